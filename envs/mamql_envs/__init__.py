@@ -1,0 +1,1 @@
+"""PettingZoo environments and their scripted experts; imports neither ray nor rllib_mamql."""

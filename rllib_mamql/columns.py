@@ -1,0 +1,78 @@
+"""Names of columns, metrics and other keys that several parts share.
+
+A batch of joint steps is everywhere the same thing: a flat dict from the column names below to
+arrays whose first axis is the joint step. Row ``k`` holds the step of *all* agents at one time,
+so rows can be shuffled, cut and streamed without losing alignment.
+
+Per-agent columns are named ``<prefix>.<agent>``, for example ``obs.agent_0``:
+
+==============  ==================  =====================================================
+prefix          shape, dtype        meaning
+==============  ==================  =====================================================
+obs             (N, \\*obs), space   observation in which the action was taken
+next_obs        (N, \\*obs), space   observation after the step (the true one, also at the end)
+actions         (N,), int64         discrete action
+rewards         (N,), float32       the environment's own reward
+terminateds     (N,), bool          the agent's episode ended in a terminal state at this step
+truncateds      (N,), bool          the agent's episode was cut at this step
+alive           (N,), bool          the agent acted in this step; its other cells mean nothing where False
+==============  ==================  =====================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[np.generic]
+JointColumns: TypeAlias = dict[str, Array]
+"""Flat mapping from column name to array; all arrays share the first axis."""
+
+EPS_ID = "eps_id"
+T = "t"
+WEIGHT = "weight"
+
+OBS = "obs"
+NEXT_OBS = "next_obs"
+ACTIONS = "actions"
+REWARDS = "rewards"
+TERMINATEDS = "terminateds"
+TRUNCATEDS = "truncateds"
+ALIVE = "alive"
+AGENT_PREFIXES = (OBS, NEXT_OBS, ACTIONS, REWARDS, TERMINATEDS, TRUNCATEDS, ALIVE)
+
+EVENTS = "events"
+"""Key of an agent's info under which an environment counts reward events by kind, ``{kind: count}``."""
+
+
+def column(prefix: str, agent: str) -> str:
+    """Name of an agent's column, for example ``column(OBS, "agent_0") == "obs.agent_0"``."""
+    return f"{prefix}.{agent}"
+
+
+def num_rows(columns: Mapping[str, Array]) -> int:
+    """Number of joint steps in ``columns`` (0 if there are no columns)."""
+    return len(next(iter(columns.values()))) if columns else 0
+
+
+def take(columns: Mapping[str, Array], rows: Array) -> JointColumns:
+    """Rows of every column, in the order given; ``rows`` is an index or boolean array."""
+    return {name: values[rows] for name, values in columns.items()}
+
+
+def concatenate(parts: list[JointColumns]) -> JointColumns:
+    """Joins batches of equal columns along the first axis.
+
+    Raises:
+        ValueError: If the parts do not have the same columns.
+    """
+    if not parts:
+        return {}
+    names = parts[0].keys()
+    for part in parts[1:]:
+        if part.keys() != names:
+            raise ValueError(f"parts have different columns: {sorted(set(names) ^ set(part.keys()))}")
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
