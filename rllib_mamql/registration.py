@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from pettingzoo import ParallelEnv
 
-from rllib_mamql.errors import UnknownEnvironmentError, nearest
+from rllib_mamql.errors import ConfigError, UnknownEnvironmentError, nearest
 
 
 class Expert(Protocol):
@@ -51,3 +52,99 @@ def _overcooked_expert() -> Expert:
 ENVIRONMENTS: dict[str, EnvEntry] = {
     "overcooked": EnvEntry(_overcooked, _overcooked_expert),
 }
+
+PETTINGZOO_PREFIX = "pettingzoo:"
+"""Names that start with this are a module with a ``parallel_env`` function, ``pettingzoo:<module path>``."""
+
+ALGORITHMS = ("MAMQL",)
+"""Algorithms that this package adds to RLlib's own."""
+
+
+def environment_factory(name: str) -> Callable[..., ParallelEnv]:
+    """The function that builds the environment ``name`` from ``env_config`` keywords.
+
+    Raises:
+        UnknownEnvironmentError: If nothing is registered under the name, or its module cannot be imported.
+    """
+    if name.startswith(PETTINGZOO_PREFIX):
+        module_path = name[len(PETTINGZOO_PREFIX) :]
+        try:
+            module = importlib.import_module(module_path)
+        except (ImportError, ValueError) as error:
+            raise UnknownEnvironmentError(
+                f"environment {name!r}: cannot import {module_path!r} ({_one_line(error)}); "
+                "install the package it belongs to, or correct the module path"
+            ) from error
+        factory = getattr(module, "parallel_env", None)
+        if not callable(factory):
+            raise UnknownEnvironmentError(
+                f"environment {name!r}: module {module_path!r} has no function 'parallel_env'; "
+                "name a module that offers PettingZoo's parallel API"
+            )
+        return factory
+    entry = ENVIRONMENTS.get(name)
+    if entry is None:
+        raise UnknownEnvironmentError(
+            f"unknown environment {name!r}: {nearest(name, ENVIRONMENTS)} "
+            "(any other parallel environment: 'pettingzoo:<module path>')"
+        )
+    return entry.make
+
+
+def make_env(
+    name: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None
+) -> ParallelEnv:
+    """Builds a parallel environment by its registered name, or by ``pettingzoo:<module path>``.
+
+    Args:
+        name: A key of ``ENVIRONMENTS``, or ``pettingzoo:`` and the path of a module.
+        env_config: Keywords of the environment.
+        render_mode: For example ``"rgb_array"``; None leaves the environment's own default.
+
+    Raises:
+        UnknownEnvironmentError: If the name is unknown.
+        ConfigError: If the environment refuses its configuration.
+    """
+    factory = environment_factory(name)
+    config = dict(env_config or {})
+    if render_mode is not None:
+        config["render_mode"] = render_mode
+    try:
+        return factory(**config)
+    except (UnknownEnvironmentError, ConfigError):
+        raise
+    except (TypeError, ValueError, KeyError, AssertionError) as error:
+        raise ConfigError(f"environment {name!r} refuses env_config {config}: {_one_line(error)}") from error
+
+
+def register_all() -> None:
+    """Makes every environment and algorithm of this package known to RLlib and Ray Tune by name."""
+    from ray import tune
+
+    for name in ENVIRONMENTS:
+        register_environment(name)
+    for name in ALGORITHMS:
+        tune.register_trainable(name, algorithm_class(name), warn=False)
+
+
+def register_environment(name: str) -> None:
+    """Makes one environment known to RLlib under its own name, behind our multi-agent adapter."""
+    from ray import tune
+
+    def create(env_config: Mapping[str, Any]) -> Any:
+        from rllib_mamql.adapter import PettingZooAdapter
+
+        return PettingZooAdapter(make_env(name, env_config))
+
+    tune.register_env(name, create)
+
+
+def algorithm_class(name: str) -> type[Any]:
+    """The Algorithm class of one of ``ALGORITHMS``."""
+    if name == "MAMQL":
+        return importlib.import_module("rllib_mamql.mamql").MAMQL
+    raise ConfigError(f"unknown algorithm {name!r}: {nearest(name, ALGORITHMS)}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
