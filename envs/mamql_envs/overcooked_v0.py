@@ -1,0 +1,344 @@
+"""Overcooked as a PettingZoo parallel environment, on the package overcooked-ai."""
+
+from __future__ import annotations
+
+import difflib
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+from pettingzoo import ParallelEnv
+
+from mamql_envs.overcooked_compat import actions as all_actions
+from mamql_envs.overcooked_compat import event_types, layout_names, load_layout, render_rgb
+from mamql_envs.overcooked_features import EntityFeatures, VectorFeatures
+
+REWARDS = ("sparse", "shaped")
+REWARD_SPLITS = ("team", "agent")
+OBSERVATIONS = ("vector", "entities")
+RENDER_MODES = ("rgb_array",)
+EVENTS = (
+    "potting_onion",
+    "potting_tomato",
+    "dish_pickup",
+    "useful_dish_pickup",
+    "soup_pickup",
+    "soup_delivery",
+)
+
+Observations = dict[str, NDArray[np.float32]]
+Infos = dict[str, dict[str, Any]]
+
+
+def _one_of(name: str, value: Any, known: tuple[str, ...]) -> str:
+    """Returns `value` if it is known, and says what else it could be if not."""
+    if isinstance(value, str):
+        if value in known:
+            return value
+        near = difflib.get_close_matches(value, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+    else:
+        hint = ""
+    raise ValueError(f"{name}={value!r} is not known; {hint}known: {', '.join(known)}")
+
+
+def _steps(name: str, value: Any) -> int:
+    """Returns `value` as an int if it is a positive number of steps."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
+        raise ValueError(f"{name}={value!r} is not a number of steps: give an integer of at least 1")
+    return int(value)
+
+
+class OvercookedParallelEnv(ParallelEnv):
+    """Cooks share a kitchen: they put ingredients into pots, cook soup, and deliver it.
+
+    ## Actions
+
+    `Discrete(6)` for each agent, in the package's order:
+
+    | Num | Action                                              |
+    |-----|-----------------------------------------------------|
+    | 0   | turn north, and move there if the cell is free      |
+    | 1   | turn south, and move there if the cell is free      |
+    | 2   | turn east, and move there if the cell is free       |
+    | 3   | turn west, and move there if the cell is free       |
+    | 4   | stay                                                |
+    | 5   | interact with what is in front                      |
+
+    If moves collide, nobody moves. Interacting picks up, puts down, fills a pot, starts to cook (with empty
+    hands), ladles a ready soup (with a dish) or delivers it.
+
+    ## Observations
+
+    `observation="vector"`: `Box(48 * players,)` of float32, equal to the package's `featurize_state` with its
+    default planner (two players: 96). Offsets are `(x, y)` in cells from the player; 0 means absent or held.
+    Such a planner takes no counter for a goal, so what lies on counters cannot be seen in this form.
+
+    | Num    | Observation                                                    | Min        | Max       |
+    |--------|----------------------------------------------------------------|------------|-----------|
+    | 0-3    | facing north, south, east, west                                | 0          | 1         |
+    | 4-7    | holds onion, soup, dish, tomato                                | 0          | 1         |
+    | 8-13   | offset of the closest onion, tomato, dish dispenser            | -size      | size      |
+    | 14-15  | offset of the closest soup on a counter (always 0)             | -size      | size      |
+    | 16-17  | onions, tomatoes in the held soup                              | 0          | 3         |
+    | 18-19  | offset of the closest serving counter                          | -size      | size      |
+    | 20-21  | offset of the closest empty counter (always 0)                 | -size      | size      |
+    | 22-26  | closest pot: exists, is empty, full, cooking, ready            | 0          | 1         |
+    | 27-28  | closest pot: onions, tomatoes                                  | 0          | 3         |
+    | 29     | closest pot: steps left to cook                                | 0          | cook time |
+    | 30-31  | closest pot: offset                                            | -size      | size      |
+    | 32-41  | the same ten of the second closest pot                         |            |           |
+    | 42-45  | something other than floor to the north, south, east, west     | 0          | 1         |
+    | 46-91  | the same 46 of the other player (of each other player in turn) |            |           |
+    | 92-93  | offset of the other player (of each in turn)                   | -size      | size      |
+    | 94-95  | own position                                                   | 0          | size      |
+
+    `observation="entities"`: `Box(N, 30)` of float32, a row for each entity: the player itself (row 0), the
+    other players, every dispenser, pot and serving counter, and each counter within reach (padding, all
+    zeros, while nothing lies on it). N is fixed for a layout. All columns are in [0, 1], offsets in [-1, 1].
+
+    | Num   | Column                                                                                    |
+    |-------|-------------------------------------------------------------------------------------------|
+    | 0     | present: 0 for padding                                                                    |
+    | 1-8   | type: self, other, onion, tomato, dish dispenser, pot, serving, counter                   |
+    | 9-10  | offset from the observing player, in widths and heights of the kitchen                    |
+    | 11    | faced: directly in front of the observing player                                          |
+    | 12-15 | players: facing north, south, east, west                                                  |
+    | 16-19 | players: something other than floor to the north, south, east, west                       |
+    | 20-23 | holds, bears or contains: onion, tomato, dish, soup                                       |
+    | 24-25 | onions, tomatoes in that soup, in thirds                                                  |
+    | 26-28 | that soup is not yet cooking, is cooking, is ready                                        |
+    | 29    | steps left to cook, in the longest cooking time of the layout                             |
+
+    ## Rewards
+
+    `reward="sparse"`: the value of a delivered soup, 20 unless the layout says otherwise (its orders may be
+    worth nothing or double; tutorial_3 makes a bonus order worth infinity).
+    `reward="shaped"`: to this the package adds 3 for an ingredient put into a pot, 3 for taking a dish from
+    its dispenser when one is needed, and 5 for ladling a soup.
+    `reward_split="team"` gives the sum to every agent, `"agent"` gives each what it earned itself.
+    `metadata["return_aggregation"]` says how the agents' returns combine into the team's: "mean" or "sum".
+
+    `infos[agent]["events"]` counts the agent's events of the step by kind (`EVENTS`; kinds that did not occur
+    are left out); `sparse_reward` and `shaped_reward` are what the agent earned, before any split.
+
+    ## Start
+
+    The layout's start positions, facing north, with empty hands (one layout starts elsewhere). Start and
+    dynamics are deterministic: the seed of `reset` changes nothing.
+
+    ## End
+
+    Every agent is truncated at `horizon` steps; none is ever terminated.
+
+    Args:
+        layout: A layout that the package ships, see `overcooked_compat.layout_names()`. Agents are named
+            `agent_0`, `agent_1`, ...; nearly all layouts have two.
+        horizon: Steps in an episode, at least 1.
+        reward: "sparse" or "shaped".
+        reward_split: "team" or "agent".
+        observation: "vector" or "entities".
+        render_mode: None or "rgb_array".
+
+    Raises:
+        ValueError: An argument is not among the known values, or an action is not among the six.
+
+    ## Version history
+
+    * v0: first version.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {
+        "name": "overcooked_v0",
+        "render_modes": list(RENDER_MODES),
+        "is_parallelizable": True,
+        "render_fps": 6,
+    }
+
+    def __init__(
+        self,
+        layout: str = "cramped_room",
+        horizon: int = 400,
+        reward: str = "sparse",
+        reward_split: str = "team",
+        observation: str = "vector",
+        render_mode: str | None = None,
+    ) -> None:
+        self.layout = load_layout(_one_of("layout", layout, layout_names()))
+        self.horizon = _steps("horizon", horizon)
+        self.reward = _one_of("reward", reward, REWARDS)
+        self.reward_split = _one_of("reward_split", reward_split, REWARD_SPLITS)
+        self.observation = _one_of("observation", observation, OBSERVATIONS)
+        self.render_mode = None if render_mode is None else _one_of("render_mode", render_mode, RENDER_MODES)
+        aggregation = "mean" if self.reward_split == "team" else "sum"
+        self.metadata = {  # type: ignore[misc]
+            **type(self).metadata,
+            "return_aggregation": aggregation,
+        }
+
+        self.layout.activate()
+        self._features: VectorFeatures | EntityFeatures
+        self._features = (
+            VectorFeatures(self.layout) if self.observation == "vector" else EntityFeatures(self.layout)
+        )
+        self.possible_agents = [f"agent_{i}" for i in range(self.layout.mdp.num_players)]
+        self.agents: list[str] = []
+        self._observation_spaces = {
+            agent: spaces.Box(self._features.low, self._features.high, dtype=np.float32)
+            for agent in self.possible_agents
+        }
+        self._actions = all_actions()
+        self._action_spaces: dict[str, spaces.Space[Any]] = {
+            agent: spaces.Discrete(len(self._actions)) for agent in self.possible_agents
+        }
+        self._terrain = self.layout.mdp.terrain_mtx
+        self._floor = frozenset(self.layout.mdp.get_valid_player_positions())
+        self._state: Any = None
+        self._score = 0.0
+
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
+        """The space of an agent's observations."""
+        return self._observation_spaces[agent]
+
+    def action_space(self, agent: str) -> spaces.Space[Any]:
+        """The space of an agent's actions."""
+        return self._action_spaces[agent]
+
+    @property
+    def overcooked_state(self) -> Any:
+        """A copy of the package's `OvercookedState`, which does not change when the environment steps."""
+        if self._state is None:
+            raise RuntimeError("there is no state before the first reset(): call reset()")
+        self.layout.activate()
+        return self._state.deepcopy()
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observations, Infos]:
+        """Starts an episode.
+
+        Args:
+            seed: Accepted for the API's sake; the start is always the same.
+            options: Not used.
+        """
+        self.agents = list(self.possible_agents)
+        self._state = self.layout.start_state()
+        self._score = 0.0
+        nothing = [0.0] * len(self.agents)
+        return self._observe(), self._infos({}, nothing, nothing)
+
+    def step(
+        self, actions: dict[str, Any]
+    ) -> tuple[Observations, dict[str, float], dict[str, bool], dict[str, bool], Infos]:
+        """Moves every agent once.
+
+        Args:
+            actions: An action for each agent in `agents`.
+        """
+        if not self.agents:
+            raise RuntimeError("no episode is under way: call reset() before step()")
+        self.layout.activate()
+        agents, state = self.agents, self._state
+        joint_action = [self._checked_action(agent, actions) for agent in agents]
+        # What `OvercookedGridworld.get_state_transition` does, less its copy of the state and its checks.
+        sparse, shaped, events = self._interact(joint_action)
+        self._move(joint_action)
+        self.layout.mdp.step_environment_effects(state)
+
+        self._score += sum(sparse)
+        earned = sparse if self.reward == "sparse" else [a + b for a, b in zip(sparse, shaped, strict=True)]
+        if self.reward_split == "team":
+            earned = [sum(earned)] * len(agents)
+        truncated = state.timestep >= self.horizon
+        result = (
+            self._observe(),
+            dict(zip(agents, earned, strict=True)),
+            dict.fromkeys(agents, False),
+            dict.fromkeys(agents, truncated),
+            self._infos(events, sparse, shaped),
+        )
+        if truncated:
+            self.agents = []
+        return result
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Draws the state, if `render_mode` is "rgb_array".
+
+        Returns:
+            An array of shape `(height, width, 3)`, or None.
+        """
+        if self.render_mode is None:
+            return None
+        if self._state is None:
+            raise RuntimeError("there is nothing to render before the first reset(): call reset()")
+        left = self.horizon - self._state.timestep
+        return render_rgb(self.layout, self._state, score=self._score, time_left=left)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _checked_action(self, agent: str, actions: dict[str, Any]) -> Any:
+        action = actions.get(agent)
+        if action is None:
+            raise ValueError(f"there is no action for {agent}: step() needs one for each of {self.agents}")
+        index = int(action)
+        if not 0 <= index < len(self._actions) or index != action:
+            raise ValueError(
+                f"action {action!r} of {agent} is not an integer from 0 to {len(self._actions) - 1}"
+            )
+        return self._actions[index]
+
+    def _interact(self, joint_action: list[Any]) -> tuple[list[float], list[float], dict[str, list[bool]]]:
+        """Lets the package resolve the interactions, if there are any."""
+        interact = self._actions[-1]
+        players = self._state.players
+        nothing = [0.0] * len(players)
+        for player, action in zip(players, joint_action, strict=True):
+            if action == interact:
+                (x, y), (dx, dy) = player.position, player.orientation
+                if self._terrain[y + dy][x + dx] != " ":
+                    break
+        else:
+            return nothing, nothing, {}
+        events = {event: [False] * len(players) for event in event_types()}
+        sparse, shaped = self.layout.mdp.resolve_interacts(self._state, joint_action, events)
+        return [float(r) for r in sparse], [float(r) for r in shaped], events
+
+    def _move(self, joint_action: list[Any]) -> None:
+        """Turns and moves the players; if any two would meet or cross, all stay where they are."""
+        players = self._state.players
+        interact = self._actions[-1]
+        before = [player.position for player in players]
+        after, turned = [], []
+        for player, action in zip(players, joint_action, strict=True):
+            x, y = player.position
+            if action == interact or action == (0, 0):
+                after.append((x, y))
+                turned.append(player.orientation)
+            else:
+                target = (x + action[0], y + action[1])
+                after.append(target if target in self._floor else (x, y))
+                turned.append(action)
+        if self.layout.mdp.is_transition_collision(before, after):
+            after = before
+        for player, position, orientation in zip(players, after, turned, strict=True):
+            player.update_pos_and_or(position, orientation)
+
+    def _observe(self) -> Observations:
+        return dict(zip(self.agents, self._features(self._state), strict=True))
+
+    def _infos(self, events: dict[str, list[bool]], sparse: list[float], shaped: list[float]) -> Infos:
+        happened = [kind for kind in EVENTS if any(events[kind])] if events else []
+        return {
+            agent: {
+                "events": {kind: 1 for kind in happened if events[kind][i]},
+                "sparse_reward": sparse[i],
+                "shaped_reward": shaped[i],
+            }
+            for i, agent in enumerate(self.agents)
+        }
+
+
+parallel_env = OvercookedParallelEnv
