@@ -21,8 +21,8 @@ def check_layout(layout: Layout) -> None:
     if orders != [_ORDER]:
         found = ", ".join("+".join(order) for order in sorted(orders))
         raise ValueError(
-            f"the scripted expert cooks soups of three onions only, and layout {layout.name!r} takes other orders: "
-            f"{found}. Choose a layout whose one order is {'+'.join(_ORDER)}"
+            f"the scripted expert cooks three-onion soup only, and layout {layout.name!r} takes other orders "
+            f"({found}): choose a layout whose one order is {'+'.join(_ORDER)}"
         )
 
 
