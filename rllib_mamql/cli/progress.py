@@ -1,0 +1,252 @@
+"""What happens while trials run: progress lines, timely checkpoints, and an orderly stop on Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.result import SHOULD_CHECKPOINT
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+SAVE_EVERY_S = 30.0
+"""A checkpoint at least this often, at the next iteration's end, so that a crash loses a minute at most."""
+
+PLAIN_EVERY_S = 10.0
+"""Least time between two lines of a trial where the output is no terminal."""
+
+STOP_WITHIN_S = 60.0
+"""How long an interrupted run waits for its trials' checkpoints."""
+
+
+class Interruption:
+    """Whether the user has asked the run to stop, and when (monotonic seconds)."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Catches SIGINT and SIGTERM; the first asks trials to save and stop, the second stops at once."""
+        self.at = None
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            if self.at is not None:
+                raise KeyboardInterrupt
+            self.at = time.monotonic()
+            print(
+                "stopping: waiting for a last checkpoint (again to stop at once)", file=sys.stderr, flush=True
+            )
+
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+INTERRUPTION = Interruption()
+"""Of this process: Tune pickles its callbacks, so that they cannot hold it."""
+
+
+class TrialMonitor(Callback):
+    """Shows one line a trial, asks for checkpoints, and ends the run once an interruption's are written.
+
+    Args:
+        experiment: Name shown before the lines.
+        stop: The experiment's stopping criteria; how near they are is the bar.
+    """
+
+    def __init__(self, experiment: str, stop: Mapping[str, float]) -> None:
+        self.experiment = experiment
+        self.stop = dict(stop)
+        self.wall_s: dict[str, float] = {}
+        self._reset()
+
+    def _reset(self) -> None:
+        self._console: Console | None = None
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._printed: dict[str, float] = {}
+        self._saved: dict[str, float] = {}
+        self._last_seen: dict[str, float] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Tune pickles callbacks into the experiment's folder; a terminal has no place there.
+        return {"experiment": self.experiment, "stop": self.stop, "wall_s": dict(self.wall_s)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._reset()
+
+    def get_state(self) -> dict[str, Any] | None:
+        """Wall seconds so far, so that a resumed trial goes on counting."""
+        return {"wall_s": dict(self.wall_s)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Takes back what ``get_state`` gave."""
+        self.wall_s.update(state["wall_s"])
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Starts the trial's clock."""
+        self._last_seen[trial.trial_id] = self._saved[trial.trial_id] = time.monotonic()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Shows the result, and has the trial saved where that is due."""
+        self._count(trial)
+        due = time.monotonic() - self._saved.get(trial.trial_id, 0.0) >= SAVE_EVERY_S
+        if due or INTERRUPTION.at is not None:
+            result[SHOULD_CHECKPOINT] = True
+        self._show(trials, trial, result)
+
+    def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Notes when the trial was last saved."""
+        self._count(trial)
+        self._saved[trial.trial_id] = time.monotonic()
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Shows the trial's last line."""
+        self._count(trial)
+        self._show(trials, trial, trial.last_result or {}, final="done")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Shows that the trial failed."""
+        self._count(trial)
+        self._show(trials, trial, trial.last_result or {}, final="FAILED")
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Ends an interrupted run when every running trial is saved, or has taken too long."""
+        asked = INTERRUPTION.at
+        if asked is None:
+            return
+        waiting = [
+            t for t in trials if t.status == Trial.RUNNING and self._saved.get(t.trial_id, 0.0) < asked
+        ]
+        if not waiting or time.monotonic() - asked > STOP_WITHIN_S:
+            # Tune ends its loop on this signal and leaves the trials unfinished, which --resume wants.
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Leaves the last lines standing."""
+        self.close()
+
+    def close(self) -> None:
+        """Gives the terminal back."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _count(self, trial: Trial) -> None:
+        now = time.monotonic()
+        since = now - self._last_seen.get(trial.trial_id, now)
+        self.wall_s[trial.trial_id] = self.wall_s.get(trial.trial_id, 0.0) + since
+        self._last_seen[trial.trial_id] = now
+
+    def _show(self, trials: list[Trial], trial: Trial, result: Mapping[str, Any], final: str = "") -> None:
+        if self._console is None:
+            self._console = Console(stderr=True)
+        line = progress_line(result, self.wall_s.get(trial.trial_id, 0.0), final)
+        name = f"{self.experiment} {trial.trial_id.split('_')[-1]}"
+        if not self._console.is_terminal:
+            now = time.monotonic()
+            if final or now - self._printed.get(trial.trial_id, 0.0) >= PLAIN_EVERY_S:
+                self._printed[trial.trial_id] = now
+                print(f"{name}  {line}", file=sys.stderr, flush=True)
+            return
+        if self._progress is None:
+            self._progress = Progress(
+                TextColumn("{task.fields[name]}"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.description}"),
+                console=self._console,
+            )
+            self._progress.start()
+        if trial.trial_id not in self._tasks:
+            self._tasks[trial.trial_id] = self._progress.add_task("", total=1.0, name=name)
+        done = 1.0 if final == "done" else nearness(result, self.stop)
+        self._progress.update(self._tasks[trial.trial_id], description=line, completed=done)
+
+
+def lookup(result: Mapping[str, Any], path: str) -> Any:
+    """Value at a ``/``-separated path of a nested result, or None."""
+    value: Any = result
+    for key in path.split("/"):
+        if not isinstance(value, Mapping) or key not in value:
+            return None
+        value = value[key]
+    return value
+
+
+def nearness(result: Mapping[str, Any], stop: Mapping[str, float]) -> float:
+    """How near a trial is to its end, from 0 to 1: the greatest share of any stopping criterion."""
+    shares = [
+        value / limit
+        for key, limit in stop.items()
+        if limit > 0 and isinstance(value := lookup(result, key), int | float)
+    ]
+    return min(max(shares, default=0.0), 1.0)
+
+
+def env_steps(result: Mapping[str, Any]) -> int:
+    """Joint environment steps taken so far."""
+    for path in ("env_runners/num_env_steps_sampled_lifetime", "num_env_steps_sampled_lifetime"):
+        value = lookup(result, path)
+        if isinstance(value, int | float):
+            return int(value)
+    return 0
+
+
+def updates(result: Mapping[str, Any]) -> int:
+    """Gradient steps taken so far, the same for every module; 0 where the algorithm does not count them."""
+    counts = [
+        value
+        for learner in (lookup(result, "learners") or {}).values()
+        for key in ("num_updates_lifetime", "num_module_updates_lifetime")
+        if isinstance(learner, Mapping) and isinstance(value := learner.get(key), int | float)
+    ]
+    return int(max(counts, default=0))
+
+
+def expert_log_likelihood(result: Mapping[str, Any]) -> float | None:
+    """Mean over the modules of the expert actions' log-likelihood, or None where there is none."""
+    values = [
+        value
+        for name, learner in (lookup(result, "learners") or {}).items()
+        if name != "__all_modules__"
+        and isinstance(learner, Mapping)
+        and isinstance(value := learner.get("expert_log_likelihood"), int | float)
+    ]
+    return sum(values) / len(values) if values else None
+
+
+def progress_line(result: Mapping[str, Any], wall_s: float, final: str = "") -> str:
+    """A trial's state in one line."""
+    parts = [f"iteration {result.get('training_iteration', 0)}", f"{env_steps(result):,} env steps"]
+    if count := updates(result):
+        parts.append(f"{count:,} updates")
+    mean = lookup(result, "env_runners/episode_return_mean")
+    if isinstance(mean, int | float) and mean == mean:
+        parts.append(f"return {mean:.2f}")
+    likelihood = expert_log_likelihood(result)
+    if likelihood is not None:
+        parts.append(f"expert log-likelihood {likelihood:.3f}")
+    parts.append(clock(wall_s))
+    return ", ".join(parts) + (f", {final}" if final else "")
+
+
+def clock(seconds: float) -> str:
+    """Seconds as ``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

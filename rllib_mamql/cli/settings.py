@@ -1,0 +1,278 @@
+"""Checks an experiment against its algorithm, environment and dataset before anything starts."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rllib_mamql.cli.experiment import Experiment, is_search, to_param_space, variants
+from rllib_mamql.errors import ConfigError, DatasetError, UnknownEnvironmentError, UserError, nearest
+
+ALIASES = {
+    "input": "input_",
+    "lambda": "lambda_",
+    "framework": "framework_str",
+    "callbacks": "callbacks_class",
+}
+"""Names that RLlib takes for keys whose attribute is called otherwise."""
+
+SETTABLE_PROPERTIES = ("model_config", "train_batch_size_per_learner")
+NOT_A_SETTING = ("algo_class", "env", "in_evaluation", "off_policy_estimation_methods", "stats_cls_lookup")
+DEPRECATED = -1
+"""RLlib's default of a key that it no longer has."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An experiment that is ready to run.
+
+    Attributes:
+        experiment: Where it comes from.
+        algorithm: The RLlib Algorithm class.
+        param_space: What departs from the algorithm's defaults, with Tune's searches.
+        num_samples: How often Tune runs each grid point.
+        metadata: The dataset's metadata, or None where the algorithm reads no joint dataset.
+        cpus: Logical CPUs that one trial asks for, at most.
+        gpus: GPUs that one trial asks for, at most.
+    """
+
+    experiment: Experiment
+    algorithm: type[Any]
+    param_space: dict[str, Any]
+    num_samples: int
+    metadata: Any
+    cpus: float
+    gpus: float
+
+
+def prepare(experiment: Experiment) -> Prepared:
+    """Checks everything about an experiment that can be known before it runs.
+
+    Raises:
+        UserError: If the algorithm, a key, a value, the environment or the dataset is wrong.
+    """
+    from rllib_mamql.registration import register_environment
+
+    try:
+        algorithm = find_algorithm(experiment.settings.run)
+        if experiment.settings.env is None:
+            raise UnknownEnvironmentError("key 'env' is missing; for example 'env: overcooked'")
+        defaults = algorithm.get_default_config()
+        config = _with_input(experiment.settings.config, experiment.folder)
+        check_keys(config, defaults)
+        register_environment(experiment.settings.env)
+        metadata, cpus, gpus = None, 0.0, 0.0
+        datasets: dict[Any, Any] = {}
+        for variant in variants(config):
+            metadata = _check_variant(variant, experiment.settings.env, algorithm, datasets) or metadata
+            bundle = _resources(algorithm, to_overrides(variant, experiment.settings.env, defaults))
+            cpus, gpus = max(cpus, bundle.get("CPU", 0.0)), max(gpus, bundle.get("GPU", 0.0))
+    except UserError as error:
+        raise type(error)(f"experiment {experiment.name!r}: {error}") from error
+    config, num_samples = _seeds(config, experiment.settings.num_samples)
+    space = to_param_space(to_overrides(config, experiment.settings.env, defaults))
+    return Prepared(experiment, algorithm, space, num_samples, metadata, cpus, gpus)
+
+
+def find_algorithm(name: str) -> type[Any]:
+    """The Algorithm class that ``run`` names: ours, RLlib's, or one registered with Ray Tune.
+
+    Raises:
+        ConfigError: If there is none, or it is not on RLlib's new API stack.
+    """
+    from ray.rllib.algorithms.registry import ALGORITHMS as RLLIB
+    from ray.tune.registry import TRAINABLE_CLASS, _global_registry, get_trainable_cls
+
+    from rllib_mamql.registration import ALGORITHMS, algorithm_class
+
+    if name in ALGORITHMS:
+        return algorithm_class(name)
+    if name in RLLIB or _global_registry.contains(TRAINABLE_CLASS, name):
+        found = get_trainable_cls(name)
+        if not hasattr(found, "get_default_config"):
+            raise ConfigError(f"run: {name!r} is no RLlib algorithm")
+        return found
+    raise ConfigError(f"run: unknown algorithm {name!r}; {nearest(name, [*ALGORITHMS, *RLLIB])}")
+
+
+def check_keys(config: Mapping[str, Any], defaults: Any, where: str = "config") -> None:
+    """Refuses keys that the algorithm does not have: RLlib itself would take them and do nothing.
+
+    Args:
+        config: Keys as in YAML, searches included.
+        defaults: The algorithm's default config object.
+        where: Path of the mapping, for the error message.
+
+    Raises:
+        ConfigError: If a key is unknown, or a value is of a kind that the key cannot take.
+    """
+    known = {
+        key: value
+        for key, value in vars(defaults).items()
+        if not key.startswith("_") and key not in NOT_A_SETTING and not _is_deprecated(value)
+    }
+    names = [*known, *ALIASES, *SETTABLE_PROPERTIES]
+    for key, value in config.items():
+        if key not in names:
+            raise ConfigError(f"unknown key '{where}.{key}'; {nearest(str(key), names)}")
+        if key == "model_config":
+            _check_model_config(value, defaults, f"{where}.{key}")
+        elif key == "evaluation_config" and isinstance(value, Mapping):
+            check_keys(value, defaults, f"{where}.{key}")
+        elif key == "algorithm_config_overrides_per_module" and isinstance(value, Mapping):
+            for module, inner in value.items():
+                check_keys(_mapping(inner, f"{where}.{key}.{module}"), defaults, f"{where}.{key}.{module}")
+        elif key == "env_config":
+            _mapping(value, f"{where}.{key}")
+        else:
+            default = known.get(ALIASES.get(key, key))
+            for candidate in _values(value):
+                _check_kind(f"{where}.{key}", candidate, default)
+
+
+def to_overrides(config: Mapping[str, Any], env: str, defaults: Any) -> dict[str, Any]:
+    """The config as Tune hands it over: attribute names, and model keys merged with the defaults."""
+    overrides = {ALIASES.get(key, key): value for key, value in config.items()}
+    if "model_config" in overrides:
+        # RLlib's property has no setter, and its attribute would be replaced as a whole.
+        overrides["_model_config"] = {**_own_model_config(defaults), **overrides.pop("model_config")}
+    return {"env": env, **overrides}
+
+
+def resolve_input(value: Any, folder: Path) -> Any:
+    """Finds relative dataset paths from the current folder, then from the file's folder and its parents.
+
+    Raises:
+        DatasetError: If nothing is there.
+    """
+    if isinstance(value, list):
+        return [resolve_input(item, folder) for item in value]
+    if not isinstance(value, str) or "://" in value or value == "sampler":
+        return value
+    path = Path(value).expanduser()
+    tried = [path] if path.is_absolute() else [base / path for base in (Path.cwd(), folder, *folder.parents)]
+    for candidate in tried:
+        if candidate.exists() or glob.glob(str(candidate)):
+            return str(candidate)
+    places = "" if path.is_absolute() else f" in {Path.cwd()} nor in {folder} or a folder above it"
+    raise DatasetError(
+        f"input_: no dataset {value!r}{places}; 'rllib record' writes one, or correct the path"
+    )
+
+
+def _with_input(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    resolved = dict(config)
+    for key in ("input", "input_"):
+        if key in resolved:
+            value = resolved.pop(key)
+            if is_search(value):
+                form, values = next(iter(value.items()))
+                resolved["input_"] = {form: [resolve_input(item, folder) for item in values]}
+            else:
+                resolved["input_"] = resolve_input(value, folder)
+    return resolved
+
+
+def _check_variant(
+    variant: Mapping[str, Any], env: str, algorithm: type[Any], datasets: dict[Any, Any]
+) -> Any:
+    """Builds the environment and the config of one variant, and checks its dataset; gives its metadata."""
+    from rllib_mamql.registration import ALGORITHMS, make_env
+
+    env_config = dict(variant.get("env_config") or {})
+    instance = make_env(env, env_config)
+    try:
+        agents = list(instance.possible_agents)
+        observation_spaces = {agent: instance.observation_space(agent) for agent in agents}
+        action_spaces = {agent: instance.action_space(agent) for agent in agents}
+    finally:
+        instance.close()
+
+    config = algorithm.get_default_config()
+    overrides = to_overrides(variant, env, config)
+    try:
+        config.update_from_dict(overrides)
+        config.environment(env=env, env_config=env_config)
+        config.validate()
+    except UserError:
+        raise
+    except (ValueError, TypeError, AttributeError, KeyError, AssertionError) as error:
+        raise ConfigError(f"{algorithm.__name__} refuses the config: {first_paragraph(error)}") from error
+
+    if algorithm.__name__ not in ALGORITHMS or not config.input_ or config.input_ == "sampler":
+        return None
+    key = str(config.input_)
+    if key not in datasets:
+        from rllib_mamql.data.reading import read_dataset
+
+        datasets[key] = read_dataset(config.input_).metadata
+    from rllib_mamql.data.schema import check_environment
+
+    check_environment(
+        datasets[key], agents, observation_spaces, action_spaces, env=env, env_config=env_config
+    )
+    return datasets[key]
+
+
+def first_paragraph(error: BaseException) -> str:
+    """An error's text as one line, without RLlib's advice on switching validation off."""
+    text = str(error).split("To suppress all validation errors")[0]
+    return " ".join(text.split()) or type(error).__name__
+
+
+def _resources(algorithm: type[Any], overrides: dict[str, Any]) -> Mapping[str, float]:
+    return algorithm.default_resource_request(overrides).required_resources
+
+
+def _seeds(config: Mapping[str, Any], num_samples: int) -> tuple[dict[str, Any], int]:
+    """Turns samples of one seeded config into a grid of seeds, since the same seed gives the same trial."""
+    seed = config.get("seed")
+    if num_samples == 1 or not isinstance(seed, int):
+        return dict(config), num_samples
+    return {**config, "seed": {"grid_search": list(range(seed, seed + num_samples))}}, 1
+
+
+def _own_model_config(defaults: Any) -> dict[str, Any]:
+    own = defaults._model_config
+    return dict(own) if isinstance(own, Mapping) else {f.name: getattr(own, f.name) for f in fields(own)}
+
+
+def _check_model_config(value: Any, defaults: Any, where: str) -> None:
+    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+
+    shipped = DefaultModelConfig()
+    known = {f.name: getattr(shipped, f.name) for f in fields(shipped)}
+    known.update(_own_model_config(defaults))
+    known.update(dict.fromkeys(getattr(type(defaults), "MODEL_CONFIG_KEYS", ())))
+    for key, item in _mapping(value, where).items():
+        if key not in known:
+            raise ConfigError(f"unknown key '{where}.{key}'; {nearest(str(key), known)}")
+        for candidate in _values(item):
+            _check_kind(f"{where}.{key}", candidate, known[key])
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} is {value!r}; give a mapping of keys")
+    return value
+
+
+def _values(value: Any) -> Iterable[Any]:
+    return next(iter(value.values())) if is_search(value) else (value,)
+
+
+def _is_deprecated(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value == DEPRECATED
+
+
+def _check_kind(where: str, value: Any, default: Any) -> None:
+    """Refuses a word where the default is a number, and anything but true or false where it is a flag."""
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where} is {value!r}; give true or false")
+    elif isinstance(default, int | float) and (isinstance(value, bool) or isinstance(value, str)):
+        if value != "auto":
+            raise ConfigError(f"{where} is {value!r}; give a number")

@@ -1,0 +1,85 @@
+"""YAML as people mean it: duplicate keys are refused, and 1e-3 is a number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rllib_mamql.errors import ConfigError
+
+_FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loader that refuses what PyYAML would silently take another way."""
+
+    # PyYAML's own table is shared by all safe loaders.
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        key: list(resolvers) for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key == "<<":
+                continue
+            if not isinstance(key, Hashable):
+                raise ConfigError(f"line {key_node.start_mark.line + 1}: a key must be a plain word")
+            if key in seen:
+                raise ConfigError(f"line {key_node.start_mark.line + 1}: duplicate key {key!r}; remove one")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+# YAML 1.1 wants a dot and a signed exponent, so that PyYAML reads 1e-3 as a string.
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parses one YAML document.
+
+    Args:
+        text: The document.
+        where: What the text is, for the error message.
+
+    Raises:
+        ConfigError: If the text is not YAML, or a mapping has a key twice.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ConfigError(f"{where}:{line} not valid YAML ({problem})") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """Parses a YAML file; see ``parse_yaml``."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; give the path of a YAML experiment file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({' '.join(str(error).split())})") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_assignment(text: str, option: str) -> tuple[str, Any]:
+    """Splits ``key=value``; the value is read as YAML, so that numbers, lists and null work.
+
+    Raises:
+        ConfigError: If there is no ``=`` or no key.
+    """
+    key, equals, value = text.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise ConfigError(f"{option} {text!r}: write {option} key=value")
+    return key, parse_yaml(value, f"{option} {text!r}")
