@@ -9,13 +9,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from rllib_mamql.learner_metrics import EXPERT_LOG_LIKELIHOOD, NUM_GRADIENT_STEPS_LIFETIME
 
 SAVE_EVERY_S = 30.0
 """A checkpoint at least this often, at the next iteration's end, so that a crash loses a minute at most."""
@@ -66,10 +68,12 @@ class TrialMonitor(Callback):
         stop: The experiment's stopping criteria; how near they are is the bar.
     """
 
+    wall_s: ClassVar[dict[str, float]] = {}
+    """Wall seconds by trial id, of all runs of this process: Tune works on copies of its callbacks."""
+
     def __init__(self, experiment: str, stop: Mapping[str, float]) -> None:
         self.experiment = experiment
         self.stop = dict(stop)
-        self.wall_s: dict[str, float] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -82,7 +86,7 @@ class TrialMonitor(Callback):
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles callbacks into the experiment's folder; a terminal has no place there.
-        return {"experiment": self.experiment, "stop": self.stop, "wall_s": dict(self.wall_s)}
+        return {"experiment": self.experiment, "stop": self.stop}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -208,26 +212,24 @@ def env_steps(result: Mapping[str, Any]) -> int:
 
 
 def updates(result: Mapping[str, Any]) -> int:
-    """Gradient steps taken so far, the same for every module; 0 where the algorithm does not count them."""
-    counts = [
-        value
-        for learner in (lookup(result, "learners") or {}).values()
-        for key in ("num_updates_lifetime", "num_module_updates_lifetime")
-        if isinstance(learner, Mapping) and isinstance(value := learner.get(key), int | float)
-    ]
-    return int(max(counts, default=0))
+    """Gradient steps taken so far; 0 where the algorithm does not count them."""
+    return int(max(_found(result.get("learners"), NUM_GRADIENT_STEPS_LIFETIME), default=0))
 
 
 def expert_log_likelihood(result: Mapping[str, Any]) -> float | None:
-    """Mean over the modules of the expert actions' log-likelihood, or None where there is none."""
-    values = [
-        value
-        for name, learner in (lookup(result, "learners") or {}).items()
-        if name != "__all_modules__"
-        and isinstance(learner, Mapping)
-        and isinstance(value := learner.get("expert_log_likelihood"), int | float)
-    ]
+    """Mean over the agents of the expert actions' log-likelihood, or None where there is none."""
+    values = list(_found(result.get("learners"), EXPERT_LOG_LIKELIHOOD))
     return sum(values) / len(values) if values else None
+
+
+def _found(value: Any, name: str) -> Iterator[float]:
+    """Numbers under the key ``name``, at any depth."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key == name and isinstance(item, int | float):
+                yield item
+            else:
+                yield from _found(item, name)
 
 
 def progress_line(result: Mapping[str, Any], wall_s: float, final: str = "") -> str:

@@ -1,0 +1,178 @@
+"""Results for people (tables) and for programs (JSON)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from rllib_mamql.errors import ConfigError
+
+SCHEMA_VERSION = 1
+PACKAGES = ("rllib-mamql", "ray", "torch", "numpy", "gymnasium", "pettingzoo")
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """One trial's row; the fields are those of the JSON document."""
+
+    experiment: str
+    trial: str
+    seed: int | None
+    status: str
+    config: Mapping[str, Any]
+    return_mean: float | None
+    return_ci95: tuple[float, float] | None
+    per_agent: Mapping[str, Any]
+    expert_return: float | None
+    random_return: float | None
+    normalised_score: float | None
+    env_steps: int
+    updates: int
+    train_time_s: float
+    wall_time_s: float
+    checkpoint: str | None
+    error: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON record; ``error`` only where there is one."""
+        record = dict(vars(self))
+        if self.error is None:
+            del record["error"]
+        return record
+
+
+def normalised_score(value: float | None, expert: float | None, random: float | None) -> float | None:
+    """``(return - random) / (expert - random)``: 0 plays like random, 1 like the expert.
+
+    None where a return is unknown or expert and random do not differ.
+    """
+    if value is None or expert is None or random is None or expert == random:
+        return None
+    return (value - random) / (expert - random)
+
+
+def document(command: str, **content: Any) -> dict[str, Any]:
+    """A machine-readable result: schema version, command and package versions, then the content."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {"schema_version": SCHEMA_VERSION, "command": command, "versions": versions, **content}
+
+
+def check_output(path: Path | None, option: str) -> None:
+    """Refuses an output file that could not be written, before the work is done.
+
+    Raises:
+        ConfigError: If the folder does not exist or is not writable, or the path is a folder.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"{option} {path} is a folder; give a file's path")
+    folder = path.resolve().parent
+    if not folder.is_dir():
+        raise ConfigError(f"{option} {path}: folder {folder} does not exist; create it first")
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"{option} {path}: folder {folder} is not writable")
+
+
+def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
+    """Writes the document whole or not at all; does nothing without a path."""
+    if path is None:
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def print_trials(reports: Sequence[TrialReport], console: Console) -> None:
+    """The table at the end of training, and below it what the trials' folders and errors are."""
+    from rllib_mamql.cli.progress import clock
+
+    table = Table(title="Final evaluation of the last checkpoints", title_justify="left")
+    varied = _varied([report.config for report in reports])
+    for heading in ("trial", "status", *varied):
+        table.add_column(heading, overflow="fold")
+    for heading in ("return [95% CI]", "expert", "random", "score", "wall time"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for report in reports:
+        table.add_row(
+            f"{report.experiment} {report.trial.split('_')[-1]}",
+            report.status,
+            *(str(_nested(report.config, key)) for key in varied),
+            interval(report.return_mean, report.return_ci95),
+            number(report.expert_return),
+            number(report.random_return),
+            number(report.normalised_score, 3),
+            clock(report.wall_time_s),
+        )
+    console.print(table)
+    for report in reports:
+        name = f"{report.experiment} {report.trial.split('_')[-1]}"
+        if report.checkpoint:
+            print(f"checkpoint of {name}: {report.checkpoint}")
+        if report.error:
+            print(f"error of {name}: {report.error}")
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number for a table, ``-`` where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def interval(mean: float | None, ci95: tuple[float, float] | None) -> str:
+    """A mean with its 95% interval, ``12.30 [11.90, 12.70]``."""
+    if mean is None:
+        return "-"
+    return f"{mean:.2f}" if ci95 is None else f"{mean:.2f} [{ci95[0]:.2f}, {ci95[1]:.2f}]"
+
+
+def _varied(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Dotted names of the settings that are not the same in all trials."""
+    flat = [_flatten(config) for config in configs]
+    names = sorted({name for config in flat for name in config})
+    return [name for name in names if len({repr(config.get(name)) for config in flat}) > 1]
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            flat.update(_flatten(item, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = item
+    return flat
+
+
+def _nested(config: Mapping[str, Any], key: str) -> Any:
+    return _flatten(config).get(key)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has neither NaN nor numpy numbers, paths or classes."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    return str(value)

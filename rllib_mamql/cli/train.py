@@ -1,0 +1,261 @@
+"""``rllib train``: experiments through Ray Tune, from validation to the final evaluation."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rllib_mamql.cli.experiment import Experiment
+from rllib_mamql.cli.report import TrialReport, normalised_score, number
+from rllib_mamql.cli.settings import Prepared
+from rllib_mamql.errors import ConfigError
+
+DEFAULT_STORAGE = "results"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How to run, apart from what to run.
+
+    Attributes:
+        resume: Go on with the experiment in the results folder.
+        ray_address: Cluster to join; None starts Ray on this machine.
+        eval_episodes: Episodes of the final evaluation; 0 leaves it out.
+        verbose: Show the logs of Ray and its workers.
+    """
+
+    resume: bool = False
+    ray_address: str | None = None
+    eval_episodes: int = 100
+    verbose: bool = False
+
+
+class Interrupted(Exception):
+    """The user stopped the run; trials were saved where they could be."""
+
+
+def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> list[TrialReport]:
+    """Checks all experiments, then runs one after the other.
+
+    Raises:
+        UserError: If anything about them is wrong; then nothing was started or written.
+        Interrupted: If the user stopped the run.
+    """
+    from rllib_mamql.cli.settings import prepare
+
+    quiet(options.verbose)
+    folders = [_results_folder(experiment, options.resume) for experiment in experiments]
+    prepared = [prepare(experiment) for experiment in experiments]
+    reports: list[TrialReport] = []
+    with ray_session(options, prepared):
+        for item, (storage, name) in zip(prepared, folders, strict=True):
+            reports += _run(item, storage, name, options)
+    return reports
+
+
+def quiet(verbose: bool) -> None:
+    """Silences what Ray tells about itself, here and in its workers."""
+    if verbose:
+        return
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::DeprecationWarning")
+    for name in ("ray", "ray.tune", "ray.rllib", "ray.train", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL if name == "ray.tune" else logging.ERROR)
+
+
+@contextmanager
+def ray_session(options: RunOptions, prepared: Iterable[Prepared]) -> Iterator[None]:
+    """Ray on this machine, with logical CPUs for the largest trial, or the cluster of ``--ray-address``."""
+    import ray
+
+    level = logging.INFO if options.verbose else logging.ERROR
+    common: dict[str, Any] = {"logging_level": level, "log_to_driver": options.verbose}
+    cpus = max((item.cpus for item in prepared), default=1.0)
+    gpus = max((item.gpus for item in prepared), default=0.0)
+    if options.ray_address:
+        try:
+            ray.init(address=options.ray_address, **common)
+        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+            text = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"--ray-address {options.ray_address}: cannot join a cluster ({text})"
+            ) from error
+    else:
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        wanted = max(available, int(-(-cpus // 1)))
+        if wanted > available:
+            say(f"a trial asks for {cpus:g} CPUs, this machine has {available}: its processes share them")
+        ray.init(address="local", num_cpus=wanted, include_dashboard=False, **common)
+    try:
+        quiet(options.verbose)
+        present = ray.cluster_resources().get("GPU", 0.0)
+        if gpus > present and not options.ray_address:
+            raise ConfigError(
+                f"a trial asks for {gpus:g} GPUs, Ray sees {present:g} here; lower num_gpus_per_learner"
+            )
+        yield
+    finally:
+        ray.shutdown()
+
+
+def say(text: str) -> None:
+    """A line for the user that is no result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
+    """Storage path and folder name: the newest run to resume, else a name that is not taken yet."""
+    storage = experiment.settings.storage_path or DEFAULT_STORAGE
+    name = experiment.name
+    if "://" in storage:
+        return storage, name
+    root = Path(storage).expanduser().resolve()
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"--storage-path {storage} is a file; give a folder")
+    pattern = re.compile(re.escape(name) + r"(-(\d+))?")
+    runs = {
+        int(match.group(2) or 1): path.name
+        for path in (root.iterdir() if root.is_dir() else ())
+        if (match := pattern.fullmatch(path.name))
+    }
+    if not resume:
+        return str(root), name if not runs else f"{name}-{max(runs) + 1}"
+    for _, found in sorted(runs.items(), reverse=True):
+        if (root / found / "tuner.pkl").exists():
+            return str(root), found
+    raise ConfigError(
+        f"--resume: no run of {name!r} in {root}; leave --resume out, or correct --storage-path"
+    )
+
+
+def _run(item: Prepared, storage: str, name: str, options: RunOptions) -> list[TrialReport]:
+    from rllib_mamql.cli.progress import INTERRUPTION
+
+    tuner = _resumed(item, storage, name) if options.resume else _new(item, storage, name)
+    with INTERRUPTION.watch():
+        results = tuner.fit()
+    if INTERRUPTION.at is not None:
+        for result in results:
+            if result.checkpoint is not None:
+                say(f"last checkpoint: {result.checkpoint.path}")
+        raise Interrupted(f"stopped; the same command with --resume goes on with {storage}/{name}")
+    return [_report(item, result, options) for result in results]
+
+
+def _new(item: Prepared, storage: str, name: str) -> Any:
+    from ray import tune
+
+    from rllib_mamql.cli.progress import TrialMonitor
+
+    settings = item.experiment.settings
+    return tune.Tuner(
+        item.algorithm,
+        param_space=item.param_space,
+        tune_config=tune.TuneConfig(
+            num_samples=item.num_samples,
+            time_budget_s=settings.time_budget_s,
+            search_alg=_search(item.param_space),
+            trial_dirname_creator=_trial_folder,
+        ),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=storage,
+            stop=dict(settings.stop),
+            failure_config=tune.FailureConfig(max_failures=settings.max_failures),
+            checkpoint_config=tune.CheckpointConfig(
+                checkpoint_frequency=settings.checkpoint_freq,
+                checkpoint_at_end=settings.checkpoint_at_end,
+                num_to_keep=settings.keep_checkpoints_num,
+            ),
+            callbacks=[TrialMonitor(name, settings.stop)],
+            verbose=0,
+        ),
+    )
+
+
+def _resumed(item: Prepared, storage: str, name: str) -> Any:
+    from ray import tune
+
+    say(f"resuming {storage}/{name} with the settings that it was started with")
+    path = f"{storage}/{name}"
+    return tune.Tuner.restore(path, trainable=item.algorithm, resume_unfinished=True, resume_errored=True)
+
+
+def _search(space: dict[str, Any]) -> Any:
+    """Tune's own search, with samples that follow from the experiment's seed."""
+    from ray.tune.search import BasicVariantGenerator
+
+    seed = space.get("seed")
+    if isinstance(seed, dict):
+        seed = seed["grid_search"][0]
+    return BasicVariantGenerator(random_state=seed if isinstance(seed, int) else None)
+
+
+def _trial_folder(trial: Any) -> str:
+    return f"trial_{trial.trial_id}"
+
+
+def _report(item: Prepared, result: Any, options: RunOptions) -> TrialReport:
+    from rllib_mamql.cli.progress import TrialMonitor, env_steps, updates
+
+    metrics = result.metrics or {}
+    trial = str(metrics.get("trial_id") or Path(result.path).name.removeprefix("trial_"))
+    error = last_line(result.error) if result.error is not None else None
+    checkpoint = result.checkpoint.path if result.checkpoint is not None else None
+    evaluation = None
+    if error is None and checkpoint is not None and options.eval_episodes:
+        evaluation = _evaluate(item, result, checkpoint, options.eval_episodes)
+    expert, random = known_returns(item.metadata)
+    mean = evaluation.return_mean if evaluation else None
+    train_time = float(metrics.get("time_total_s", 0.0))
+    return TrialReport(
+        experiment=item.experiment.name,
+        trial=trial,
+        seed=(result.config or {}).get("seed"),
+        status="finished" if error is None else "error",
+        config={key: value for key, value in (result.config or {}).items() if key != "env"},
+        return_mean=mean,
+        return_ci95=evaluation.return_ci95 if evaluation else None,
+        per_agent=evaluation.per_agent if evaluation else {},
+        expert_return=expert,
+        random_return=random,
+        normalised_score=normalised_score(mean, expert, random),
+        env_steps=env_steps(metrics),
+        updates=updates(metrics),
+        train_time_s=train_time,
+        wall_time_s=max(TrialMonitor.wall_s.get(trial, 0.0), train_time),
+        checkpoint=checkpoint,
+        error=error,
+    )
+
+
+def _evaluate(item: Prepared, result: Any, checkpoint: str, episodes: int) -> Any:
+    from rllib_mamql.evaluation import evaluate_checkpoint
+
+    started = time.monotonic()
+    say(f"evaluating {checkpoint}: {episodes} episodes")
+    seed = (result.config or {}).get("seed") or 0
+    evaluation = evaluate_checkpoint(checkpoint, episodes=episodes, seed=seed)
+    say(f"return {number(evaluation.return_mean)} ({time.monotonic() - started:.0f} s)")
+    return evaluation
+
+
+def known_returns(metadata: Any) -> tuple[float | None, float | None]:
+    """The expert's and random play's mean return, where the dataset says them."""
+    expert, random = getattr(metadata, "expert_return", None), getattr(metadata, "random_return", None)
+    return (expert.mean if expert is not None else None, random.mean if random is not None else None)
+
+
+def last_line(error: BaseException) -> str:
+    """The line of a remote traceback that says what went wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
