@@ -1,4 +1,4 @@
-"""Names of columns, metrics and other keys that several parts share.
+r"""Names of columns, metrics and other keys that several parts share.
 
 A batch of joint steps is everywhere the same thing: a flat dict from the column names below to
 arrays whose first axis is the joint step. Row ``k`` holds the step of *all* agents at one time,
@@ -9,8 +9,8 @@ Per-agent columns are named ``<prefix>.<agent>``, for example ``obs.agent_0``:
 ==============  ==================  =====================================================
 prefix          shape, dtype        meaning
 ==============  ==================  =====================================================
-obs             (N, \\*obs), space   observation in which the action was taken
-next_obs        (N, \\*obs), space   observation after the step (the true one, also at the end)
+obs             (N, \*obs), space   observation in which the action was taken
+next_obs        (N, \*obs), space   observation after the step (the true one, also at the end)
 actions         (N,), int64         discrete action
 rewards         (N,), float32       the environment's own reward
 terminateds     (N,), bool          the agent's episode ended in a terminal state at this step

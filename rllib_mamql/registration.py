@@ -91,9 +91,7 @@ def environment_factory(name: str) -> Callable[..., ParallelEnv]:
     return entry.make
 
 
-def make_env(
-    name: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None
-) -> ParallelEnv:
+def make_env(name: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None) -> ParallelEnv:
     """Builds a parallel environment by its registered name, or by ``pettingzoo:<module path>``.
 
     Args:

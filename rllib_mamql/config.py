@@ -1,0 +1,373 @@
+"""MAMQL's settings: each default exists here and nowhere else."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.policy.policy import PolicySpec
+
+from rllib_mamql import registration
+from rllib_mamql.errors import ConfigError, nearest
+
+CRITICS = ("marginal", "joint")
+VALUE_TERMS = ("initial", "expert", "rollout", "rollout+expert")
+CHI_SQUARE_STATES = ("expert", "mixture")
+MODES = ("online", "offline")
+SHARED_MODULE = "shared"
+
+
+class MAMQLConfig(AlgorithmConfig):
+    """Settings of MAMQL (arXiv 2503.04679); see :meth:`training` for its own, RLlib's others work as usual.
+
+    One module per agent is taken from the environment, so neither Python nor YAML needs policies.
+    """
+
+    def __init__(self, algo_class: type[Any] | None = None) -> None:
+        if algo_class is None:
+            from rllib_mamql.mamql import MAMQL
+
+            algo_class = MAMQL
+        super().__init__(algo_class=algo_class)
+        from rllib_mamql.data.offline import MAMQLOfflineData, MAMQLOfflinePreLearner
+        from rllib_mamql.env_runner import ColumnarEnvRunner
+
+        self.mode = "online"
+        self.rationality = 3.0
+        self.evaluation_rationality: float | None = None
+        self.critic = "marginal"
+        self.marginal_samples: int | None = None
+        self.value_term: str | None = None
+        self.chi_square_states = "mixture"
+        self.chi_square_scale = 1.0
+        self.weight_average = 0.999
+        self.learn_reward = True
+        self.reward_shrinkage = 1e-3
+        self.reward_hiddens: list[int] = [64, 64]
+        self.reward_interval = 4
+        self.expert_steps: int | None = None
+        self.expert_in_memory: bool | str = "auto"
+        self.expert_memory_limit = 2 * 1024**3
+        self.expert_batch_size = 128
+        self.rollout_batch_size = 128
+        self.replay_capacity = 40_000
+        self.updates_per_step = 0.5
+        self.offline_updates = 500
+        self.parameter_sharing: str | dict[str, list[str]] = "none"
+
+        # RLlib's own settings, where MAMQL's default departs from RLlib's.
+        self.lr = 1e-3
+        self.gamma = 0.95
+        self.grad_clip = 10.0
+        self.num_env_runners = 0
+        self.num_envs_per_env_runner = 8
+        self.rollout_fragment_length = 20
+        self.min_sample_timesteps_per_iteration = 2000
+        self.env_runner_cls = ColumnarEnvRunner
+        self.offline_data_class = MAMQLOfflineData
+        self.prelearner_class = MAMQLOfflinePreLearner
+        self.disable_env_checking = True
+        self.evaluation_config = {"explore": False}
+
+    # Arguments and attributes carry the same names: what each means is said once, here.
+    def training(  # type: ignore[override]
+        self,
+        *,
+        mode: Any = NotProvided,
+        rationality: Any = NotProvided,
+        evaluation_rationality: Any = NotProvided,
+        critic: Any = NotProvided,
+        marginal_samples: Any = NotProvided,
+        value_term: Any = NotProvided,
+        chi_square_states: Any = NotProvided,
+        chi_square_scale: Any = NotProvided,
+        weight_average: Any = NotProvided,
+        learn_reward: Any = NotProvided,
+        reward_shrinkage: Any = NotProvided,
+        reward_hiddens: Any = NotProvided,
+        reward_interval: Any = NotProvided,
+        expert_steps: Any = NotProvided,
+        expert_in_memory: Any = NotProvided,
+        expert_memory_limit: Any = NotProvided,
+        expert_batch_size: Any = NotProvided,
+        rollout_batch_size: Any = NotProvided,
+        replay_capacity: Any = NotProvided,
+        updates_per_step: Any = NotProvided,
+        offline_updates: Any = NotProvided,
+        parameter_sharing: Any = NotProvided,
+        **kwargs: Any,
+    ) -> MAMQLConfig:
+        """Sets MAMQL's own settings, and RLlib's by ``kwargs`` (``lr``, ``gamma``, ``grad_clip``, ...).
+
+        Args:
+            mode: ``online`` samples rollouts between updates; ``offline`` learns from the demonstrations alone.
+            rationality: Inverse temperature lambda > 0 of the Boltzmann policies while training.
+            evaluation_rationality: The same when acting without exploration; None: ``rationality``.
+            critic: ``marginal`` outputs Qbar_i(s, .) directly; ``joint`` scores Q_i(s, a_i, a_-i) and marginalises.
+            marginal_samples: For ``joint``: K joint actions of the others drawn a row; None enumerates all.
+            value_term: Estimator of (1 - gamma) E[V(s0)]: ``initial``, ``expert``, ``rollout`` or
+                ``rollout+expert``. None: ``rollout+expert`` online, ``expert`` offline.
+            chi_square_states: Rows that chi^2 covers: ``expert`` (the paper) or ``mixture`` (and rollouts).
+            chi_square_scale: c > 0 of chi^2; larger penalises rewards less.
+            weight_average: Decay in [0, 1) of the Polyak average that acts; 0 acts with the last iterate.
+            learn_reward: Whether reward networks are trained beside the critics.
+            reward_shrinkage: beta >= 0 of the reward regression.
+            reward_hiddens: Hidden layers of the reward's encoder.
+            reward_interval: Gradient steps between two steps of the reward regression, >= 1.
+            expert_steps: Joint expert steps to use, chosen by ``seed``, whole episodes first; None uses all.
+            expert_in_memory: True, False (streams through Ray Data) or ``auto`` (by size).
+            expert_memory_limit: Bytes up to which ``auto`` holds expert data in memory.
+            expert_batch_size: Expert rows a minibatch, for each learner.
+            rollout_batch_size: Rollout rows a minibatch, for each learner.
+            replay_capacity: Joint steps each learner's replay buffer holds.
+            updates_per_step: Gradient steps for each joint step sampled online, > 0.
+            offline_updates: Gradient steps of one training step offline, >= 1.
+            parameter_sharing: ``none``, ``all``, or ``{module: [agents]}`` for groups; agents in no group learn alone.
+            **kwargs: RLlib's own training settings.
+
+        Returns:
+            This config.
+        """
+        own = {key: value for key, value in locals().items() if key not in ("self", "kwargs", "__class__")}
+        super().training(**kwargs)
+        for key, value in own.items():
+            if value is not NotProvided:
+                setattr(self, key, value)
+        return self
+
+    @property
+    def uses_rollouts(self) -> bool:
+        """Whether rollouts are sampled and learned from."""
+        return self.mode == "online"
+
+    # -- validation ---------------------------------------------------------------------------------------------
+
+    def validate(self) -> None:
+        """Checks every range and cross-field rule, and takes modules from the environment.
+
+        Raises:
+            ConfigError: Names the setting, the value found and what is allowed.
+        """
+        self._validate_ranges()
+        self._validate_choices()
+        self._set_up_agents()
+        super().validate()
+
+    def _validate_ranges(self) -> None:
+        _number("gamma", self.gamma, low=0.0, high=1.0, open_high=True)
+        _number("rationality", self.rationality, low=0.0, open_low=True)
+        if self.evaluation_rationality is not None:
+            _number("evaluation_rationality", self.evaluation_rationality, low=0.0, open_low=True)
+        _number("chi_square_scale", self.chi_square_scale, low=0.0, open_low=True)
+        _number("reward_shrinkage", self.reward_shrinkage, low=0.0)
+        _number("weight_average", self.weight_average, low=0.0, high=1.0, open_high=True)
+        _number("updates_per_step", self.updates_per_step, low=0.0, open_low=True)
+        if not isinstance(self.lr, (list, tuple)):
+            _number("lr", self.lr, low=0.0, open_low=True)
+        for name in (
+            "expert_batch_size",
+            "rollout_batch_size",
+            "replay_capacity",
+            "offline_updates",
+            "reward_interval",
+            "expert_memory_limit",
+        ):
+            _integer(name, getattr(self, name))
+        for name in ("marginal_samples", "expert_steps"):
+            if getattr(self, name) is not None:
+                _integer(name, getattr(self, name))
+        hiddens = self.reward_hiddens
+        if not isinstance(hiddens, (list, tuple)) or not hiddens:
+            raise ConfigError(f"reward_hiddens is {hiddens!r}: give a list of layer sizes, such as [64, 64]")
+        for size in hiddens:
+            _integer("reward_hiddens", size)
+
+    def _validate_choices(self) -> None:
+        _choice("mode", self.mode, MODES)
+        _choice("critic", self.critic, CRITICS)
+        _choice("chi_square_states", self.chi_square_states, CHI_SQUARE_STATES)
+        if self.value_term is None:
+            if not self._is_frozen:
+                self.value_term = "rollout+expert" if self.mode == "online" else "expert"
+        else:
+            _choice("value_term", self.value_term, VALUE_TERMS)
+        if self.mode == "offline":
+            if self.value_term not in ("expert", "initial", None):
+                raise ConfigError(
+                    f"value_term is {self.value_term!r}, but mode 'offline' has no rollouts: use 'expert' or 'initial'"
+                )
+            if not self._is_frozen:
+                # This counts environment steps, of which there are none: an iteration would never end.
+                self.min_sample_timesteps_per_iteration = 0
+        if self.expert_in_memory not in (True, False, "auto"):
+            raise ConfigError(f"expert_in_memory is {self.expert_in_memory!r}: use true, false or 'auto'")
+        if not self.input_ or self.input_ == "sampler":
+            raise ConfigError(
+                "input_ is not set: name the folder, file or glob of the expert dataset "
+                "(record one with `rllib record`)"
+            )
+        if not self.env:
+            raise ConfigError("env is not set: name a registered environment or pettingzoo:<module path>")
+
+    def _set_up_agents(self) -> None:
+        spaces = environment_spaces(str(self.env), dict(self.env_config))
+        modules = modules_of(list(spaces), self.parameter_sharing)
+        policies: dict[str, PolicySpec] = {}
+        first: dict[str, str] = {}
+        for agent, module in modules.items():
+            if module in policies and spaces[agent] != spaces[first[module]]:
+                raise ConfigError(
+                    f"parameter_sharing puts {first[module]} and {agent} into module {module!r}, but their spaces "
+                    f"differ ({spaces[first[module]]} and {spaces[agent]}): share only among equal spaces"
+                )
+            first.setdefault(module, agent)
+            policies[module] = PolicySpec(observation_space=spaces[agent][0], action_space=spaces[agent][1])
+        self._others = {
+            module: [int(spaces[other][1].n) for other in spaces if other != agent] for module, agent in first.items()
+        }
+        for agent, module in modules.items():
+            others = [int(spaces[other][1].n) for other in spaces if other != agent]
+            if others != self._others[module]:
+                raise ConfigError(
+                    f"parameter_sharing puts agents into module {module!r} that face others with different "
+                    f"action counts ({self._others[module]} and {others}): let them learn alone"
+                )
+        if set(self.policies) != set(policies):
+            self.multi_agent(policies=policies, policy_mapping_fn=functools.partial(_module_for, mapping=modules))
+
+    # -- what RLlib asks for ------------------------------------------------------------------------------------
+
+    @property
+    def module_of(self) -> dict[str, str]:
+        """``{agent: module}``, agents in the environment's order; known after :meth:`validate`."""
+        spaces = environment_spaces(str(self.env), dict(self.env_config))
+        return modules_of(list(spaces), self.parameter_sharing)
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        from rllib_mamql import rl_module
+
+        return super()._model_config_auto_includes | {
+            # RLlib's tanh saturates on count features; every tuned example trains better with relu.
+            "fcnet_activation": "relu",
+            rl_module.RATIONALITY: self.rationality,
+            rl_module.EVALUATION_RATIONALITY: self.evaluation_rationality or self.rationality,
+            rl_module.CRITIC: self.critic,
+            rl_module.REWARD_HIDDENS: list(self.reward_hiddens),
+        }
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """One :class:`~rllib_mamql.rl_module.MAMQLModule` per module id."""
+        from rllib_mamql.rl_module import MAMQLModule
+
+        return RLModuleSpec(module_class=MAMQLModule)
+
+    def get_multi_rl_module_spec(self, **kwargs: Any) -> MultiRLModuleSpec:
+        """RLlib's spec, with each module told how many actions the agents beside it have."""
+        from rllib_mamql import rl_module
+
+        spec = super().get_multi_rl_module_spec(**kwargs)
+        for module_id, module_spec in spec.rl_module_specs.items():
+            module_spec.model_config = {
+                **(module_spec.model_config or {}),
+                rl_module.OTHER_ACTIONS: list(self._others[module_id]),
+            }
+        return spec
+
+    def get_default_learner_class(self) -> type[Any]:
+        """:class:`~rllib_mamql.learner.MAMQLLearner`."""
+        from rllib_mamql.learner import MAMQLLearner
+
+        return MAMQLLearner
+
+
+def modules_of(agents: list[str], sharing: str | Mapping[str, list[str]]) -> dict[str, str]:
+    """Which module plays for each agent.
+
+    Args:
+        agents: Agents in order.
+        sharing: ``none``, ``all``, or ``{module: [agents]}``.
+
+    Raises:
+        ConfigError: If a group names an unknown agent, or an agent twice.
+    """
+    if isinstance(sharing, str):
+        _choice("parameter_sharing", sharing, ("none", "all"))
+        return {agent: SHARED_MODULE if sharing == "all" else agent for agent in agents}
+    result: dict[str, str] = {}
+    for module, group in sharing.items():
+        for agent in group:
+            if agent not in agents:
+                raise ConfigError(
+                    f"parameter_sharing names agent {agent!r}, which the environment lacks: {nearest(agent, agents)}"
+                )
+            if agent in result:
+                raise ConfigError(f"parameter_sharing names {agent!r} twice: in {result[agent]!r} and {module!r}")
+            result[agent] = module
+    return {agent: result.get(agent, agent) for agent in agents}
+
+
+def environment_spaces(env: str, env_config: Mapping[str, Any]) -> dict[str, tuple[gym.Space, gym.Space]]:
+    """``{agent: (observation space, action space)}`` of an environment, agents in its own order.
+
+    Raises:
+        ConfigError: If an action space is not Discrete.
+    """
+    return copy.copy(_environment_spaces(env, json.dumps(dict(env_config), sort_keys=True, default=repr)))
+
+
+@functools.lru_cache(maxsize=64)
+def _environment_spaces(env: str, env_config: str) -> dict[str, tuple[gym.Space, gym.Space]]:
+    built = registration.make_env(env, json.loads(env_config))
+    try:
+        spaces = {agent: (built.observation_space(agent), built.action_space(agent)) for agent in built.possible_agents}
+    finally:
+        built.close()
+    for agent, (_, action) in spaces.items():
+        if not isinstance(action, gym.spaces.Discrete) or action.start != 0:
+            raise ConfigError(
+                f"environment {env!r}: the action space of {agent} is {action}; MAMQL needs Discrete actions from 0"
+            )
+    return spaces
+
+
+def _module_for(agent: str, episode: Any = None, *, mapping: Mapping[str, str], **kwargs: Any) -> str:
+    return mapping[agent]
+
+
+def _number(
+    name: str,
+    value: Any,
+    *,
+    low: float,
+    high: float | None = None,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    bounds = f"{'above' if open_low else 'at least'} {low:g}"
+    if high is not None:
+        bounds += f" and {'below' if open_high else 'at most'} {high:g}"
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    if good:
+        good = value > low if open_low else value >= low
+        if good and high is not None:
+            good = value < high if open_high else value <= high
+    if not good:
+        raise ConfigError(f"{name} is {value!r}: it must be a number {bounds}")
+
+
+def _integer(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name} is {value!r}: it must be a whole number of at least 1")
+
+
+def _choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}: {nearest(str(value), allowed)} (one of {', '.join(allowed)})")

@@ -1,0 +1,194 @@
+"""Scores policies by playing them: returns with intervals, reward events, and a film."""
+
+from __future__ import annotations
+
+import pathlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from pettingzoo import ParallelEnv
+from scipy import stats
+
+from rllib_mamql.acting import module_actor, random_actor
+from rllib_mamql.checkpoint import Checkpoint, read_checkpoint
+from rllib_mamql.data.schema import ReturnSummary
+from rllib_mamql.errors import ConfigError
+from rllib_mamql.registration import make_env
+from rllib_mamql.rollout import Actor, ColumnarRollout, Episode
+
+VIDEO_SUFFIXES = (".gif", ".mp4", ".png")
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """How a policy did.
+
+    Attributes:
+        env: Name of the environment.
+        env_config: Its keywords.
+        episodes: How many were played.
+        policy: ``boltzmann`` or ``greedy``.
+        return_mean: Mean over episodes of the return (mean over agents, or the team's; see ``episode_return``).
+        return_ci95: 95% interval of it (Student's t over episodes).
+        per_agent: ``{agent: {"mean": ..., "ci95": [low, high]}}``.
+        events: Reward events an episode, by kind.
+        normalised_score: ``(return - random) / (expert - random)``; None where either is unknown.
+        expert_return: The expert's mean return, from the dataset.
+        random_return: Random play's, from the dataset.
+    """
+
+    env: str
+    env_config: dict[str, Any]
+    episodes: int
+    policy: str
+    return_mean: float
+    return_ci95: tuple[float, float]
+    per_agent: dict[str, dict[str, Any]]
+    events: dict[str, float]
+    normalised_score: float | None
+    expert_return: float | None
+    random_return: float | None
+
+
+def mean_and_ci95(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """Mean and 95% interval (Student's t); the interval is the mean itself where all values are equal or one."""
+    array = np.asarray(values, dtype=np.float64)
+    mean = float(array.mean())
+    error = float(stats.sem(array)) if len(array) > 1 else 0.0
+    if error == 0.0:
+        return mean, (mean, mean)
+    low, high = stats.t.interval(0.95, len(array) - 1, loc=mean, scale=error)
+    return mean, (float(low), float(high))
+
+
+def return_aggregation(env: ParallelEnv) -> str:
+    """How an environment's per-agent returns combine: ``mean`` (also of a shared reward) or ``sum``."""
+    return str((getattr(env, "metadata", None) or {}).get("return_aggregation", "mean"))
+
+
+def episode_return(returns: Mapping[str, float], aggregation: str) -> float:
+    """An episode's return from its agents' returns."""
+    total = sum(returns.values())
+    return total if aggregation == "sum" else total / len(returns)
+
+
+def summarise_returns(episodes: Sequence[Episode], aggregation: str) -> ReturnSummary:
+    """Mean and interval of the return and of each agent's."""
+    mean, ci95 = mean_and_ci95([episode_return(episode.returns, aggregation) for episode in episodes])
+    per_agent = {}
+    for agent in episodes[0].returns:
+        agent_mean, agent_ci95 = mean_and_ci95([episode.returns[agent] for episode in episodes])
+        per_agent[agent] = {"mean": agent_mean, "ci95": list(agent_ci95)}
+    return ReturnSummary(mean=mean, ci95=ci95, per_agent=per_agent, episodes=len(episodes))
+
+
+def normalised_score(value: float, expert: float | None, random: float | None) -> float | None:
+    """``(return - random) / (expert - random)``; None where unknown or where the expert is no better than random."""
+    if expert is None or random is None or expert <= random:
+        return None
+    return (value - random) / (expert - random)
+
+
+def play(
+    make: Callable[[], ParallelEnv], actor: Actor, *, episodes: int, seed: int, num_envs: int
+) -> tuple[list[Episode], str]:
+    """Plays episodes with an actor.
+
+    Returns:
+        The episodes and how their returns combine.
+    """
+    rollout = ColumnarRollout(make, min(num_envs, episodes), seed)
+    try:
+        _, finished = rollout.run(actor, num_episodes=episodes, keep=False)
+        return finished, return_aggregation(rollout.envs[0])
+    finally:
+        rollout.close()
+
+
+def random_returns(
+    env: str, env_config: Mapping[str, Any], *, episodes: int = 100, seed: int = 0, num_envs: int = 8
+) -> ReturnSummary:
+    """Returns of uniformly random play."""
+    probe = make_env(env, env_config)
+    sizes = {agent: int(probe.action_space(agent).n) for agent in probe.possible_agents}
+    probe.close()
+    actor = random_actor(sizes, np.random.default_rng(seed))
+    finished, aggregation = play(
+        lambda: make_env(env, env_config), actor, episodes=episodes, seed=seed, num_envs=num_envs
+    )
+    return summarise_returns(finished, aggregation)
+
+
+def evaluate_checkpoint(
+    path: str | pathlib.Path,
+    *,
+    episodes: int,
+    greedy: bool = False,
+    seed: int = 0,
+    video: str | pathlib.Path | None = None,
+    num_envs: int = 16,
+) -> EvaluationResult:
+    """Plays a checkpoint's policies in its own environment.
+
+    Args:
+        path: A checkpoint folder.
+        episodes: How many to play, >= 1.
+        greedy: Most likely actions instead of the Boltzmann policy at the evaluation rationality.
+        seed: Seed of environments and actions.
+        video: Films one more episode into this ``.gif``, ``.mp4`` or (its frames in a sheet) ``.png``.
+        num_envs: Environments stepped together.
+
+    Raises:
+        CheckpointError: If the folder is no checkpoint.
+        ConfigError: If a setting is out of range.
+    """
+    if episodes < 1:
+        raise ConfigError(f"episodes is {episodes}: it must be at least 1")
+    if video is not None and pathlib.Path(video).suffix not in VIDEO_SUFFIXES:
+        raise ConfigError(f"video {str(video)!r} has no known ending: use one of {', '.join(VIDEO_SUFFIXES)}")
+    stored = read_checkpoint(path)
+    finished, aggregation = play(
+        lambda: make_env(stored.env, stored.env_config),
+        checkpoint_actor(stored, seed, greedy=greedy),
+        episodes=episodes,
+        seed=seed,
+        num_envs=num_envs,
+    )
+    summary = summarise_returns(finished, aggregation)
+    events: Counter[str] = Counter()
+    for episode in finished:
+        events.update(episode.events)
+    expert = stored.metadata.expert_return.mean if stored.metadata.expert_return else None
+    random = stored.metadata.random_return.mean if stored.metadata.random_return else None
+    if video is not None:
+        from rllib_mamql.video import film
+
+        film(stored, pathlib.Path(video), seed=seed, greedy=greedy)
+    return EvaluationResult(
+        env=stored.env,
+        env_config=stored.env_config,
+        episodes=len(finished),
+        policy="greedy" if greedy else "boltzmann",
+        return_mean=summary.mean,
+        return_ci95=summary.ci95,
+        per_agent=dict(summary.per_agent),
+        events={kind: count / len(finished) for kind, count in sorted(events.items())},
+        normalised_score=normalised_score(summary.mean, expert, random),
+        expert_return=expert,
+        random_return=random,
+    )
+
+
+def checkpoint_actor(stored: Checkpoint, seed: int, *, greedy: bool = False) -> Actor:
+    """The actor of a checkpoint's policies, at the evaluation rationality."""
+    return module_actor(
+        stored.modules,
+        stored.module_of,
+        torch.Generator().manual_seed(seed),
+        explore=False,
+        greedy=greedy,
+    )

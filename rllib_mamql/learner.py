@@ -1,0 +1,492 @@
+"""The learner: unpacks joint batches, calls the objective, logs its terms.
+
+Each learner keeps the joint replay buffer and its share of the expert data as tensors on its own device and makes
+many gradient steps in one :meth:`MAMQLLearner.update` call; nothing crosses a process in between but, with
+several learners, one all-reduce of the gradients a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.utils.metrics import (
+    ALL_MODULES,
+    NUM_ENV_STEPS_TRAINED,
+    NUM_ENV_STEPS_TRAINED_LIFETIME,
+)
+from ray.rllib.utils.typing import ResultDict
+from torch import Tensor
+
+from rllib_mamql import objective
+from rllib_mamql.acting import agents_by_module
+from rllib_mamql.columns import (
+    ACTIONS,
+    ALIVE,
+    NEXT_OBS,
+    OBS,
+    TERMINATEDS,
+    WEIGHT,
+    JointColumns,
+    T,
+    column,
+)
+from rllib_mamql.errors import ConfigError
+from rllib_mamql.learner_metrics import (
+    NUM_GRADIENT_STEPS,
+    NUM_GRADIENT_STEPS_LIFETIME,
+    AgentTerms,
+    summarise,
+)
+from rllib_mamql.marginal import joint_marginal
+from rllib_mamql.replay import JointReplayBuffer, TensorColumns, to_tensors
+from rllib_mamql.rl_module import MARGINAL_Q, MAMQLModule
+
+JOINT = "joint_batch"
+"""Key under which the first module's batch carries what belongs to no module."""
+
+
+class MAMQLLearner(TorchLearner):
+    """Trains every agent's critic on the objective and its reward network by regression."""
+
+    def build(self) -> None:
+        """Builds modules and optimisers; data arrives later."""
+        super().build()
+        config = self.config
+        seed = 0 if config.seed is None else int(config.seed)
+        self.generator = torch.Generator().manual_seed(seed * 1_000_003 + self._rank())
+        self.replay = JointReplayBuffer(config.replay_capacity, self._device)
+        self.updates = 0
+        self._expert: TensorColumns | None = None
+        self._starts: TensorColumns | None = None
+        self._stream: Iterator[JointColumns] | None = None
+        self._module_of: dict[str, str] = {}
+        self._agents: list[str] = []
+        self._agents_of: dict[str, list[str]] = {}
+        self._terms: dict[str, AgentTerms] = {}
+        self._initial_q: dict[str, Tensor] = {}
+
+    # -- data ---------------------------------------------------------------------------------------------------
+
+    def set_expert(
+        self,
+        module_of: Mapping[str, str],
+        columns: JointColumns | None,
+        stream: Iterator[JointColumns] | None = None,
+    ) -> None:
+        """Gives this learner its share of the expert data.
+
+        Args:
+            module_of: Which module learns for each agent, agents in the dataset's order.
+            columns: Joint steps to hold in memory, or None to stream.
+            stream: Endless batches of joint steps, each of ``expert_batch_size`` rows, where ``columns`` is None.
+        """
+        self._module_of = dict(module_of)
+        self._agents = list(module_of)
+        self._agents_of = agents_by_module(module_of)
+        self._stream = stream
+        if columns is not None:
+            self._expert = to_tensors(columns, self._device)
+            starts = self._expert[T] == 0
+            self._starts = {name: values[starts] for name, values in self._expert.items()}
+
+    def _sample_expert(self, rows: int) -> TensorColumns:
+        if self._expert is not None:
+            count = len(self._expert[T])
+            index = torch.randint(count, (rows,), generator=self.generator).to(self._device)
+            return {name: values[index] for name, values in self._expert.items()}
+        if self._stream is None:
+            raise ConfigError("the learner has no expert data: set config.offline_data(input_=...)")
+        return to_tensors(next(self._stream), self._device)
+
+    def _minibatch(self) -> dict[str, Any]:
+        """Expert rows, then rollout rows, then (for the value term) start rows, stacked by module."""
+        config = self.config
+        parts = [self._sample_expert(config.expert_batch_size)]
+        rollouts = config.uses_rollouts and len(self.replay) > 0
+        if rollouts:
+            parts.append(self.replay.sample(config.rollout_batch_size, self.generator))
+        names = [
+            column(prefix, agent) for agent in self._agents for prefix in (OBS, NEXT_OBS, ACTIONS, TERMINATEDS, ALIVE)
+        ]
+        joint = {name: torch.cat([part[name] for part in parts]) for name in names}
+        rows = len(joint[names[0]])
+        expert_rows = config.expert_batch_size
+        weight = torch.ones(rows, device=self._device)
+        if WEIGHT in parts[0]:
+            weight[:expert_rows] = parts[0][WEIGHT].float()
+        joint[WEIGHT] = weight
+        starts = self._start_rows(config.expert_batch_size) if config.value_term == "initial" else None
+        batch: dict[str, Any] = {}
+        for module_id, agents in self._agents_of.items():
+            observations = []
+            for agent in agents:
+                observations += [joint[column(OBS, agent)], joint[column(NEXT_OBS, agent)]]
+                if starts is not None:
+                    observations.append(starts[column(OBS, agent)])
+            batch[module_id] = {Columns.OBS: torch.cat(observations)}
+        first = next(iter(batch.values()))
+        first[JOINT] = {
+            "columns": joint,
+            "rows": rows,
+            "expert_rows": expert_rows,
+            "starts": 0 if starts is None else config.expert_batch_size,
+            "start_columns": starts,
+        }
+        return batch
+
+    def _start_rows(self, rows: int) -> TensorColumns:
+        if self._starts is None or len(self._starts[T]) == 0:
+            raise ConfigError(
+                "value_term 'initial' needs start states (t = 0) in memory, and the expert data has none here: "
+                "use value_term 'expert' or 'rollout'"
+            )
+        index = torch.randint(len(self._starts[T]), (rows,), generator=self.generator).to(self._device)
+        return {name: values[index] for name, values in self._starts.items()}
+
+    # -- update -------------------------------------------------------------------------------------------------
+
+    def update(  # type: ignore[override]
+        self,
+        training_data: TrainingData | None = None,
+        *,
+        timesteps: dict[str, Any] | None = None,
+        num_updates: int = 1,
+        _no_metrics_reduce: bool = False,
+        **kwargs: Any,
+    ) -> ResultDict | None:
+        """Stores new rollouts, then makes ``num_updates`` gradient steps.
+
+        Args:
+            training_data: ``episodes`` or ``episodes_refs`` with :class:`~rllib_mamql.env_runner.JointRollout`.
+            timesteps: RLlib's lifetime counters, for schedules.
+            num_updates: Gradient steps on freshly drawn minibatches.
+            _no_metrics_reduce: RLlib's switch: leave metrics for a later call.
+            **kwargs: Ignored.
+
+        Returns:
+            Reduced metrics.
+        """
+        self._check_is_built()
+        self.before_gradient_based_update(timesteps=timesteps or {})
+        if training_data is not None:
+            training_data.solve_refs()
+            for rollout in training_data.episodes or []:
+                self.replay.add(rollout.columns)
+        self._weights_seq_no += 1
+        for step in range(num_updates):
+            self._log_this_step = step >= num_updates - self.config.reward_interval
+            self._update(self._minibatch())
+        rows = num_updates * (
+            self.config.expert_batch_size + (self.config.rollout_batch_size if self.config.uses_rollouts else 0)
+        )
+        for key, reduce in (
+            (NUM_ENV_STEPS_TRAINED, "sum"),
+            (NUM_ENV_STEPS_TRAINED_LIFETIME, "lifetime_sum"),
+        ):
+            self.metrics.log_value((ALL_MODULES, key), rows, reduce=reduce)
+        # Learners step in lockstep on shared gradients: gradient steps are counted once, not summed over learners.
+        self.metrics.log_value((ALL_MODULES, NUM_GRADIENT_STEPS), num_updates, reduce="max", window=1)
+        self.metrics.log_value((ALL_MODULES, NUM_GRADIENT_STEPS_LIFETIME), self.updates, reduce="max", window=1)
+        self.after_gradient_based_update(timesteps=timesteps or {})
+        return None if _no_metrics_reduce else self.metrics.reduce()
+
+    def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:
+        fwd_out = {
+            module_id: self._unwrapped(module_id).forward_train(module_batch)
+            for module_id, module_batch in batch.items()
+        }
+        losses = self.compute_losses(fwd_out=fwd_out, batch=batch)
+        parameters = [p for parameters in self._optimizer_parameters.values() for p in parameters]
+        for parameter in parameters:
+            parameter.grad = None
+        torch.stack(list(losses.values())).sum().backward()
+        self._share_gradients(parameters)
+        self._clip_and_step()
+        self.updates += 1
+        decay = self._average_decay()
+        for module_id in self._agents_of:
+            self._unwrapped(module_id).update_average(decay)
+        if self._log_this_step:
+            for agent, terms in self._terms.items():
+                self.metrics.log_dict(summarise(terms), key=(self._module_of[agent], agent), window=1)
+            for module_id, loss in losses.items():
+                self.metrics.log_value((module_id, self.TOTAL_LOSS_KEY), loss.item(), window=1)
+        return fwd_out, losses, {}
+
+    def _share_gradients(self, parameters: list[Any]) -> None:
+        """Averages gradients over learners by one all-reduce of a flat buffer.
+
+        RLlib wraps modules in DDP, whose hooks act only on a forward pass through the wrapper, one a backward pass.
+        Ours makes several, through the unwrapped modules; one flat buffer is also faster for small networks.
+        """
+        if not self.config.num_learners > 1:
+            return
+        with_gradient = [p for p in parameters if p.grad is not None]
+        flat = torch.cat([p.grad.view(-1) for p in with_gradient])
+        dist.all_reduce(flat)
+        flat /= self.config.num_learners
+        offset = 0
+        for parameter in with_gradient:
+            size = parameter.grad.numel()
+            parameter.grad.copy_(flat[offset : offset + size].view_as(parameter.grad))
+            offset += size
+
+    def _clip_and_step(self) -> None:
+        clip = self.config.grad_clip
+        for module_id in self._agents_of:
+            for _, optimizer in self.get_optimizers_for_module(module_id):
+                if clip is not None:
+                    torch.nn.utils.clip_grad_norm_(self._optimizer_parameters[optimizer], clip)
+                optimizer.step()
+
+    def _average_decay(self) -> float:
+        # Early on the average would lag at the initial weights: its horizon grows with the updates made.
+        return min(float(self.config.weight_average), (1.0 + self.updates) / (10.0 + self.updates))
+
+    # -- losses -------------------------------------------------------------------------------------------------
+
+    def compute_losses(self, *, fwd_out: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Losses of all modules at once, since marginalising needs the others' policies.
+
+        Args:
+            fwd_out: ``{module: {"marginal_q": (R, A)}}``, rows stacked as :meth:`_minibatch` does.
+            batch: The minibatch.
+
+        Returns:
+            ``{module: scalar}``.
+        """
+        joint = next(iter(batch.values()))[JOINT]
+        rows, starts = joint["rows"], joint["starts"]
+        q: dict[str, tuple[Tensor, ...]] = {}
+        for module_id, agents in self._agents_of.items():
+            sizes = [rows, rows, starts] * len(agents)
+            pieces = fwd_out[module_id][MARGINAL_Q].split(sizes)
+            for index, agent in enumerate(agents):
+                q[agent] = pieces[3 * index : 3 * index + 3]
+        losses: dict[str, Tensor] = {}
+        for module_id, agents in self._agents_of.items():
+            losses[module_id] = torch.stack(
+                [
+                    self.compute_loss_for_module(
+                        module_id=module_id, config=self.config, batch=joint, fwd_out={"q": q, "agent": agent}
+                    )
+                    for agent in agents
+                ]
+            ).sum()
+        return losses
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+    ) -> Tensor:
+        """Critic and reward loss of one agent that the module learns for.
+
+        Args:
+            module_id: The module.
+            config: The algorithm's config.
+            batch: The joint part of the minibatch.
+            fwd_out: ``q``: every agent's action values at (observation, next observation, start); ``agent``.
+
+        Returns:
+            Scalar.
+        """
+        agent, q = fwd_out["agent"], fwd_out["q"]
+        columns, expert_rows = batch["columns"], batch["expert_rows"]
+        module = self._unwrapped(module_id)
+        lam = config.rationality
+        distillation = None
+        values = list(q[agent])
+        if config.critic == "joint":
+            values, distillation = self._joint_values(module, agent, batch, q)
+        q_now, q_next, q_start = values
+        actions = columns[column(ACTIONS, agent)]
+        terminated = columns[column(TERMINATEDS, agent)]
+        weights = columns[WEIGHT] * columns[column(ALIVE, agent)]
+        value, next_value = objective.soft_value(q_now, lam), objective.soft_value(q_next, lam)
+        q_taken = objective.take_actions(q_now, actions)
+        implied = objective.inverse_reward(q_taken, next_value, terminated, config.gamma)
+
+        expert = slice(0, expert_rows)
+        penalised = slice(None) if config.chi_square_states == "mixture" else expert
+        loss = objective.critic_loss(
+            expert_reward=implied[expert],
+            expert_weights=weights[expert],
+            penalised_reward=implied[penalised],
+            penalised_weights=weights[penalised],
+            value=self._value_term(value, next_value, q_start, terminated, weights, agent, batch),
+            chi_square_scale=config.chi_square_scale,
+        )
+        total = loss.total
+        if distillation is not None:
+            total = total + distillation
+        reward = None
+        if config.learn_reward and self.updates % config.reward_interval == 0:
+            reward = self._reward_loss(module, agent, columns, q, implied, weights)
+            total = total + reward.total
+        if self._log_this_step:
+            self._terms[agent] = AgentTerms(
+                critic=loss,
+                reward=reward,
+                distillation=distillation,
+                q=q_now.detach(),
+                implied_reward=implied.detach(),
+                expert_log_policy=objective.log_policy(q_now[expert], lam).detach(),
+                expert_actions=actions[expert],
+                expert_weights=weights[expert],
+                rationality=lam,
+                initial_q=self._initial_q.setdefault(agent, q_now.detach().mean()),
+            )
+        return total
+
+    def _value_term(
+        self,
+        value: Tensor,
+        next_value: Tensor,
+        q_start: Tensor,
+        terminated: Tensor,
+        weights: Tensor,
+        agent: str,
+        batch: dict[str, Any],
+    ) -> Tensor:
+        config, expert_rows = self.config, batch["expert_rows"]
+        if config.value_term == "initial":
+            alive = batch["start_columns"][column(ALIVE, agent)].float()
+            start_value = objective.soft_value(q_start, config.rationality)
+            return objective.value_from_starts(start_value, alive, config.gamma)
+        rows = {
+            "expert": slice(0, expert_rows),
+            "rollout": slice(expert_rows, None),
+            "rollout+expert": slice(None),
+        }[config.value_term]
+        if len(value[rows]) == 0:  # Offline, or nothing sampled yet.
+            rows = slice(0, expert_rows)
+        return objective.value_telescoped(value[rows], next_value[rows], terminated[rows], weights[rows], config.gamma)
+
+    def _others(self, agent: str) -> list[str]:
+        return [other for other in self._agents if other != agent]
+
+    def _other_policies(
+        self, agent: str, q: Mapping[str, tuple[Tensor, ...]], which: int, alive: Mapping[str, Tensor]
+    ) -> list[Tensor]:
+        """Policies of the other agents at the same rows; a dead agent 'plays' action 0, as its rows are filled."""
+        policies = []
+        for other in self._others(agent):
+            policy = objective.log_policy(q[other][which].detach(), self.config.rationality).exp()
+            nothing = torch.zeros_like(policy)
+            nothing[:, 0] = 1.0
+            policies.append(torch.where(alive[other].unsqueeze(-1), policy, nothing))
+        return policies
+
+    def _joint_values(
+        self, module: MAMQLModule, agent: str, batch: dict[str, Any], q: Mapping[str, tuple[Tensor, ...]]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Marginalised joint critic at (observation, next observation, start), and the loss that distils it.
+
+        The marginal critic is regressed on the marginalised joint one, so that acting costs one forward pass and
+        the others' policies are at hand.
+        """
+        assert module.joint_critic is not None
+        columns = batch["columns"]
+        places = [columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]]
+        alive_now = {other: columns[column(ALIVE, other)] for other in self._agents}
+        alive_next = {other: alive_now[other] & ~columns[column(TERMINATEDS, other)] for other in self._agents}
+        alive = [alive_now, alive_next]
+        if batch["starts"]:
+            places.append(batch["start_columns"][column(OBS, agent)])
+            alive.append({other: batch["start_columns"][column(ALIVE, other)] for other in self._agents})
+        values, distances = [], []
+        for which, observations in enumerate(places):
+            policies = self._other_policies(agent, q, which, alive[which])
+            marginal = joint_marginal(
+                module.joint_critic,
+                observations,
+                policies,
+                samples=self.config.marginal_samples,
+                generator=self.generator,
+            )
+            values.append(marginal)
+            distances.append((q[agent][which] - marginal.detach()).square().mean())
+        if len(values) == 2:
+            values.append(values[0][:0])
+        return values, torch.stack(distances).sum()
+
+    def _reward_loss(
+        self,
+        module: MAMQLModule,
+        agent: str,
+        columns: TensorColumns,
+        q: Mapping[str, tuple[Tensor, ...]],
+        implied: Tensor,
+        weights: Tensor,
+    ) -> objective.RewardLoss:
+        observations = columns[column(OBS, agent)]
+        if self.config.critic == "joint":
+            alive = {other: columns[column(ALIVE, other)] for other in self._agents}
+            rewards = joint_marginal(
+                module.reward,
+                observations,
+                self._other_policies(agent, q, 0, alive),
+                samples=self.config.marginal_samples,
+                generator=self.generator,
+            )
+        else:
+            # One sample of a_-i a transition: the data's own, as for the marginal critic.
+            others = [columns[column(ACTIONS, other)] for other in self._others(agent)]
+            taken = torch.stack(others, dim=-1) if others else observations.new_zeros(len(implied), 0)
+            rewards = module.reward(observations, taken.long())
+        prediction = objective.take_actions(rewards, columns[column(ACTIONS, agent)])
+        return objective.reward_loss(prediction, implied, weights, self.config.reward_shrinkage)
+
+    # -- plumbing -----------------------------------------------------------------------------------------------
+
+    def get_parameters(self, module: RLModule) -> list[Any]:
+        """Trainable parameters only: the averaged critic follows, it is not optimised."""
+        return [p for p in super().get_parameters(module) if p.requires_grad]
+
+    def _unwrapped(self, module_id: str) -> MAMQLModule:
+        return self.module[module_id].unwrapped()
+
+    def _rank(self) -> int:
+        return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's state (networks, optimisers, metrics) and the number of updates made."""
+        state = super().get_state(*args, **kwargs)
+        state["updates"] = self.updates
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores :meth:`get_state`."""
+        super().set_state(state)
+        self.updates = int(state.get("updates", self.updates))
+
+    def describe(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """Model configs and network weights (numpy) by module, for a checkpoint that needs no Ray to act."""
+        configs, weights = {}, {}
+        for module_id in self._agents_of:
+            module = self._unwrapped(module_id)
+            configs[module_id] = dict(module.model_config)
+            weights[module_id] = module.get_state()
+        return configs, weights
+
+    def get_data_state(self) -> dict[str, Any]:
+        """Replay buffer and random state of this very learner; kept out of ``get_state``, which syncs weights."""
+        initial = {agent: float(value) for agent, value in self._initial_q.items()}
+        return {
+            "replay": self.replay.get_state(),
+            "generator": self.generator.get_state().numpy(),
+            "initial_q": initial,
+        }
+
+    def set_data_state(self, state: Mapping[str, Any]) -> None:
+        """Restores :meth:`get_data_state`."""
+        self.replay.set_state(state["replay"])
+        self.generator.set_state(torch.as_tensor(np.asarray(state["generator"])))
+        self._initial_q = {agent: torch.tensor(value) for agent, value in state["initial_q"].items()}

@@ -1,0 +1,142 @@
+"""Records a dataset of expert play."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pettingzoo import ParallelEnv
+
+from rllib_mamql.acting import random_actor
+from rllib_mamql.columns import (
+    ALIVE,
+    TERMINATEDS,
+    TRUNCATEDS,
+    Array,
+    JointColumns,
+    T,
+    column,
+    concatenate,
+    num_rows,
+)
+from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
+from rllib_mamql.data.writing import write_dataset
+from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.evaluation import (
+    checkpoint_actor,
+    random_returns,
+    return_aggregation,
+    summarise_returns,
+)
+from rllib_mamql.registration import ENVIRONMENTS, Expert, make_env
+from rllib_mamql.rollout import Actor, ColumnarRollout, Episode
+
+RANDOM_EPISODES = 100
+
+
+def record_dataset(
+    env: str,
+    env_config: Mapping[str, Any] | None,
+    expert: str,
+    steps: int,
+    seed: int,
+    out: str | pathlib.Path,
+    command: str | None = None,
+) -> DatasetMetadata:
+    """Plays whole episodes until at least ``steps`` joint steps are recorded, and writes them.
+
+    The last episode is cut at ``steps`` by marking its last row truncated, so that the dataset holds exactly
+    ``steps`` rows.
+
+    Args:
+        env: Registered environment, or ``pettingzoo:<module path>``.
+        env_config: Its keywords.
+        expert: ``scripted``, ``random``, or a MAMQL checkpoint folder.
+        steps: Joint steps, >= 1.
+        seed: Seed of environments and expert.
+        out: Folder to create.
+        command: What made it, for the metadata.
+
+    Returns:
+        The metadata written.
+
+    Raises:
+        ConfigError: If there is no such expert, or a setting is out of range.
+    """
+    if steps < 1:
+        raise ConfigError(f"steps is {steps}: it must be at least 1")
+    config = dict(env_config or {})
+    rollout, actor, description = _expert(env, config, expert, seed)
+    try:
+        columns, episodes = _play(rollout, actor, steps)
+        metadata = DatasetMetadata(
+            agents=tuple(rollout.agents),
+            spaces={
+                agent: AgentSpaces(rollout.observation_spaces[agent], rollout.action_spaces[agent])
+                for agent in rollout.agents
+            },
+            env=env,
+            env_config=config,
+            expert=description,
+            seed=seed,
+            licence="Apache-2.0",
+            command=command,
+            expert_return=summarise_returns(episodes, return_aggregation(rollout.envs[0])),
+            random_return=random_returns(env, config, episodes=RANDOM_EPISODES, seed=seed),
+        )
+    finally:
+        rollout.close()
+    write_dataset(columns, metadata, out)
+    return metadata
+
+
+def _play(rollout: ColumnarRollout, actor: Actor, steps: int) -> tuple[JointColumns, list[Episode]]:
+    parts: list[JointColumns] = []
+    episodes: list[Episode] = []
+    while sum(map(num_rows, parts)) < steps:
+        columns, finished = rollout.run(actor, num_episodes=1)
+        parts.append(columns)
+        episodes += finished
+    columns = {name: values[:steps] for name, values in concatenate(parts).items()}
+    # A cut is no end of the task: still-living agents are truncated at the last row.
+    for agent in rollout.agents:
+        if columns[column(ALIVE, agent)][-1] and not columns[column(TERMINATEDS, agent)][-1]:
+            columns[column(TRUNCATEDS, agent)][-1] = True
+    columns[T] = columns[T].astype(np.int32)
+    return columns, episodes
+
+
+def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[ColumnarRollout, Actor, str]:
+    def build() -> ParallelEnv:
+        return make_env(env, config)
+
+    if expert == "random":
+        rollout = ColumnarRollout(build, 1, seed)
+        sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
+        return rollout, random_actor(sizes, np.random.default_rng(seed)), "random"
+    if expert == "scripted":
+        entry = ENVIRONMENTS.get(env)
+        if entry is None or entry.make_expert is None:
+            having = [name for name, known in ENVIRONMENTS.items() if known.make_expert]
+            raise ConfigError(
+                f"environment {env!r} has no scripted expert: {nearest(env, having)}; "
+                "or name a checkpoint as the expert"
+            )
+        scripted: Expert = entry.make_expert()
+        rollout = ColumnarRollout(build, 1, seed, on_reset=lambda _, e, s: scripted.reset(e, s))
+
+        def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
+            now = {agent: observations[agent][0] for agent in rollout.agents if alive[agent][0]}
+            chosen = scripted.act(rollout.envs[0], now)
+            return {agent: np.array([chosen.get(agent, 0)]) for agent in rollout.agents}
+
+        return rollout, act, "scripted"
+    from rllib_mamql.checkpoint import read_checkpoint
+
+    stored = read_checkpoint(expert)
+    if stored.env != env:
+        raise ConfigError(f"the expert {expert} was trained in {stored.env!r}, not in {env!r}: use --env {stored.env}")
+    rollout = ColumnarRollout(build, 1, seed)
+    return rollout, checkpoint_actor(stored, seed), f"MAMQL checkpoint ({stored.settings['mode']})"

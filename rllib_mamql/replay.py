@@ -1,0 +1,96 @@
+"""Joint replay: whole joint steps in preallocated tensors on the learner's device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rllib_mamql.columns import EPS_ID, Array, JointColumns, num_rows
+
+TensorColumns = dict[str, Tensor]
+"""Like ``JointColumns``, but tensors; without ``eps_id``."""
+
+
+def to_tensors(columns: Mapping[str, Array], device: torch.device | None = None) -> TensorColumns:
+    """Tensors of all numeric columns (``eps_id`` is dropped), on ``device``."""
+    return {
+        name: torch.as_tensor(np.ascontiguousarray(values)).to(device)
+        for name, values in columns.items()
+        if name != EPS_ID
+    }
+
+
+class JointReplayBuffer:
+    """Ring buffer of joint steps; every row keeps all agents' data of one time step together.
+
+    Args:
+        capacity: Number of joint steps kept; the oldest are overwritten.
+        device: Where the tensors live.
+
+    Raises:
+        ValueError: If ``capacity`` is below 1.
+    """
+
+    def __init__(self, capacity: int, device: torch.device | None = None) -> None:
+        if capacity < 1:
+            raise ValueError(f"replay capacity must be at least 1, got {capacity}")
+        self.capacity = capacity
+        self.device = device or torch.device("cpu")
+        self._columns: TensorColumns = {}
+        self._next = 0
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, columns: JointColumns) -> None:
+        """Appends joint steps; of more than ``capacity`` only the last are kept."""
+        rows = num_rows(columns)
+        if rows == 0:
+            return
+        new = to_tensors(columns, self.device)
+        if rows > self.capacity:
+            new = {name: values[-self.capacity :] for name, values in new.items()}
+            rows = self.capacity
+        if not self._columns:
+            self._columns = {
+                name: torch.zeros((self.capacity, *values.shape[1:]), dtype=values.dtype, device=self.device)
+                for name, values in new.items()
+            }
+        where = (torch.arange(rows, device=self.device) + self._next) % self.capacity
+        for name, values in new.items():
+            self._columns[name][where] = values
+        self._next = (self._next + rows) % self.capacity
+        self._size = min(self._size + rows, self.capacity)
+
+    def sample(self, rows: int, generator: torch.Generator) -> TensorColumns:
+        """``rows`` joint steps drawn uniformly with replacement.
+
+        Raises:
+            ValueError: If the buffer is empty.
+        """
+        if self._size == 0:
+            raise ValueError("the replay buffer is empty: add rollouts before sampling")
+        index = torch.randint(self._size, (rows,), generator=generator).to(self.device)
+        return {name: values[index] for name, values in self._columns.items()}
+
+    def get_state(self) -> dict[str, Any]:
+        """The rows held and the write position, as numpy arrays."""
+        return {
+            "columns": {name: values[: self._size].cpu().numpy() for name, values in self._columns.items()},
+            "next": self._next,
+            "size": self._size,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Restores :meth:`get_state`; a smaller capacity keeps the newest rows."""
+        self._columns, self._next, self._size = {}, 0, 0
+        columns, size, position = state["columns"], int(state["size"]), int(state["next"])
+        if size == 0:
+            return
+        oldest_first = (np.arange(size) + (position if position < size else 0)) % size
+        self.add({name: values[oldest_first] for name, values in columns.items()})

@@ -1,0 +1,140 @@
+"""The network of one agent: critic, explicit reward, and the Boltzmann policy that follows from the critic."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.apis.inference_only_api import InferenceOnlyAPI
+from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
+from torch import Tensor, nn
+
+from rllib_mamql.encoders import build_encoder
+
+MARGINAL_Q = "marginal_q"
+"""Key of ``forward_train``'s output: marginal action values ``(B, A)``."""
+
+# Keys of model_config that the algorithm fills in; they are not RLlib's.
+RATIONALITY = "rationality"
+EVALUATION_RATIONALITY = "evaluation_rationality"
+CRITIC = "critic"
+OTHER_ACTIONS = "other_actions"
+REWARD_HIDDENS = "reward_hiddens"
+
+
+class MarginalCritic(nn.Module):
+    """Action values of the agent's own actions: ``(B, *obs) -> (B, A)``."""
+
+    def __init__(self, encoder: nn.Module, features: int, actions: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(features, actions)
+        # Small first values: at high rationality a default initialisation starts from a random, confident policy.
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
+            self.head.bias.zero_()
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Action values ``(B, A)``."""
+        return self.head(self.encoder(observations))
+
+
+class JointHead(nn.Module):
+    """Scores own actions given the others' actions: ``Q_i(s, ., a_-i)`` or ``R_i(s, ., a_-i)``.
+
+    The observation is encoded once; the others' actions enter behind the encoder, so that scoring many
+    of them costs one hidden layer each.
+    """
+
+    def __init__(self, encoder: nn.Module, features: int, actions: int, other_actions: tuple[int, ...]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.other_actions = other_actions
+        self.from_state = nn.Linear(features, features)
+        self.from_others = nn.ModuleList(nn.Embedding(n, features) for n in other_actions)
+        self.head = nn.Linear(features, actions)
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
+            self.head.bias.zero_()
+
+    def forward(self, observations: Tensor, others: Tensor) -> Tensor:
+        """Values ``(B, A)`` given the others' actions ``(B, m)``, or ``(B, K, A)`` given ``(B, K, m)``."""
+        hidden = self.from_state(self.encoder(observations))
+        if others.dim() == 3:
+            hidden = hidden.unsqueeze(1)
+        for index, embedding in enumerate(self.from_others):
+            hidden = hidden + embedding(others[..., index])
+        return self.head(torch.relu(hidden))
+
+    def enumerate_others(self, observations: Tensor) -> Tensor:
+        """Values for every joint action of the others, ``(B, A, A_1, ..., A_m)``."""
+        grid = torch.cartesian_prod(*(torch.arange(n, device=observations.device) for n in self.other_actions))
+        grid = grid.view(1, -1, len(self.other_actions)).expand(observations.shape[0], -1, -1)
+        values = self(observations, grid)
+        return values.transpose(1, 2).reshape(observations.shape[0], values.shape[-1], *self.other_actions)
+
+
+class MAMQLModule(TorchRLModule, InferenceOnlyAPI):
+    """One agent's (or one sharing group's) networks.
+
+    * ``critic``: marginal action values, trained by the objective (critic kind ``marginal``) or on the
+      marginalised joint critic (kind ``joint``).
+    * ``average``: its Polyak average, which acts: iterates oscillate, their average does not.
+    * ``joint_critic``: ``Q_i(s, a_i, a_-i)``, only for critic kind ``joint``.
+    * ``reward``: ``R_i(s, a_i, a_-i)``; never part of an inference-only copy.
+    """
+
+    average: MarginalCritic
+    critic: MarginalCritic
+    reward: JointHead
+    joint_critic: JointHead | None
+
+    def setup(self) -> None:
+        """Builds the networks from the spaces and ``model_config``."""
+        config = dict(self.model_config)
+        actions = int(self.action_space.n)
+        self.rationality = float(config[RATIONALITY])
+        self.evaluation_rationality = float(config[EVALUATION_RATIONALITY])
+        others = tuple(config[OTHER_ACTIONS])
+
+        def encoder(hiddens: list[int] | None = None) -> Any:
+            own = config if hiddens is None else {**config, "fcnet_hiddens": hiddens}
+            return build_encoder(self.observation_space, self.action_space, own)
+
+        first = encoder()
+        critic = MarginalCritic(first, first.out_features, actions)
+        self.average = copy.deepcopy(critic).requires_grad_(False)
+        if self.inference_only:
+            return
+        self.critic = critic
+        reward_encoder = encoder(config[REWARD_HIDDENS])
+        self.reward = JointHead(reward_encoder, reward_encoder.out_features, actions, others)
+        self.joint_critic = None
+        if config[CRITIC] == "joint":
+            joint_encoder = encoder()
+            self.joint_critic = JointHead(joint_encoder, joint_encoder.out_features, actions, others)
+
+    def get_non_inference_attributes(self) -> list[str]:
+        """Parts that an inference-only copy does without (RLlib's InferenceOnlyAPI)."""
+        return ["critic", "joint_critic", "reward"]
+
+    def _forward_inference(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._act(batch, self.evaluation_rationality)
+
+    def _forward_exploration(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._act(batch, self.rationality)
+
+    def _act(self, batch: dict[str, Any], rationality: float) -> dict[str, Any]:
+        with torch.no_grad():
+            return {Columns.ACTION_DIST_INPUTS: rationality * self.average(batch[Columns.OBS])}
+
+    def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return {MARGINAL_Q: self.critic(batch[Columns.OBS])}
+
+    @torch.no_grad()
+    def update_average(self, decay: float) -> None:
+        """Moves the acting network towards the critic: ``average <- decay average + (1 - decay) critic``."""
+        ours, theirs = list(self.average.parameters()), list(self.critic.parameters())
+        torch._foreach_lerp_(ours, theirs, 1.0 - decay)

@@ -1,0 +1,245 @@
+"""Steps a batch of PettingZoo parallel environments and keeps what happened in columns.
+
+The env runner, the recorder and the evaluation all go through :class:`ColumnarRollout`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pettingzoo import ParallelEnv
+
+from rllib_mamql.columns import (
+    ACTIONS,
+    ALIVE,
+    EPS_ID,
+    EVENTS,
+    NEXT_OBS,
+    OBS,
+    REWARDS,
+    TERMINATEDS,
+    TRUNCATEDS,
+    Array,
+    JointColumns,
+    T,
+    column,
+)
+
+Actor = Callable[[Mapping[str, Array], Mapping[str, Array]], Mapping[str, Array]]
+"""``(observations {agent: (num_envs, *obs)}, alive {agent: (num_envs,)}) -> actions {agent: (num_envs,)}``."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A finished episode: its length in joint steps, each agent's return, and reward events by kind."""
+
+    eps_id: str
+    length: int
+    returns: dict[str, float]
+    lengths: dict[str, int]
+    events: dict[str, int]
+
+    def __len__(self) -> int:
+        """Length in joint steps, as RLlib's episodes have it."""
+        return self.length
+
+    def get_return(self) -> float:
+        """Sum of all agents' returns, as RLlib's multi-agent episodes have it."""
+        return sum(self.returns.values())
+
+
+@dataclass
+class _Running:
+    eps_id: str
+    t: int = 0
+    returns: dict[str, float] = field(default_factory=dict)
+    lengths: dict[str, int] = field(default_factory=dict)
+    events: Counter[str] = field(default_factory=Counter)
+
+
+class ColumnarRollout:
+    """A batch of environments that restart by themselves, each episode with its own seed.
+
+    Seeds are drawn from ``seed`` in the order in which episodes start, so a run is reproducible for a given number
+    of environments.
+
+    Args:
+        make_env: Builds one environment.
+        num_envs: How many are stepped together, >= 1.
+        seed: Seed of everything here; None draws one.
+        name: Prefix of episode ids.
+        on_reset: Called after each reset with ``(index, env, seed)``; scripted experts reset there.
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[[], ParallelEnv],
+        num_envs: int,
+        seed: int | None,
+        name: str = "eps",
+        on_reset: Callable[[int, ParallelEnv, int], None] | None = None,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        self.envs = [make_env() for _ in range(num_envs)]
+        self.agents: list[str] = list(self.envs[0].possible_agents)
+        self.observation_spaces = {a: self.envs[0].observation_space(a) for a in self.agents}
+        self.action_spaces = {a: self.envs[0].action_space(a) for a in self.agents}
+        self._rng = np.random.default_rng(seed)
+        self._name = name
+        self._on_reset = on_reset
+        self._started = 0
+        self._running: list[_Running] = []
+        self.observations: dict[str, Array] = {
+            a: np.zeros((num_envs, *space.shape), dtype=space.dtype) for a, space in self.observation_spaces.items()
+        }
+        self.alive: dict[str, Array] = {a: np.zeros(num_envs, dtype=bool) for a in self.agents}
+        self._needs_reset = True
+
+    @property
+    def num_envs(self) -> int:
+        """Number of environments stepped together."""
+        return len(self.envs)
+
+    def reset(self) -> None:
+        """Starts a new episode in every environment; unfinished ones are forgotten."""
+        self._running = [self._start(index) for index in range(self.num_envs)]
+        self._needs_reset = False
+
+    def _start(self, index: int) -> _Running:
+        seed = int(self._rng.integers(2**31 - 1))
+        env = self.envs[index]
+        observations, _ = env.reset(seed=seed)
+        if self._on_reset:
+            self._on_reset(index, env, seed)
+        for agent in self.agents:
+            present = agent in observations
+            self.alive[agent][index] = present
+            self.observations[agent][index] = observations[agent] if present else 0
+        eps_id = f"{self._name}-{self._started:08d}"
+        self._started += 1
+        return _Running(eps_id, returns=dict.fromkeys(self.agents, 0.0), lengths=dict.fromkeys(self.agents, 0))
+
+    def run(
+        self,
+        act: Actor,
+        *,
+        num_steps: int | None = None,
+        num_episodes: int | None = None,
+        keep: bool = True,
+        after_step: Callable[[Sequence[int]], None] | None = None,
+    ) -> tuple[JointColumns, list[Episode]]:
+        """Steps until ``num_steps`` joint steps (rounded up to whole batches) or ``num_episodes`` episodes are done.
+
+        With ``num_episodes`` all environments start anew, and the episodes returned are the first that *started*,
+        not the first that ended: short episodes are not favoured.
+
+        Args:
+            act: Chooses actions for all environments at once.
+            num_steps: Joint steps, over all environments.
+            num_episodes: Episodes, over all environments.
+            keep: Whether to return columns; False saves memory in evaluation.
+            after_step: Called after each batched step with the indices whose episode ended (before they restart).
+
+        Returns:
+            The joint steps taken (empty if not ``keep``) and the episodes that ended.
+        """
+        assert (num_steps is None) != (num_episodes is None)
+        if num_episodes is not None or self._needs_reset:
+            self.reset()
+        first = self._started - self.num_envs
+        wanted = {f"{self._name}-{first + k:08d}" for k in range(num_episodes or 0)}
+        batches: list[JointColumns] = []
+        episodes: list[Episode] = []
+        taken = 0
+        while True:
+            batch, ended = self._step(act)
+            if keep:
+                batches.append(batch)
+            done = [index for index, _ in ended]
+            if after_step:
+                after_step(done)
+            for index, episode in ended:
+                episodes.append(episode)
+                wanted.discard(episode.eps_id)
+                self._running[index] = self._start(index)
+            taken += self.num_envs
+            if num_steps is not None and taken >= num_steps:
+                break
+            if num_episodes is not None and not wanted:
+                limit = f"{self._name}-{first + num_episodes:08d}"
+                episodes = [episode for episode in episodes if episode.eps_id < limit]
+                self._needs_reset = True
+                break
+        columns = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]} if keep else {}
+        return columns, episodes
+
+    def _step(self, act: Actor) -> tuple[JointColumns, list[tuple[int, Episode]]]:
+        chosen = act(self.observations, self.alive)
+        n = self.num_envs
+        batch: JointColumns = {
+            EPS_ID: np.array([run.eps_id for run in self._running], dtype=object),
+            T: np.array([run.t for run in self._running], dtype=np.int32),
+        }
+        for agent in self.agents:
+            alive = self.alive[agent].copy()
+            batch[column(OBS, agent)] = self.observations[agent].copy()
+            batch[column(NEXT_OBS, agent)] = np.zeros_like(self.observations[agent])
+            batch[column(ACTIONS, agent)] = np.where(alive, np.asarray(chosen[agent]), 0).astype(np.int64)
+            batch[column(REWARDS, agent)] = np.zeros(n, dtype=np.float32)
+            batch[column(TERMINATEDS, agent)] = np.zeros(n, dtype=bool)
+            batch[column(TRUNCATEDS, agent)] = np.zeros(n, dtype=bool)
+            batch[column(ALIVE, agent)] = alive
+        ended = []
+        for index in range(n):
+            if self._step_one(index, batch):
+                ended.append((index, self._finish(index)))
+        return batch, ended
+
+    def _step_one(self, index: int, batch: JointColumns) -> bool:
+        env, run = self.envs[index], self._running[index]
+        acting = [agent for agent in self.agents if self.alive[agent][index]]
+        actions = {agent: int(batch[column(ACTIONS, agent)][index]) for agent in acting}
+        observations, rewards, terminateds, truncateds, infos = env.step(actions)
+        run.t += 1
+        for agent in acting:
+            reward = float(rewards.get(agent, 0.0))
+            terminated, truncated = (
+                bool(terminateds.get(agent, False)),
+                bool(truncateds.get(agent, False)),
+            )
+            batch[column(REWARDS, agent)][index] = reward
+            batch[column(TERMINATEDS, agent)][index] = terminated
+            # An agent cannot end twice: a terminal state is terminal even if time ran out in the same step.
+            batch[column(TRUNCATEDS, agent)][index] = truncated and not terminated
+            if agent in observations:
+                self.observations[agent][index] = observations[agent]
+            batch[column(NEXT_OBS, agent)][index] = self.observations[agent][index]
+            self.alive[agent][index] = not (terminated or truncated)
+            run.returns[agent] += reward
+            run.lengths[agent] += 1
+            run.events.update(infos.get(agent, {}).get(EVENTS, {}))
+        return not any(self.alive[agent][index] for agent in self.agents)
+
+    def _finish(self, index: int) -> Episode:
+        run = self._running[index]
+        return Episode(run.eps_id, run.t, run.returns, run.lengths, dict(run.events))
+
+    def close(self) -> None:
+        """Closes all environments."""
+        for env in self.envs:
+            env.close()
+
+    def get_state(self) -> dict[str, Any]:
+        """What is needed to go on with new episodes: the seed stream and the episode counter."""
+        return {"rng": self._rng.bit_generator.state, "started": self._started}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Restores :meth:`get_state`; running episodes start anew."""
+        self._rng.bit_generator.state = state["rng"]
+        self._started = int(state["started"])
+        self._needs_reset = True
