@@ -27,8 +27,8 @@ class PettingZooAdapter(MultiAgentEnv):
         super().__init__()
         self.observation_spaces = {agent: env.observation_space(agent) for agent in self.possible_agents}
         self.action_spaces = {agent: env.action_space(agent) for agent in self.possible_agents}
-        self.observation_space = gym.spaces.Dict(self.observation_spaces)
-        self.action_space = gym.spaces.Dict(self.action_spaces)
+        self.observation_space = _common(self.observation_spaces)
+        self.action_space = _common(self.action_spaces)
         self.metadata = dict(getattr(env, "metadata", {}))
         self.render_mode = getattr(env, "render_mode", None)
         self._any_terminated = False
@@ -66,3 +66,9 @@ class PettingZooAdapter(MultiAgentEnv):
     def close(self) -> None:
         """Closes the environment."""
         self.par_env.close()
+
+
+def _common(spaces: dict[str, gym.Space[Any]]) -> gym.Space[Any]:
+    """The agents' space where they have the same, which is how RLlib builds one policy for all of them."""
+    first, *rest = spaces.values()
+    return first if all(space == first for space in rest) else gym.spaces.Dict(spaces)

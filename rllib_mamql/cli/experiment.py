@@ -94,9 +94,7 @@ def load_experiments(path: Path, overrides: Overrides | None = None) -> list[Exp
     if not isinstance(document, dict) or not document:
         raise ConfigError(f"{path} has no experiment; write 'name:' and below it 'run:', 'env:', 'config:'")
     if overrides.name is not None and len(document) > 1:
-        raise ConfigError(
-            f"--name names one experiment, but {path} has {len(document)}: {', '.join(document)}"
-        )
+        raise ConfigError(f"--name names one experiment, but {path} has {len(document)}: {', '.join(document)}")
     experiments = []
     for name, body in document.items():
         where = f"{path}: {name}"
@@ -194,9 +192,7 @@ def _override(where: str, body: Mapping[str, Any], overrides: Overrides) -> dict
     if "env" in changed["config"]:
         inner = changed["config"].pop("env")
         if changed.setdefault("env", inner) != inner:
-            raise ConfigError(
-                f"{where}: env is {changed['env']!r} but config.env is {inner!r}; keep the first"
-            )
+            raise ConfigError(f"{where}: env is {changed['env']!r} but config.env is {inner!r}; keep the first")
     return changed
 
 
@@ -213,9 +209,7 @@ def _set_nested(config: dict[str, Any], key: str, value: Any) -> None:
 def _validated(where: str, body: Mapping[str, Any]) -> ExperimentSettings:
     for key in body:
         if key not in ExperimentSettings.model_fields:
-            raise ConfigError(
-                f"{where}: unknown key {key!r}; {nearest(str(key), ExperimentSettings.model_fields)}"
-            )
+            raise ConfigError(f"{where}: unknown key {key!r}; {nearest(str(key), ExperimentSettings.model_fields)}")
     for key, value in body["stop"].items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"{where}: stop.{key} is {value!r}; give a number")
@@ -261,9 +255,7 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def _filled(
-    config: Mapping[str, Any], paths: Iterable[tuple[Any, ...]], values: Iterable[Any]
-) -> dict[str, Any]:
+def _filled(config: Mapping[str, Any], paths: Iterable[tuple[Any, ...]], values: Iterable[Any]) -> dict[str, Any]:
     filled: dict[str, Any] = _copied(config)
     for path, value in zip(paths, values, strict=True):
         inner = filled

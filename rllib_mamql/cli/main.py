@@ -22,6 +22,7 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "PYGAME_HIDE_SUPPORT_PROMPT": "1",
 }
@@ -35,21 +36,15 @@ JSON_OPTION = click.option(
 def train_options(command: Any) -> Any:
     """The options that ``train`` and ``example run`` share."""
     options = [
-        click.option(
-            "--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a config key; dots nest."
-        ),
-        click.option(
-            "--stop", "stops", multiple=True, metavar="KEY=VALUE", help="Add or change a criterion."
-        ),
+        click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a config key; dots nest."),
+        click.option("--stop", "stops", multiple=True, metavar="KEY=VALUE", help="Add or change a criterion."),
         click.option("--seed", type=click.IntRange(min=0), help="Seed; samples get seed, seed + 1, ..."),
         click.option("--storage-path", metavar="DIR", help="Where results go.  [default: results]"),
         click.option("--name", help="Name of the results folder, in place of the experiment's."),
         click.option("--resume", is_flag=True, help="Go on from the last checkpoints of an earlier run."),
         click.option("--ray-address", metavar="ADDRESS", help="Join a cluster in place of a local Ray."),
         click.option("--num-env-runners", type=click.IntRange(min=0), help="Processes that sample."),
-        click.option(
-            "--num-learners", type=click.IntRange(min=0), help="Processes that learn; 0: in the trial's."
-        ),
+        click.option("--num-learners", type=click.IntRange(min=0), help="Processes that learn; 0: in the trial's."),
         click.option("--num-gpus-per-learner", type=click.FloatRange(min=0), help="GPUs of each learner."),
         click.option(
             "--eval-episodes",
@@ -93,9 +88,7 @@ def train(path: Path, **options: Any) -> None:
 @click.option("--episodes", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--greedy", is_flag=True, help="Take the most likely action in place of sampling.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option(
-    "--video", type=click.Path(path_type=Path), metavar="FILE", help="Film one episode: .gif, .mp4 or .png."
-)
+@click.option("--video", type=click.Path(path_type=Path), metavar="FILE", help="Film one episode: .gif, .mp4 or .png.")
 @JSON_OPTION
 def evaluate(**options: Any) -> None:
     """Play episodes with a checkpoint, or the newest one of a trial's or a run's folder."""
@@ -109,9 +102,7 @@ def evaluate(**options: Any) -> None:
 @click.option("--expert", required=True, metavar="scripted|random|CHECKPOINT", help="Who plays.")
 @click.option("--steps", type=click.IntRange(min=1), required=True, help="Joint steps to record.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option(
-    "--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="A new or empty folder."
-)
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="A new or empty folder.")
 @click.option("--env-config", multiple=True, metavar="KEY=VALUE", help="Setting of the environment.")
 def record(**options: Any) -> None:
     """Record a dataset of expert play."""

@@ -44,9 +44,7 @@ class Interruption:
             if self.at is not None:
                 raise KeyboardInterrupt
             self.at = time.monotonic()
-            print(
-                "stopping: waiting for a last checkpoint (again to stop at once)", file=sys.stderr, flush=True
-            )
+            print("stopping: waiting for a last checkpoint (again to stop at once)", file=sys.stderr, flush=True)
 
         before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -134,9 +132,7 @@ class TrialMonitor(Callback):
         asked = INTERRUPTION.at
         if asked is None:
             return
-        waiting = [
-            t for t in trials if t.status == Trial.RUNNING and self._saved.get(t.trial_id, 0.0) < asked
-        ]
+        waiting = [t for t in trials if t.status == Trial.RUNNING and self._saved.get(t.trial_id, 0.0) < asked]
         if not waiting or time.monotonic() - asked > STOP_WITHIN_S:
             # Tune ends its loop on this signal and leaves the trials unfinished, which --resume wants.
             os.kill(os.getpid(), signal.SIGUSR1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -66,9 +67,12 @@ def prepare(experiment: Experiment) -> Prepared:
         register_environment(experiment.settings.env)
         metadata, cpus, gpus = None, 0.0, 0.0
         datasets: dict[Any, Any] = {}
+        if not is_ours(algorithm):
+            config = _with_policies(config, experiment.settings.env)
         for variant in variants(config):
             metadata = _check_variant(variant, experiment.settings.env, algorithm, datasets) or metadata
-            bundle = _resources(algorithm, to_overrides(variant, experiment.settings.env, defaults))
+            overrides = to_overrides(variant, experiment.settings.env, defaults)
+            bundle = algorithm.default_resource_request(overrides).required_resources
             cpus, gpus = max(cpus, bundle.get("CPU", 0.0)), max(gpus, bundle.get("GPU", 0.0))
     except UserError as error:
         raise type(error)(f"experiment {experiment.name!r}: {error}") from error
@@ -96,6 +100,11 @@ def find_algorithm(name: str) -> type[Any]:
             raise ConfigError(f"run: {name!r} is no RLlib algorithm")
         return found
     raise ConfigError(f"run: unknown algorithm {name!r}; {nearest(name, [*ALGORITHMS, *RLLIB])}")
+
+
+def is_ours(algorithm: type[Any]) -> bool:
+    """Whether the algorithm is of this package: then it takes its policies from the environment."""
+    return algorithm.__module__.partition(".")[0] == "rllib_mamql"
 
 
 def check_keys(config: Mapping[str, Any], defaults: Any, where: str = "config") -> None:
@@ -158,9 +167,7 @@ def resolve_input(value: Any, folder: Path) -> Any:
         if candidate.exists() or glob.glob(str(candidate)):
             return str(candidate)
     places = "" if path.is_absolute() else f" in {Path.cwd()} nor in {folder} or a folder above it"
-    raise DatasetError(
-        f"input_: no dataset {value!r}{places}; 'rllib record' writes one, or correct the path"
-    )
+    raise DatasetError(f"input_: no dataset {value!r}{places}; 'rllib record' writes one, or correct the path")
 
 
 def _with_input(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -176,11 +183,31 @@ def _with_input(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return resolved
 
 
-def _check_variant(
-    variant: Mapping[str, Any], env: str, algorithm: type[Any], datasets: dict[Any, Any]
-) -> Any:
+def _with_policies(config: Mapping[str, Any], env: str) -> dict[str, Any]:
+    """Gives RLlib's own algorithms a policy for each agent, or lets all share the one that is named."""
+    from ray.rllib.policy.policy import PolicySpec
+
+    from rllib_mamql.registration import make_env
+
+    names = list(config.get("policies") or ())
+    if not names:
+        agents = set()
+        for variant in variants({"env_config": config.get("env_config") or {}}):
+            instance = make_env(env, variant["env_config"])
+            agents.add(tuple(instance.possible_agents))
+            instance.close()
+        names = list(agents.pop()) if len(agents) == 1 else ["shared"]
+    mapping = functools.partial(_policy_of, only=names[0] if len(names) == 1 else None)
+    return {**config, "policies": {name: PolicySpec() for name in names}, "policy_mapping_fn": mapping}
+
+
+def _policy_of(agent: str, episode: Any = None, only: str | None = None, **kwargs: Any) -> str:
+    return only or agent
+
+
+def _check_variant(variant: Mapping[str, Any], env: str, algorithm: type[Any], datasets: dict[Any, Any]) -> Any:
     """Builds the environment and the config of one variant, and checks its dataset; gives its metadata."""
-    from rllib_mamql.registration import ALGORITHMS, make_env
+    from rllib_mamql.registration import make_env
 
     env_config = dict(variant.get("env_config") or {})
     instance = make_env(env, env_config)
@@ -202,7 +229,7 @@ def _check_variant(
     except (ValueError, TypeError, AttributeError, KeyError, AssertionError) as error:
         raise ConfigError(f"{algorithm.__name__} refuses the config: {first_paragraph(error)}") from error
 
-    if algorithm.__name__ not in ALGORITHMS or not config.input_ or config.input_ == "sampler":
+    if not is_ours(algorithm):
         return None
     key = str(config.input_)
     if key not in datasets:
@@ -211,9 +238,7 @@ def _check_variant(
         datasets[key] = read_dataset(config.input_).metadata
     from rllib_mamql.data.schema import check_environment
 
-    check_environment(
-        datasets[key], agents, observation_spaces, action_spaces, env=env, env_config=env_config
-    )
+    check_environment(datasets[key], agents, observation_spaces, action_spaces, env=env, env_config=env_config)
     return datasets[key]
 
 
@@ -221,10 +246,6 @@ def first_paragraph(error: BaseException) -> str:
     """An error's text as one line, without RLlib's advice on switching validation off."""
     text = str(error).split("To suppress all validation errors")[0]
     return " ".join(text.split()) or type(error).__name__
-
-
-def _resources(algorithm: type[Any], overrides: dict[str, Any]) -> Mapping[str, float]:
-    return algorithm.default_resource_request(overrides).required_resources
 
 
 def _seeds(config: Mapping[str, Any], num_samples: int) -> tuple[dict[str, Any], int]:

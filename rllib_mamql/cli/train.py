@@ -8,7 +8,7 @@ import re
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,12 @@ def quiet(verbose: bool) -> None:
     """Silences what Ray tells about itself, here and in its workers."""
     if verbose:
         return
+    # These packages set their loggers' levels when they are imported.
+    import ray.rllib
+    import ray.tune  # noqa: F401
+
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", module="gymnasium")
     os.environ.setdefault("PYTHONWARNINGS", "ignore::DeprecationWarning")
     for name in ("ray", "ray.tune", "ray.rllib", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL if name == "ray.tune" else logging.ERROR)
@@ -86,9 +91,7 @@ def ray_session(options: RunOptions, prepared: Iterable[Prepared]) -> Iterator[N
             ray.init(address=options.ray_address, **common)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             text = " ".join(str(error).split())[:200]
-            raise ConfigError(
-                f"--ray-address {options.ray_address}: cannot join a cluster ({text})"
-            ) from error
+            raise ConfigError(f"--ray-address {options.ray_address}: cannot join a cluster ({text})") from error
     else:
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         wanted = max(available, int(-(-cpus // 1)))
@@ -99,9 +102,7 @@ def ray_session(options: RunOptions, prepared: Iterable[Prepared]) -> Iterator[N
         quiet(options.verbose)
         present = ray.cluster_resources().get("GPU", 0.0)
         if gpus > present and not options.ray_address:
-            raise ConfigError(
-                f"a trial asks for {gpus:g} GPUs, Ray sees {present:g} here; lower num_gpus_per_learner"
-            )
+            raise ConfigError(f"a trial asks for {gpus:g} GPUs, Ray sees {present:g} here; lower num_gpus_per_learner")
         yield
     finally:
         ray.shutdown()
@@ -132,9 +133,7 @@ def _results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
     for _, found in sorted(runs.items(), reverse=True):
         if (root / found / "tuner.pkl").exists():
             return str(root), found
-    raise ConfigError(
-        f"--resume: no run of {name!r} in {root}; leave --resume out, or correct --storage-path"
-    )
+    raise ConfigError(f"--resume: no run of {name!r} in {root}; leave --resume out, or correct --storage-path")
 
 
 def _run(item: Prepared, storage: str, name: str, options: RunOptions) -> list[TrialReport]:
@@ -148,7 +147,9 @@ def _run(item: Prepared, storage: str, name: str, options: RunOptions) -> list[T
             if result.checkpoint is not None:
                 say(f"last checkpoint: {result.checkpoint.path}")
         raise Interrupted(f"stopped; the same command with --resume goes on with {storage}/{name}")
-    return [_report(item, result, options) for result in results]
+    # Results of trials that never reported lack their configuration.
+    trials = results._experiment_analysis.trials
+    return [_report(item, result, trial, options) for result, trial in zip(results, trials, strict=True)]
 
 
 def _new(item: Prepared, storage: str, name: str) -> Any:
@@ -204,25 +205,24 @@ def _trial_folder(trial: Any) -> str:
     return f"trial_{trial.trial_id}"
 
 
-def _report(item: Prepared, result: Any, options: RunOptions) -> TrialReport:
+def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -> TrialReport:
     from rllib_mamql.cli.progress import TrialMonitor, env_steps, updates
 
-    metrics = result.metrics or {}
-    trial = str(metrics.get("trial_id") or Path(result.path).name.removeprefix("trial_"))
+    metrics, trial, config = result.metrics or {}, tune_trial.trial_id, dict(tune_trial.config)
     error = last_line(result.error) if result.error is not None else None
     checkpoint = result.checkpoint.path if result.checkpoint is not None else None
     evaluation = None
     if error is None and checkpoint is not None and options.eval_episodes:
-        evaluation = _evaluate(item, result, checkpoint, options.eval_episodes)
+        evaluation = _evaluate(checkpoint, options.eval_episodes, config.get("seed") or 0)
     expert, random = known_returns(item.metadata)
     mean = evaluation.return_mean if evaluation else None
     train_time = float(metrics.get("time_total_s", 0.0))
     return TrialReport(
         experiment=item.experiment.name,
         trial=trial,
-        seed=(result.config or {}).get("seed"),
+        seed=config.get("seed"),
         status="finished" if error is None else "error",
-        config={key: value for key, value in (result.config or {}).items() if key != "env"},
+        config=readable(config),
         return_mean=mean,
         return_ci95=evaluation.return_ci95 if evaluation else None,
         per_agent=evaluation.per_agent if evaluation else {},
@@ -238,15 +238,21 @@ def _report(item: Prepared, result: Any, options: RunOptions) -> TrialReport:
     )
 
 
-def _evaluate(item: Prepared, result: Any, checkpoint: str, episodes: int) -> Any:
+def _evaluate(checkpoint: str, episodes: int, seed: int) -> Any:
     from rllib_mamql.evaluation import evaluate_checkpoint
 
     started = time.monotonic()
     say(f"evaluating {checkpoint}: {episodes} episodes")
-    seed = (result.config or {}).get("seed") or 0
     evaluation = evaluate_checkpoint(checkpoint, episodes=episodes, seed=seed)
     say(f"return {number(evaluation.return_mean)} ({time.monotonic() - started:.0f} s)")
     return evaluation
+
+
+def readable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's config under the names of the experiment file, without the environment and its agents."""
+    names = {"_model_config": "model_config"}
+    left_out = ("env", "policies", "policy_mapping_fn")
+    return {names.get(key, key): value for key, value in config.items() if key not in left_out}
 
 
 def known_returns(metadata: Any) -> tuple[float | None, float | None]:
