@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_mamql.data.schema import DatasetMetadata, space_from_json, space_to_json
+from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
 from rllib_mamql.errors import UserError
 
 FORMAT_VERSION = 1
@@ -70,10 +70,9 @@ def write_networks(
         "module_of": config.module_of,
         "model_configs": {module: _jsonable(dict(values)) for module, values in model_configs.items()},
         "spaces": {
-            agent: {"observation": space_to_json(observation), "action": space_to_json(action)}
-            for agent, (observation, action) in spaces.items()
+            agent: AgentSpaces(observation, action).to_json() for agent, (observation, action) in spaces.items()
         },
-        "dataset": metadata.to_json(),
+        "dataset": json.loads(metadata.to_json()),
         "settings": {
             "mode": config.mode,
             "gamma": config.gamma,
@@ -119,11 +118,11 @@ def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
         modules = {}
         for module_id, model_config in document["model_configs"].items():
             agent = next(agent for agent, module in module_of.items() if module == module_id)
-            spaces = document["spaces"][agent]
+            spaces = AgentSpaces.from_json(document["spaces"][agent], agent)
             spec = RLModuleSpec(
                 module_class=MAMQLModule,
-                observation_space=space_from_json(spaces["observation"]),
-                action_space=space_from_json(spaces["action"]),
+                observation_space=spaces.observation,
+                action_space=spaces.action,
                 model_config=model_config,
             )
             module = spec.build()
@@ -137,7 +136,7 @@ def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
             env_config=dict(document["env_config"]),
             module_of=module_of,
             modules=modules,
-            metadata=DatasetMetadata.from_json(document["dataset"]),
+            metadata=DatasetMetadata.from_json(json.dumps(document["dataset"])),
             settings=dict(document["settings"]),
         )
     except (KeyError, ValueError, OSError, EOFError, StopIteration) as error:

@@ -21,7 +21,7 @@ from rllib_mamql.columns import (
     concatenate,
     num_rows,
 )
-from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
+from rllib_mamql.data.schema import DatasetMetadata, spaces_from_gym
 from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.errors import ConfigError, nearest
 from rllib_mamql.evaluation import (
@@ -73,10 +73,7 @@ def record_dataset(
         columns, episodes = _play(rollout, actor, steps)
         metadata = DatasetMetadata(
             agents=tuple(rollout.agents),
-            spaces={
-                agent: AgentSpaces(rollout.observation_spaces[agent], rollout.action_spaces[agent])
-                for agent in rollout.agents
-            },
+            spaces=spaces_from_gym(rollout.agents, rollout.observation_spaces, rollout.action_spaces),
             env=env,
             env_config=config,
             expert=description,
