@@ -24,6 +24,7 @@ ENVIRONMENT = {
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "5",
     "PYGAME_HIDE_SUPPORT_PROMPT": "1",
 }
 """Defaults of this process and the workers: no telemetry, no advertisements, signals are ours."""

@@ -50,16 +50,6 @@ class TrialReport:
         return record
 
 
-def normalised_score(value: float | None, expert: float | None, random: float | None) -> float | None:
-    """``(return - random) / (expert - random)``: 0 plays like random, 1 like the expert.
-
-    None where a return is unknown or expert and random do not differ.
-    """
-    if value is None or expert is None or random is None or expert == random:
-        return None
-    return (value - random) / (expert - random)
-
-
 def document(command: str, **content: Any) -> dict[str, Any]:
     """A machine-readable result: schema version, command and package versions, then the content."""
     versions = {"python": platform.python_version()}

@@ -187,18 +187,24 @@ def _with_policies(config: Mapping[str, Any], env: str) -> dict[str, Any]:
     """Gives RLlib's own algorithms a policy for each agent, or lets all share the one that is named."""
     from ray.rllib.policy.policy import PolicySpec
 
-    from rllib_mamql.registration import make_env
-
     names = list(config.get("policies") or ())
     if not names:
-        agents = set()
-        for variant in variants({"env_config": config.get("env_config") or {}}):
-            instance = make_env(env, variant["env_config"])
-            agents.add(tuple(instance.possible_agents))
-            instance.close()
+        searched = variants({"env_config": config.get("env_config") or {}})
+        agents = {tuple(agents_of(env, variant["env_config"])) for variant in searched}
         names = list(agents.pop()) if len(agents) == 1 else ["shared"]
     mapping = functools.partial(_policy_of, only=names[0] if len(names) == 1 else None)
     return {**config, "policies": {name: PolicySpec() for name in names}, "policy_mapping_fn": mapping}
+
+
+def agents_of(env: str, env_config: Mapping[str, Any]) -> list[str]:
+    """The environment's agents, in its order."""
+    from rllib_mamql.registration import make_env
+
+    instance = make_env(env, env_config)
+    try:
+        return list(instance.possible_agents)
+    finally:
+        instance.close()
 
 
 def _policy_of(agent: str, episode: Any = None, only: str | None = None, **kwargs: Any) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from rllib_mamql.cli.experiment import Experiment
-from rllib_mamql.cli.report import TrialReport, normalised_score, number
-from rllib_mamql.cli.settings import Prepared
+from rllib_mamql.cli.report import TrialReport, number
+from rllib_mamql.cli.settings import Prepared, agents_of, is_ours
 from rllib_mamql.errors import ConfigError
 
 DEFAULT_STORAGE = "results"
@@ -207,13 +207,14 @@ def _trial_folder(trial: Any) -> str:
 
 def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -> TrialReport:
     from rllib_mamql.cli.progress import TrialMonitor, env_steps, updates
+    from rllib_mamql.evaluation import normalised_score
 
     metrics, trial, config = result.metrics or {}, tune_trial.trial_id, dict(tune_trial.config)
     error = last_line(result.error) if result.error is not None else None
     checkpoint = result.checkpoint.path if result.checkpoint is not None else None
     evaluation = None
     if error is None and checkpoint is not None and options.eval_episodes:
-        evaluation = _evaluate(checkpoint, options.eval_episodes, config.get("seed") or 0)
+        evaluation = _evaluate(item, config, checkpoint, options.eval_episodes)
     expert, random = known_returns(item.metadata)
     mean = evaluation.return_mean if evaluation else None
     train_time = float(metrics.get("time_total_s", 0.0))
@@ -228,7 +229,7 @@ def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -
         per_agent=evaluation.per_agent if evaluation else {},
         expert_return=expert,
         random_return=random,
-        normalised_score=normalised_score(mean, expert, random),
+        normalised_score=None if mean is None else normalised_score(mean, expert, random),
         env_steps=env_steps(metrics),
         updates=updates(metrics),
         train_time_s=train_time,
@@ -238,12 +239,20 @@ def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -
     )
 
 
-def _evaluate(checkpoint: str, episodes: int, seed: int) -> Any:
+def _evaluate(item: Prepared, config: dict[str, Any], checkpoint: str, episodes: int) -> Any:
+    from rllib_mamql.cli.baseline import evaluate_baseline
     from rllib_mamql.evaluation import evaluate_checkpoint
 
     started = time.monotonic()
     say(f"evaluating {checkpoint}: {episodes} episodes")
-    evaluation = evaluate_checkpoint(checkpoint, episodes=episodes, seed=seed)
+    seed = config.get("seed") or 0
+    if is_ours(item.algorithm):
+        evaluation = evaluate_checkpoint(checkpoint, episodes=episodes, seed=seed)
+    else:
+        env, env_config = config["env"], config.get("env_config") or {}
+        mapping = config["policy_mapping_fn"]
+        module_of = {agent: mapping(agent) for agent in agents_of(env, env_config)}
+        evaluation = evaluate_baseline(checkpoint, env, env_config, module_of, episodes=episodes, seed=seed)
     say(f"return {number(evaluation.return_mean)} ({time.monotonic() - started:.0f} s)")
     return evaluation
 

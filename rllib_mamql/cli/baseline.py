@@ -1,0 +1,60 @@
+"""Plays the policies of RLlib's own algorithms, so that one table compares them with MAMQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rllib_mamql.evaluation import EvaluationResult, play, summarise_returns
+
+
+def evaluate_baseline(
+    checkpoint: str | Path,
+    env: str,
+    env_config: Mapping[str, Any],
+    module_of: Mapping[str, str],
+    *,
+    episodes: int,
+    seed: int,
+) -> EvaluationResult:
+    """Plays a checkpoint that this process's own run has just written: RLlib's format holds pickles.
+
+    Args:
+        checkpoint: The checkpoint folder of an RLlib algorithm.
+        env: Name of the environment.
+        env_config: Its keywords.
+        module_of: Which module plays for each agent.
+        episodes: How many to play.
+        seed: Seed of environments and actions.
+    """
+    import torch
+    from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+
+    from rllib_mamql.acting import module_actor
+    from rllib_mamql.registration import make_env
+
+    modules = MultiRLModule.from_checkpoint(Path(checkpoint) / "learner_group" / "learner" / "rl_module")
+    actor = module_actor(
+        {name: modules[name] for name in set(module_of.values())},
+        module_of,
+        torch.Generator().manual_seed(seed),
+        explore=True,
+    )
+    finished, aggregation = play(
+        lambda: make_env(env, env_config), actor, episodes=episodes, seed=seed, num_envs=min(episodes, 16)
+    )
+    summary = summarise_returns(finished, aggregation)
+    return EvaluationResult(
+        env=env,
+        env_config=dict(env_config),
+        episodes=len(finished),
+        policy="sampled",
+        return_mean=summary.mean,
+        return_ci95=summary.ci95,
+        per_agent={agent: dict(value) for agent, value in summary.per_agent.items()},
+        events={},
+        normalised_score=None,
+        expert_return=None,
+        random_return=None,
+    )
