@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -94,17 +95,17 @@ def print_trials(reports: Sequence[TrialReport], console: Console) -> None:
     """The table at the end of training, and below it what the trials' folders and errors are."""
     from rllib_mamql.cli.progress import clock
 
-    table = Table(title="Final evaluation of the last checkpoints", title_justify="left")
+    table = Table(title="Final evaluation of the last checkpoints", title_justify="left", box=SIMPLE_HEAD)
     varied = _varied([report.config for report in reports])
-    for heading in ("trial", "status", *varied):
+    table.add_column("trial", overflow="fold")
+    for heading in varied:
         table.add_column(heading, overflow="fold")
     for heading in ("return [95% CI]", "expert", "random", "score", "wall time"):
         table.add_column(heading, justify="right", no_wrap=True)
     for report in reports:
         table.add_row(
-            f"{report.experiment} {report.trial.split('_')[-1]}",
-            report.status,
-            *(str(_nested(report.config, key)) for key in varied),
+            _name(report) + ("" if report.error is None else " (failed)"),
+            *(str(_flatten(report.config).get(key)) for key in varied),
             interval(report.return_mean, report.return_ci95),
             number(report.expert_return),
             number(report.random_return),
@@ -113,7 +114,7 @@ def print_trials(reports: Sequence[TrialReport], console: Console) -> None:
         )
     console.print(table)
     for report in reports:
-        name = f"{report.experiment} {report.trial.split('_')[-1]}"
+        name = _name(report)
         if report.checkpoint:
             print(f"checkpoint of {name}: {report.checkpoint}")
         if report.error:
@@ -132,6 +133,10 @@ def interval(mean: float | None, ci95: tuple[float, float] | None) -> str:
     return f"{mean:.2f}" if ci95 is None else f"{mean:.2f} [{ci95[0]:.2f}, {ci95[1]:.2f}]"
 
 
+def _name(report: TrialReport) -> str:
+    return f"{report.experiment} {report.trial.split('_')[-1]}"
+
+
 def _varied(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """Dotted names of the settings that are not the same in all trials."""
     flat = [_flatten(config) for config in configs]
@@ -147,10 +152,6 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = item
     return flat
-
-
-def _nested(config: Mapping[str, Any], key: str) -> Any:
-    return _flatten(config).get(key)
 
 
 def _plain(value: Any) -> Any:
