@@ -1,0 +1,1 @@
+"""Expert data: its schema, reading and writing, and RLlib's offline input."""

@@ -1,0 +1,213 @@
+"""Finds a dataset's files, local or remote, and opens them; nothing but Parquet is ever read."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata
+from rllib_mamql.errors import DatasetError
+
+SUFFIXES = (".parquet", ".pq", ".parq")
+
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class ParquetFile:
+    """One file of a dataset.
+
+    Attributes:
+        name: As messages show it.
+        path: Inside the filesystem.
+        filesystem: Where it lies.
+        schema: Arrow schema.
+        metadata: What the file says about itself, or None.
+        rows: Number of rows.
+    """
+
+    name: str
+    path: str
+    filesystem: pafs.FileSystem
+    schema: pa.Schema
+    metadata: DatasetMetadata | None
+    rows: int
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """The table, or the given columns of it.
+
+        Raises:
+            DatasetError: If the file is damaged.
+        """
+        try:
+            with self.filesystem.open_input_file(self.path) as source:
+                return pq.read_table(source, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetError(f"{self.name} is damaged ({_line(error)}): copy or record it again") from error
+
+
+def find_files(path: str | Sequence[str], filesystem: Any = None) -> list[ParquetFile]:
+    """Opens all Parquet files of a dataset, in the order of their names.
+
+    Args:
+        path: Folder, file, glob, or URI of one (``s3://``, ``gs://``, any that pyarrow or fsspec knows), or a list.
+        filesystem: A pyarrow or fsspec filesystem that ``path`` lies in, or None to tell from the path.
+
+    Returns:
+        The files, at least one, each checked to be Parquet.
+
+    Raises:
+        DatasetError: If nothing is there, or a file is not Parquet, truncated or corrupt.
+    """
+    paths = [path] if isinstance(path, str | pathlib.Path) else list(path)
+    if not paths:
+        raise DatasetError("no path of a dataset is given, expected a folder, file or glob: set input_")
+    found: dict[str, tuple[pafs.FileSystem, str]] = {}
+    for one in map(str, paths):
+        where, inside, prefix = _locate(one, filesystem)
+        try:
+            for file in _expand(where, inside, one):
+                found[prefix + file] = (where, file)
+        except DatasetError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise DatasetError(f"cannot read {one}: {_line(error)}") from error
+    return [_open(name, file, where) for name, (where, file) in sorted(found.items())]
+
+
+def _locate(path: str, filesystem: Any) -> tuple[pafs.FileSystem, str, str]:
+    """Filesystem, path in it, and what to put before that path in messages."""
+    if filesystem is not None:
+        if not isinstance(filesystem, pafs.FileSystem):
+            filesystem = pafs.PyFileSystem(pafs.FSSpecHandler(filesystem))
+        scheme, separator, rest = path.partition("://")
+        inside = rest if separator else path
+        return filesystem, inside.rstrip("/"), f"{scheme}://" if separator else ""
+    if "://" not in path:
+        absolute = str(pathlib.Path(path).expanduser().absolute())
+        relative = not pathlib.Path(path).expanduser().is_absolute()
+        prefix = ""
+        return pafs.LocalFileSystem(), absolute, prefix if not relative else ""
+    scheme = path.partition("://")[0]
+    # A glob's characters are not valid in a URI: resolve the folder before them.
+    glob = _GLOB.search(path)
+    cut = path.rfind("/", 0, glob.start()) if glob else len(path)
+    base, tail = path[:cut], path[cut:]
+    try:
+        where, inside = pafs.FileSystem.from_uri(base)
+    except (pa.ArrowException, OSError, ValueError) as first:
+        try:
+            import fsspec  # type: ignore[import-untyped]
+
+            handler, inside = fsspec.core.url_to_fs(base)
+            where = pafs.PyFileSystem(pafs.FSSpecHandler(handler))
+        except (ImportError, OSError, ValueError) as second:
+            raise DatasetError(f"cannot open {path}: {_line(first)}; {_line(second)}") from second
+    return where, inside.rstrip("/") + tail.rstrip("/"), "" if scheme == "file" else f"{scheme}://"
+
+
+def _expand(where: pafs.FileSystem, path: str, shown: str) -> list[str]:
+    info = where.get_file_info(path)
+    if info.type == pafs.FileType.File:
+        return [path]
+    if info.type == pafs.FileType.Directory:
+        return _folder(where, path, shown)
+    if not _GLOB.search(path):
+        raise DatasetError(f"{shown} does not exist, expected a folder, file or glob of Parquet files: check the path")
+    matches = _glob(where, path)
+    files = [one.path for one in matches if one.type == pafs.FileType.File and _is_data(one.path)]
+    for one in matches:
+        if one.type == pafs.FileType.Directory:
+            files += [file.path for file in _list(where, one.path) if _is_data(file.path)]
+    if not files:
+        raise DatasetError(f"{shown} matches no Parquet file ({len(matches)} other matches): check the pattern")
+    return files
+
+
+def _folder(where: pafs.FileSystem, path: str, shown: str) -> list[str]:
+    entries = _list(where, path)
+    files = [one.path for one in entries if one.type == pafs.FileType.File and _is_data(one.path)]
+    if files:
+        return files
+    others = sorted(one.base_name for one in entries if one.type == pafs.FileType.File)
+    folders = sorted(one.base_name for one in entries if one.type == pafs.FileType.Directory)
+    found = f"found {others[:5]}" if others else "it has no files"
+    if folders:
+        found += f", and the folders {folders[:10]}: did you mean one of them?"
+    raise DatasetError(
+        f"{shown} holds no Parquet file ({found}), expected *.parquet; pickles and other formats are never loaded: "
+        "record the dataset or check the path"
+    )
+
+
+def _list(where: pafs.FileSystem, path: str) -> list[pafs.FileInfo]:
+    return list(where.get_file_info(pafs.FileSelector(path, recursive=False)))
+
+
+def _is_data(path: str) -> bool:
+    name = path.rsplit("/", 1)[-1]
+    return name.lower().endswith(SUFFIXES) and not name.startswith((".", "_"))
+
+
+def _glob(where: pafs.FileSystem, pattern: str) -> list[pafs.FileInfo]:
+    cut = pattern.rfind("/", 0, _GLOB.search(pattern).start())  # type: ignore[union-attr]
+    base = pattern[:cut] or "/"
+    selector = pafs.FileSelector(base, recursive="/" in pattern[cut + 1 :] or "**" in pattern, allow_not_found=True)
+    matcher = re.compile(_translate(pattern))
+    return [one for one in where.get_file_info(selector) if matcher.fullmatch(one.path)]
+
+
+def _translate(pattern: str) -> str:
+    """A glob as a regular expression in which ``*`` stops at a slash and ``**/`` does not."""
+    result, at = "", 0
+    for token in re.finditer(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]", pattern):
+        result += re.escape(pattern[at : token.start()])
+        text = token.group()
+        known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+        result += known.get(text) or text.replace("[!", "[^")
+        at = token.end()
+    return result + re.escape(pattern[at:])
+
+
+def _open(name: str, path: str, where: pafs.FileSystem) -> ParquetFile:
+    try:
+        with where.open_input_file(path) as source:
+            _check_magic(name, source)
+            source.seek(0)
+            file = pq.ParquetFile(source)
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+    except FileNotFoundError as error:
+        raise DatasetError(f"{name} does not exist: check the path") from error
+    except (OSError, pa.ArrowException) as error:
+        raise DatasetError(f"{name} is corrupt ({_line(error)}): copy or record it again") from error
+    document = (schema.metadata or {}).get(METADATA_KEY.encode())
+    try:
+        metadata = DatasetMetadata.from_json(document) if document is not None else None
+    except DatasetError as error:
+        raise DatasetError(f"{name}: {error}") from error
+    return ParquetFile(name, path, where, schema, metadata, rows)
+
+
+def _check_magic(name: str, source: Any) -> None:
+    size = source.size()
+    head = source.read(min(4, size))
+    if size == 0:
+        raise DatasetError(f"{name} is empty (0 bytes), expected Parquet: copy or record it again")
+    if head != b"PAR1":
+        pickle = head[:1] == b"\x80" or name.lower().endswith((".pkl", ".pickle"))
+        what = "looks like a pickle, which is never loaded" if pickle else f"is not Parquet (starts with {head!r})"
+        raise DatasetError(f"{name} {what}, expected a Parquet file: convert it with pyarrow or record it again")
+    source.seek(max(0, size - 4))
+    if size < 12 or source.read(4) != b"PAR1":
+        raise DatasetError(f"{name} is truncated ({size} bytes, no Parquet footer): copy or record it again")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

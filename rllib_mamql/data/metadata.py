@@ -1,0 +1,339 @@
+"""What a dataset says about itself: one JSON document under the Parquet schema key ``rllib_mamql``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+from rllib_mamql.errors import DatasetError
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "rllib_mamql"
+
+_MERGED_IF_EQUAL = ("expert", "seed", "licence", "expert_return", "random_return", "command")
+
+
+@dataclass(frozen=True)
+class AgentSpaces:
+    """Spaces of one agent.
+
+    Attributes:
+        observation: A box of any shape and numeric dtype.
+        action: A discrete space that starts at 0.
+    """
+
+    observation: Box
+    action: Discrete[Any]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.observation, Box):
+            raise DatasetError(f"observation space is {self.observation}, expected a Box: flatten it")
+        if not isinstance(self.action, Discrete) or self.action.start != 0:
+            raise DatasetError(f"action space is {self.action}, expected Discrete(n) that starts at 0")
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one joint step takes in memory for this agent (all its columns)."""
+        return 2 * int(np.prod(self.observation.shape)) * np.dtype(self.observation.dtype).itemsize + 15
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form, ``{"observation": {"type": "Box", ...}, "action": {"type": "Discrete", "n"}}``."""
+        box = self.observation
+        return {
+            "observation": {
+                "type": "Box",
+                "shape": list(box.shape),
+                "dtype": str(np.dtype(box.dtype)),
+                "low": _bound_to_json(box.low),
+                "high": _bound_to_json(box.high),
+            },
+            "action": {"type": "Discrete", "n": int(self.action.n)},
+        }
+
+    @staticmethod
+    def from_json(document: Any, agent: str) -> AgentSpaces:
+        """Reads what :meth:`to_json` wrote; ``low`` and ``high`` may be left out (unbounded).
+
+        Raises:
+            DatasetError: If the document is not such a pair of spaces.
+        """
+        try:
+            observation, action = document["observation"], document["action"]
+            kinds = (observation.get("type", "Box"), action.get("type", "Discrete"))
+            if kinds != ("Box", "Discrete"):
+                raise ValueError(f"types are {kinds}, expected Box and Discrete")
+            shape, dtype = tuple(int(size) for size in observation["shape"]), np.dtype(observation["dtype"])
+            if dtype.kind not in "fiub":
+                raise ValueError(f"dtype is {dtype}, expected a number")
+            low = _bound_from_json(observation.get("low"), shape, dtype, -math.inf)
+            high = _bound_from_json(observation.get("high"), shape, dtype, math.inf)
+            return AgentSpaces(Box(low, high, shape, dtype.type), Discrete(int(action["n"])))
+        except DatasetError as error:
+            raise DatasetError(f"spaces of agent '{agent}' in the metadata: {error}") from error
+        except (KeyError, TypeError, ValueError, AttributeError, AssertionError, OverflowError) as error:
+            what = f"missing key {error}" if isinstance(error, KeyError) else str(error)
+            raise DatasetError(
+                f"spaces of agent '{agent}' in the metadata are wrong ({what}), expected "
+                '{"observation": {"type": "Box", "shape", "dtype", "low", "high"}, '
+                '"action": {"type": "Discrete", "n"}}'
+            ) from error
+
+
+@dataclass(frozen=True)
+class ReturnSummary:
+    """Mean return over episodes, with 95% confidence intervals.
+
+    Attributes:
+        mean: Mean over episodes of the mean over agents.
+        ci95: Lower and upper end of its interval (both the mean if there is one episode only).
+        per_agent: ``{agent: {"mean": float, "ci95": (low, high)}}``.
+        episodes: Number of episodes.
+    """
+
+    mean: float
+    ci95: tuple[float, float]
+    per_agent: Mapping[str, Mapping[str, Any]]
+    episodes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON form, with the attribute names as keys."""
+        per_agent = {
+            agent: {"mean": float(value["mean"]), "ci95": [float(end) for end in value["ci95"]]}
+            for agent, value in self.per_agent.items()
+        }
+        return {
+            "mean": float(self.mean),
+            "ci95": [float(end) for end in self.ci95],
+            "per_agent": per_agent,
+            "episodes": int(self.episodes),
+        }
+
+    @staticmethod
+    def from_json(document: Any) -> ReturnSummary:
+        """Reads what :meth:`to_json` wrote.
+
+        Raises:
+            DatasetError: If the document is no such summary.
+        """
+        try:
+            per_agent = {
+                str(agent): {"mean": float(value["mean"]), "ci95": _interval(value["ci95"])}
+                for agent, value in document["per_agent"].items()
+            }
+            return ReturnSummary(
+                float(document["mean"]), _interval(document["ci95"]), per_agent, int(document["episodes"])
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DatasetError(
+                f"a return in the metadata is wrong ({error!r}), expected "
+                '{"mean", "ci95": [low, high], "per_agent": {agent: {"mean", "ci95"}}, "episodes"}'
+            ) from error
+
+
+@dataclass(frozen=True)
+class DatasetMetadata:
+    """What is known of a dataset; only the agents and their spaces are required.
+
+    Attributes:
+        agents: Agents in order.
+        spaces: Spaces of each agent.
+        env: Registered name of the environment.
+        env_config: Its keywords.
+        expert: How the demonstrations were made.
+        seed: Seed that they were made with.
+        licence: Licence of the data.
+        expert_return: Return of the expert in the environment's own reward.
+        random_return: Return of a uniformly random policy.
+        command: Command that remakes the files.
+        schema_version: Version of this document.
+        spaces_inferred: Whether the spaces were guessed from the data (never written).
+    """
+
+    agents: tuple[str, ...]
+    spaces: Mapping[str, AgentSpaces]
+    env: str | None = None
+    env_config: Mapping[str, Any] | None = None
+    expert: str | None = None
+    seed: int | None = None
+    licence: str | None = None
+    expert_return: ReturnSummary | None = None
+    random_return: ReturnSummary | None = None
+    command: str | None = None
+    schema_version: int = SCHEMA_VERSION
+    spaces_inferred: bool = field(default=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "agents", tuple(self.agents))
+        if not self.agents or len(set(self.agents)) != len(self.agents):
+            raise DatasetError(f"agents in the metadata are {self.agents}, expected distinct names, at least one")
+        if set(self.spaces) != set(self.agents):
+            raise DatasetError(
+                f"the metadata has spaces for {sorted(self.spaces)}, but its agents are {sorted(self.agents)}"
+            )
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that one joint step takes in memory."""
+        return sum(self.spaces[agent].row_bytes for agent in self.agents) + 64
+
+    def to_json(self) -> str:
+        """One JSON document with sorted keys; fields that are None are left out."""
+        document: dict[str, Any] = {
+            "schema_version": self.schema_version,
+            "agents": list(self.agents),
+            "spaces": {agent: self.spaces[agent].to_json() for agent in self.agents},
+        }
+        for name in ("env", "env_config", "expert", "seed", "licence", "command"):
+            if getattr(self, name) is not None:
+                document[name] = getattr(self, name)
+        for name in ("expert_return", "random_return"):
+            if getattr(self, name) is not None:
+                document[name] = getattr(self, name).to_json()
+        try:
+            return json.dumps(document, sort_keys=True, allow_nan=False, default=_plain)
+        except (TypeError, ValueError) as error:
+            raise DatasetError(f"the metadata cannot be written as JSON ({error}): use plain values") from error
+
+    @staticmethod
+    def from_json(text: str | bytes) -> DatasetMetadata:
+        """Reads what :meth:`to_json` wrote; keys that are not known are ignored.
+
+        Raises:
+            DatasetError: If the text is not JSON, lacks a required key or has a wrong value.
+        """
+        try:
+            document = json.loads(text)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise DatasetError(f"the metadata '{METADATA_KEY}' is not valid JSON: {error}") from error
+        required = ("schema_version", "agents", "spaces")
+        missing = [key for key in required if not isinstance(document, dict) or key not in document]
+        if missing:
+            raise DatasetError(f"the metadata '{METADATA_KEY}' lacks {missing}, required are {list(required)}")
+        version, agents, spaces = (document[key] for key in required)
+        if version != SCHEMA_VERSION:
+            raise DatasetError(
+                f"the metadata has schema_version {version!r}, this release reads {SCHEMA_VERSION}: "
+                "upgrade rllib-mamql or write the dataset again"
+            )
+        if not isinstance(agents, list) or not isinstance(spaces, dict):
+            raise DatasetError(
+                f"in the metadata agents is a {type(agents).__name__} and spaces a {type(spaces).__name__}, "
+                "expected a list of names and an object {agent: spaces}"
+            )
+        env_config = document.get("env_config")
+        if env_config is not None and not isinstance(env_config, dict):
+            raise DatasetError(f"env_config in the metadata is {env_config!r}, expected an object")
+        returns = {
+            name: ReturnSummary.from_json(document[name])
+            for name in ("expert_return", "random_return")
+            if document.get(name) is not None
+        }
+        return DatasetMetadata(
+            agents=tuple(str(agent) for agent in agents),
+            spaces={str(agent): AgentSpaces.from_json(value, agent) for agent, value in spaces.items()},
+            env=document.get("env"),
+            env_config=env_config,
+            expert=document.get("expert"),
+            seed=document.get("seed"),
+            licence=document.get("licence"),
+            command=document.get("command"),
+            expert_return=returns.get("expert_return"),
+            random_return=returns.get("random_return"),
+        )
+
+
+def merge_metadata(parts: Sequence[tuple[str, DatasetMetadata]]) -> DatasetMetadata:
+    """Metadata of several files read together; provenance that differs between them is dropped.
+
+    Args:
+        parts: Pairs of file name and metadata, at least one.
+
+    Raises:
+        DatasetError: If agents, spaces, environment or its keywords differ.
+    """
+    first_file, merged = parts[0]
+    for file, other in parts[1:]:
+        for name in ("agents", "spaces", "env", "env_config"):
+            mine, its = getattr(merged, name), getattr(other, name)
+            if mine != its:
+                raise DatasetError(
+                    f"files disagree on {name}: {first_file} has {_brief(mine)}, {file} has {_brief(its)}; "
+                    "read them as separate datasets"
+                )
+        dropped = {name: None for name in _MERGED_IF_EQUAL if getattr(merged, name) != getattr(other, name)}
+        merged = replace(merged, **dropped)  # type: ignore[arg-type]
+    return merged
+
+
+def _brief(value: Any) -> str:
+    return str(value) if len(str(value)) <= 200 else f"{str(value)[:200]}..."
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+def _interval(value: Any) -> tuple[float, float]:
+    low, high = value
+    return float(low), float(high)
+
+
+def _bound_to_json(bound: np.ndarray) -> Any:
+    """JSON has no infinity, so it is written as the string "inf" or "-inf"."""
+
+    def encode(value: Any) -> Any:
+        if isinstance(value, list):
+            return [encode(item) for item in value]
+        return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+    if bound.size and (bound == bound.flat[0]).all():
+        return encode(bound.flat[0].item())
+    return encode(bound.tolist())
+
+
+def _bound_from_json(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], default: float) -> np.ndarray:
+    def decode(item: Any) -> Any:
+        if isinstance(item, list):
+            return [decode(one) for one in item]
+        return default if item is None else float(item) if isinstance(item, str) else item
+
+    decoded = np.asarray(decode(value))
+    if dtype.kind in "iu" and decoded.dtype.kind == "f":
+        limits = np.iinfo(dtype)
+        decoded = np.where(np.isinf(decoded), limits.min if default < 0 else limits.max, decoded)
+    elif dtype.kind == "b" and decoded.dtype.kind == "f":
+        decoded = decoded > 0
+    bound = np.broadcast_to(decoded.astype(dtype), shape).copy()
+    if dtype.kind == "f" and np.isnan(bound).any():
+        raise ValueError("a bound is NaN")
+    return bound
+
+
+def spaces_from_gym(
+    agents: Sequence[str],
+    observation_spaces: Mapping[str, gym.Space[Any]],
+    action_spaces: Mapping[str, gym.Space[Any]],
+) -> dict[str, AgentSpaces]:
+    """Spaces of each agent as the metadata holds them.
+
+    Raises:
+        DatasetError: If a space is not a Box or Discrete.
+    """
+    result = {}
+    for agent in agents:
+        try:
+            result[agent] = AgentSpaces(observation_spaces[agent], action_spaces[agent])  # type: ignore[arg-type]
+        except DatasetError as error:
+            raise DatasetError(f"agent '{agent}': {error}") from error
+    return result
