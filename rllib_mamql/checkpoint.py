@@ -85,7 +85,7 @@ def write_networks(
     arrays = {
         f"{module}/{name}": np.asarray(value) for module, states in weights.items() for name, value in states.items()
     }
-    np.savez(path / NETWORKS, **arrays)
+    _save_arrays(path / NETWORKS, arrays)
 
 
 def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
@@ -155,7 +155,7 @@ def write_learner_data(path: pathlib.Path, rank: int, state: Mapping[str, Any]) 
     arrays["generator"] = state["generator"]
     for agent, value in state["initial_q"].items():
         arrays[f"initial_q/{agent}"] = np.float64(value)
-    np.savez(path / f"data_{rank}.npz", **arrays)
+    _save_arrays(path / f"data_{rank}.npz", arrays)
 
 
 def read_learner_data(path: pathlib.Path, rank: int) -> dict[str, Any] | None:
@@ -175,6 +175,10 @@ def read_learner_data(path: pathlib.Path, rank: int) -> dict[str, Any] | None:
         "generator": arrays["generator"],
         "initial_q": {agent: float(value) for agent, value in _below("initial_q/", arrays).items()},
     }
+
+
+def _save_arrays(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:
+    np.savez(file, **{name: np.asarray(values) for name, values in arrays.items()})  # type: ignore[arg-type]
 
 
 def _below(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class MAMQLConfig(AlgorithmConfig):
         self.evaluation_config = {"explore": False}
 
     # Arguments and attributes carry the same names: what each means is said once, here.
-    def training(  # type: ignore[override]
+    def training(
         self,
         *,
         mode: Any = NotProvided,
@@ -314,7 +314,9 @@ def modules_of(agents: list[str], sharing: str | Mapping[str, list[str]]) -> dic
     return {agent: result.get(agent, agent) for agent in agents}
 
 
-def environment_spaces(env: str, env_config: Mapping[str, Any]) -> dict[str, tuple[gym.Space, gym.Space]]:
+def environment_spaces(
+    env: str, env_config: Mapping[str, Any]
+) -> dict[str, tuple[gym.spaces.Box, gym.spaces.Discrete[Any]]]:
     """``{agent: (observation space, action space)}`` of an environment, agents in its own order.
 
     Raises:
@@ -324,13 +326,17 @@ def environment_spaces(env: str, env_config: Mapping[str, Any]) -> dict[str, tup
 
 
 @functools.lru_cache(maxsize=64)
-def _environment_spaces(env: str, env_config: str) -> dict[str, tuple[gym.Space, gym.Space]]:
+def _environment_spaces(env: str, env_config: str) -> dict[str, tuple[gym.spaces.Box, gym.spaces.Discrete[Any]]]:
     built = registration.make_env(env, json.loads(env_config))
     try:
         spaces = {agent: (built.observation_space(agent), built.action_space(agent)) for agent in built.possible_agents}
     finally:
         built.close()
-    for agent, (_, action) in spaces.items():
+    for agent, (observation, action) in spaces.items():
+        if not isinstance(observation, gym.spaces.Box):
+            raise ConfigError(
+                f"environment {env!r}: the observation space of {agent} is {observation}; flatten it to a Box"
+            )
         if not isinstance(action, gym.spaces.Discrete) or action.start != 0:
             raise ConfigError(
                 f"environment {env!r}: the action space of {agent} is {action}; MAMQL needs Discrete actions from 0"

@@ -63,6 +63,12 @@ class JointRollout:
     def __len__(self) -> int:
         return num_rows(self.columns)
 
+    def share(self, rank: int, shares: int) -> JointRollout:
+        """Every ``shares``-th joint step from ``rank`` on: rows are self-contained, so any rows will do."""
+        if shares == 1:
+            return self
+        return JointRollout({name: values[rank::shares] for name, values in self.columns.items()}, self._agents)
+
     def env_steps(self) -> int:
         """Number of joint steps."""
         return len(self)

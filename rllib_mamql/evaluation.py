@@ -175,7 +175,7 @@ def evaluate_checkpoint(
         policy="greedy" if greedy else "boltzmann",
         return_mean=summary.mean,
         return_ci95=summary.ci95,
-        per_agent=dict(summary.per_agent),
+        per_agent={agent: dict(values) for agent, values in summary.per_agent.items()},
         events={kind: count / len(finished) for kind, count in sorted(events.items())},
         normalised_score=normalised_score(summary.mean, expert, random),
         expert_return=expert,

@@ -153,7 +153,7 @@ class MAMQLLearner(TorchLearner):
 
     # -- update -------------------------------------------------------------------------------------------------
 
-    def update(  # type: ignore[override]
+    def update(
         self,
         training_data: TrainingData | None = None,
         *,
@@ -200,14 +200,15 @@ class MAMQLLearner(TorchLearner):
 
     def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:
         fwd_out = {
-            module_id: self._unwrapped(module_id).forward_train(module_batch)
+            # Not forward_train: it switches the whole module to training mode again at every call.
+            module_id: self._unwrapped(module_id)._forward_train(module_batch)
             for module_id, module_batch in batch.items()
         }
         losses = self.compute_losses(fwd_out=fwd_out, batch=batch)
         parameters = [p for parameters in self._optimizer_parameters.values() for p in parameters]
         for parameter in parameters:
             parameter.grad = None
-        torch.stack(list(losses.values())).sum().backward()
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
         self._share_gradients(parameters)
         self._clip_and_step()
         self.updates += 1
@@ -445,6 +446,16 @@ class MAMQLLearner(TorchLearner):
         return objective.reward_loss(prediction, implied, weights, self.config.reward_shrinkage)
 
     # -- plumbing -----------------------------------------------------------------------------------------------
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """Adam in its fused form: with small networks the optimiser's many small operations cost most."""
+        parameters = self.get_parameters(self._module[module_id])
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=torch.optim.Adam(parameters, fused=True),
+            params=parameters,
+            lr_or_lr_schedule=config.lr,
+        )
 
     def get_parameters(self, module: RLModule) -> list[Any]:
         """Trainable parameters only: the averaged critic follows, it is not optimised."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from typing import Any
 
@@ -94,8 +95,11 @@ class MAMQL(Algorithm):
         if self.config.uses_rollouts:
             with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
                 remote = self.env_runner_group.num_remote_env_runners() > 0
-                results = self.env_runner_group.foreach_env_runner(_sample, local_env_runner=not remote)
-            rollouts = [reference for reference, _, _ in results]
+                results = self.env_runner_group.foreach_env_runner(
+                    functools.partial(_sample, shares=max(1, self.config.num_learners)), local_env_runner=not remote
+                )
+            # RLlib deals references out in contiguous runs: the first learner's share of every runner comes first.
+            rollouts = [share for shares in zip(*(shares for shares, _, _ in results), strict=True) for share in shares]
             sampled = sum(steps for _, steps, _ in results)
             self.metrics.aggregate([metrics for _, _, metrics in results], key=ENV_RUNNER_RESULTS)
             self._update_debt += sampled * self.config.updates_per_step
@@ -142,10 +146,11 @@ class MAMQL(Algorithm):
                 self._on_learner(rank, lambda learner, state=state: learner.set_data_state(state))
 
 
-def _sample(runner: Any) -> tuple[ray.ObjectRef, int, Any]:
-    """Samples on a runner; the rollout stays in its object store, only the reference comes back."""
+def _sample(runner: Any, shares: int) -> tuple[list[ray.ObjectRef], int, Any]:
+    """Samples on a runner; the rollout stays in its object store, one share a learner, only references come back."""
     rollouts = runner.sample()
-    return ray.put(rollouts), sum(rollout.env_steps() for rollout in rollouts), runner.get_metrics()
+    references = [ray.put([rollout.share(rank, shares) for rollout in rollouts]) for rank in range(shares)]
+    return references, sum(rollout.env_steps() for rollout in rollouts), runner.get_metrics()
 
 
 def _resolve(value: Any) -> Any:

@@ -17,8 +17,9 @@ TensorColumns = dict[str, Tensor]
 
 def to_tensors(columns: Mapping[str, Array], device: torch.device | None = None) -> TensorColumns:
     """Tensors of all numeric columns (``eps_id`` is dropped), on ``device``."""
+    # Arrays from an object store are read-only, which torch cannot express: copies of those are.
     return {
-        name: torch.as_tensor(np.ascontiguousarray(values)).to(device)
+        name: torch.from_numpy(np.require(values, requirements=["C", "W"])).to(device)
         for name, values in columns.items()
         if name != EPS_ID
     }

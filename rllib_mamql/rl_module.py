@@ -136,5 +136,6 @@ class MAMQLModule(TorchRLModule, InferenceOnlyAPI):
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """Moves the acting network towards the critic: ``average <- decay average + (1 - decay) critic``."""
-        ours, theirs = list(self.average.parameters()), list(self.critic.parameters())
+        ours: list[Tensor] = list(self.average.parameters())
+        theirs: list[Tensor] = list(self.critic.parameters())
         torch._foreach_lerp_(ours, theirs, 1.0 - decay)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class ScriptedExpert:
         # The legacy generator's stream is frozen, so that a seed means the same under every numpy.
         self._random = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed)))
 
-    def act(self, env: Any, observations: dict[str, Any]) -> dict[str, int]:
+    def act(self, env: Any, observations: Mapping[str, Any]) -> dict[str, int]:
         """Chooses an action for every agent.
 
         Args:

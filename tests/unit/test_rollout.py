@@ -1,0 +1,89 @@
+"""Columns of a rollout: aligned, per agent, with true last observations and honest ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from pettingzoo import ParallelEnv
+
+from rllib_mamql.columns import ALIVE, NEXT_OBS, OBS, TERMINATEDS, TRUNCATEDS, T, column
+from rllib_mamql.rollout import ColumnarRollout
+
+
+class Leaving(ParallelEnv):
+    """agent_0 terminates after 2 steps, agent_1 is truncated after 4; observations count the agent's steps."""
+
+    metadata = {"name": "leaving"}  # noqa: RUF012
+    possible_agents = ["agent_0", "agent_1"]  # noqa: RUF012
+
+    def observation_space(self, agent: str) -> gym.Space:
+        return gym.spaces.Box(0, 100, (1,), np.float32)
+
+    def action_space(self, agent: str) -> gym.Space:
+        return gym.spaces.Discrete(3)
+
+    def reset(self, seed: int | None = None, options: Any = None) -> tuple[Any, Any]:
+        self.agents, self.t = list(self.possible_agents), 0
+        self.seed = seed
+        return {a: np.zeros(1, np.float32) for a in self.agents}, {a: {} for a in self.agents}
+
+    def step(self, actions: dict[str, int]) -> tuple[Any, ...]:
+        assert set(actions) == set(self.agents), "only living agents act"
+        self.t += 1
+        now = self.agents
+        observations = {a: np.full(1, self.t, np.float32) for a in now}
+        terminated = {a: a == "agent_0" and self.t == 2 for a in now}
+        truncated = {a: a == "agent_1" and self.t == 4 for a in now}
+        infos = {a: {"events": {"step": 1}} for a in now}
+        self.agents = [a for a in now if not (terminated[a] or truncated[a])]
+        return observations, dict.fromkeys(now, 1.0), terminated, truncated, infos
+
+
+def zeros(observations: Any, alive: Any) -> dict[str, np.ndarray]:
+    return {agent: np.ones(len(flags), int) for agent, flags in alive.items()}
+
+
+def test_agents_that_leave_early() -> None:
+    rollout = ColumnarRollout(Leaving, num_envs=2, seed=0)
+    columns, episodes = rollout.run(zeros, num_steps=8)
+    assert columns[T].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert columns[column(ALIVE, "agent_0")].tolist() == [True] * 4 + [False] * 4
+    assert columns[column(TERMINATEDS, "agent_0")].tolist() == [False] * 2 + [True] * 2 + [False] * 4
+    assert columns[column(TRUNCATEDS, "agent_1")].tolist() == [False] * 6 + [True] * 2
+    assert not columns[column(TERMINATEDS, "agent_1")].any()
+    # The observation after the last step is the true one, not the first of the next episode.
+    assert columns[column(NEXT_OBS, "agent_1")][-1] == 4 and columns[column(NEXT_OBS, "agent_0")][2] == 2
+    assert [e.length for e in episodes] == [4, 4]
+    assert episodes[0].returns == {"agent_0": 2.0, "agent_1": 4.0}
+    assert episodes[0].lengths == {"agent_0": 2, "agent_1": 4}
+    assert episodes[0].events == {"step": 6}
+    assert len({*columns["eps_id"]}) == 2
+
+
+def test_observations_chain_within_an_episode() -> None:
+    columns, _ = ColumnarRollout(Leaving, num_envs=1, seed=0).run(zeros, num_steps=10)
+    obs, nxt = columns[column(OBS, "agent_1")], columns[column(NEXT_OBS, "agent_1")]
+    same = columns["eps_id"][1:] == columns["eps_id"][:-1]
+    np.testing.assert_array_equal(obs[1:][same], nxt[:-1][same])
+
+
+@pytest.mark.parametrize("episodes", [1, 3, 5])
+def test_episode_counts_are_exact(episodes: int) -> None:
+    _, finished = ColumnarRollout(Leaving, num_envs=3, seed=0).run(zeros, num_episodes=episodes, keep=False)
+    assert len(finished) == episodes
+
+
+def test_each_episode_has_its_own_seed_and_a_run_can_go_on() -> None:
+    seeds: list[int] = []
+    first = ColumnarRollout(Leaving, 2, seed=7, on_reset=lambda i, e, s: seeds.append(s))
+    first.run(zeros, num_steps=16)
+    assert len(set(seeds)) == len(seeds) >= 4
+    later: list[int] = []
+    second = ColumnarRollout(Leaving, 2, seed=1, on_reset=lambda i, e, s: later.append(s))
+    second.set_state(first.get_state())
+    first.run(zeros, num_episodes=1)
+    second.run(zeros, num_episodes=1)
+    assert seeds[-len(later) :] == later
