@@ -72,7 +72,11 @@ def read_dataset(path: str | Sequence[str], filesystem: Any = None) -> JointData
     Raises:
         DatasetError: If it cannot be found or read, or is not valid; the message is one line.
     """
-    files = find_files(path, filesystem)
+    return read_files(find_files(path, filesystem))
+
+
+def read_files(files: Sequence[ParquetFile]) -> JointDataset:
+    """As :func:`read_dataset`, of files that are open already."""
     metadata = _metadata(files)
     if is_long_layout(files[0].schema):
         tables = [file.read() for file in files]
@@ -121,6 +125,8 @@ def read_structure(files: Sequence[ParquetFile]) -> tuple[JointColumns, DatasetM
         raise DatasetError(f"{files[0].name} has RLlib's long layout, which cannot be streamed: {advice}")
     parts = []
     for file in files:
+        if set(file.schema.names) != set(files[0].schema.names):
+            raise DatasetError(f"{files[0].name} and {file.name} have different columns: write all files alike")
         absent = [name for name in _agent_columns(metadata, (NEXT_OBS,)) if name not in file.schema.names]
         if absent:
             raise DatasetError(f"{file.name} lacks {absent}, which streaming needs: {advice}")

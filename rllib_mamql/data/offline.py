@@ -1,0 +1,339 @@
+"""RLlib's offline input for joint steps: held in memory where small, streamed through Ray Data where large.
+
+RLlib's own ``OfflineData`` and ``OfflinePreLearner`` raise NotImplementedError for multi-agent data. These give joint
+rows instead (see :mod:`rllib_mamql.columns`), so that a batch holds all agents at the same time steps.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+from ray.rllib.offline.offline_data import OfflineData
+from ray.rllib.offline.offline_prelearner import OfflinePreLearner
+
+from rllib_mamql.columns import EPS_ID, JointColumns, T, concatenate, num_rows, take
+from rllib_mamql.data.files import ParquetFile, find_files
+from rllib_mamql.data.metadata import DatasetMetadata
+from rllib_mamql.data.reading import (
+    JointDataset,
+    read_files,
+    read_structure,
+    select_episodes,
+    select_steps,
+    size_of_files,
+)
+from rllib_mamql.data.tables import from_table
+from rllib_mamql.data.validation import check_form, check_values
+from rllib_mamql.errors import ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    from ray.data import DataIterator, Dataset
+
+MEMORY_LIMIT = 2 * 1024**3
+"""Bytes up to which ``expert_in_memory="auto"`` holds a dataset in memory."""
+
+SHUFFLE_ROWS = 4096
+"""Rows that a streaming learner mixes at a time: a window, since the whole does not fit in memory."""
+
+
+class MAMQLOfflinePreLearner(OfflinePreLearner):
+    """Validates blocks of a streamed dataset and turns them into joint columns.
+
+    Runs inside Ray Data's ``map_batches``; needs no RLModule, so RLlib's constructor is not called.
+
+    Args:
+        config: The algorithm's config; kept for subclasses.
+        spaces: Unused; RLlib passes it.
+        module_state: Unused; RLlib passes it.
+        metadata: What the dataset says about itself.
+        selection: ``{eps_id: first steps}`` to keep, or None to keep all rows.
+        **kwargs: Unused; RLlib passes ``module_spec``.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Any = None,
+        spaces: Any = None,
+        module_state: Any = None,
+        metadata: DatasetMetadata,
+        selection: Mapping[str, int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.config = config
+        self.metadata = metadata
+        self.selection = selection
+
+    def __call__(self, batch: pa.Table) -> JointColumns:
+        """Joint columns of a block.
+
+        Args:
+            batch: Rows of the joint layout.
+
+        Returns:
+            Columns in the schema's dtypes, with no rows where the selection has none in this block.
+
+        Raises:
+            DatasetError: If the block does not fit the metadata.
+        """
+        columns = from_table(batch, self.metadata, "streamed block")
+        if num_rows(columns):
+            check_form(columns, self.metadata)
+            check_values(columns, self.metadata)
+        if self.selection is not None:
+            names, inverse = np.unique(columns[EPS_ID], return_inverse=True)
+            limits = np.array([self.selection.get(str(name), 0) for name in names], np.int64)
+            columns = take(columns, columns[T].astype(np.int64) < limits[inverse])
+        return columns
+
+
+def _prepare_block(batch: pa.Table, prelearner: MAMQLOfflinePreLearner) -> JointColumns:
+    return prelearner(batch)
+
+
+class MAMQLOfflineData(OfflineData):
+    """Expert data of a MAMQL config.
+
+    Reads ``input_``, ``input_filesystem`` and ``input_filesystem_kwargs`` as RLlib does, and ``expert_steps``,
+    ``seed``, ``expert_in_memory`` (``"auto"``, True or False) and ``expert_memory_limit`` (bytes).
+    RLlib's constructor is not called: it starts Ray Data and would break URIs.
+
+    Attributes:
+        in_memory: Whether :attr:`dataset` holds the data.
+        dataset: The data after selecting ``expert_steps``, or None where it is streamed.
+        metadata: What the dataset says about itself, with ``expert_return`` of the whole dataset.
+        num_steps: Joint steps, after selection.
+
+    Raises:
+        DatasetError: If the dataset cannot be read or is not valid.
+        ConfigError: If a setting is not supported.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+        self.path = config.input_
+        _refuse_unsupported(config)
+        self.filesystem = getattr(config, "input_filesystem", None)
+        self.filesystem_object = _filesystem(self.filesystem, getattr(config, "input_filesystem_kwargs", None) or {})
+        # RLlib's Algorithm sets these after the learners are built.
+        self.locality_hints: list[str] | None = None
+        self.learner_handles: list[Any] | None = None
+        self.module_spec: Any = None
+        self.spaces: Any = None
+        self.is_multi_agent = True
+
+        self.seed: int | None = getattr(config, "seed", None)
+        steps: int | None = getattr(config, "expert_steps", None)
+        in_memory = getattr(config, "expert_in_memory", "auto")
+        limit = getattr(config, "expert_memory_limit", MEMORY_LIMIT)
+        self._files = find_files(self.path, self.filesystem_object)
+        self.in_memory = bool(in_memory) if in_memory != "auto" else size_of_files(self._files) <= limit
+        self.dataset: JointDataset | None = None
+        self.metadata: DatasetMetadata
+        self._selection: dict[str, int] | None = None
+        self._data: Dataset | None = None
+        self._rng = np.random.default_rng(self.seed)
+        self._batches: dict[int, Iterator[JointColumns]] = {}
+        seed = self.seed or 0
+        if self.in_memory:
+            dataset = read_files(self._files)
+            columns = dataset.columns
+            if steps is not None:
+                self._selection = select_episodes(columns, steps, seed)
+                columns = select_steps(columns, steps, seed)
+            self.metadata = dataset.metadata
+            self.num_steps = num_rows(columns)
+            self.dataset = JointDataset(columns, dataset.metadata, dataset.files)
+        else:
+            structure, self.metadata = read_structure(self._files)
+            self.num_steps = num_rows(structure) if steps is None else steps
+            if steps is not None:
+                self._selection = select_episodes(structure, steps, seed)
+
+    def streams(self, num_shards: int = 1) -> list[DataIterator]:
+        """Iterators over the dataset, one a learner, to be read with :func:`iterate_batches`.
+
+        With more than one shard, rows are dealt out equally (the remainder is dropped, so that no learner waits for
+        the others), and an epoch starts when all shards have finished the last one.
+
+        Args:
+            num_shards: Number of learners, >= 1.
+
+        Returns:
+            ``num_shards`` iterators; they can be sent to other processes.
+        """
+        data = self._stream()
+        if num_shards <= 1:
+            return [data.iterator()]
+        return list(data.streaming_split(num_shards, equal=True, locality_hints=self.locality_hints))
+
+    def sample(
+        self, num_samples: int, return_iterator: bool = False, num_shards: int = 1, module_state: Any = None
+    ) -> JointColumns | list[DataIterator]:
+        """One batch, or the iterators of :meth:`streams`.
+
+        Args:
+            num_samples: Rows of the batch.
+            return_iterator: Whether to return iterators.
+            num_shards: Number of iterators.
+            module_state: Unused; RLlib passes it.
+
+        Returns:
+            Joint columns, drawn uniformly with replacement in memory and from a shuffled window where streamed; or
+            iterators.
+        """
+        if return_iterator:
+            return self.streams(num_shards)
+        if self.dataset is not None:
+            return take(self.dataset.columns, self._rng.integers(self.num_steps, size=num_samples))
+        if num_samples not in self._batches:
+            self._batches[num_samples] = iterate_batches(self.streams()[0], num_samples, seed=self.seed)
+        return next(self._batches[num_samples])
+
+    def _stream(self) -> Dataset:
+        if self._data is None:
+            import ray.data
+
+            _quiet()
+            if self.in_memory:
+                read_structure(self._files)  # refuses what can be read in memory only
+            prelearner = self._prelearner_class()(config=self.config, metadata=self.metadata, selection=self._selection)
+            read = {"partitioning": None, "file_extensions": None} | self._read_kwargs()
+            batch_size = getattr(self.config, "input_read_batch_size", None) or 1024
+            self._data = ray.data.read_parquet(
+                [file.path for file in self._files], filesystem=_common_filesystem(self._files), **read
+            ).map_batches(
+                _prepare_block,
+                # Tasks, not actors as RLlib's: they hold no CPU between blocks, and validation keeps no state.
+                fn_kwargs={"prelearner": prelearner},
+                **({"batch_size": batch_size} | (getattr(self.config, "map_batches_kwargs", None) or {})),
+                batch_format="pyarrow",
+            )
+        return self._data
+
+    def _read_kwargs(self) -> dict[str, Any]:
+        return dict(getattr(self.config, "input_read_method_kwargs", None) or {})
+
+    def _prelearner_class(self) -> type[MAMQLOfflinePreLearner]:
+        chosen = getattr(self.config, "prelearner_class", None) or MAMQLOfflinePreLearner
+        if not issubclass(chosen, MAMQLOfflinePreLearner):
+            raise ConfigError(
+                f"prelearner_class is {chosen.__name__}, which gives single-agent episodes: "
+                "derive it from MAMQLOfflinePreLearner"
+            )
+        return chosen
+
+
+def iterate_batches(
+    data_iterator: DataIterator, batch_size: int, *, shuffle_rows: int = SHUFFLE_ROWS, seed: int | None = None
+) -> Iterator[JointColumns]:
+    """Joint batches without end, epoch after epoch, shuffled in a window.
+
+    Rows left over at the end of an epoch begin the next one's first batch, so every batch is full.
+
+    Args:
+        data_iterator: One of :meth:`MAMQLOfflineData.streams`.
+        batch_size: Rows of each batch, >= 1.
+        shuffle_rows: Rows mixed at a time, >= 1.
+        seed: Seed of the mixing.
+
+    Yields:
+        Columns of ``batch_size`` rows.
+
+    Raises:
+        DatasetError: If a block is not valid, or the stream has no rows.
+    """
+    _quiet()
+    rest: list[JointColumns] = []
+    epoch = 0
+    while True:
+        seen = 0
+        batches = data_iterator.iter_batches(
+            batch_size=batch_size,
+            batch_format="numpy",
+            local_shuffle_buffer_size=max(shuffle_rows, batch_size),
+            local_shuffle_seed=None if seed is None else seed + epoch,
+        )
+        for batch in _unwrapped(batches):
+            seen += num_rows(batch)
+            rest.append(batch)
+            while sum(map(num_rows, rest)) >= batch_size:
+                joined = concatenate(rest) if len(rest) > 1 else rest[0]
+                yield {name: values[:batch_size] for name, values in joined.items()}
+                left = {name: values[batch_size:] for name, values in joined.items()}
+                rest = [left] if num_rows(left) else []
+        if not seen:
+            raise DatasetError("the stream of expert data has no rows: use fewer learners or more expert_steps")
+        epoch += 1
+
+
+def _unwrapped(batches: Any) -> Iterator[JointColumns]:
+    """Raises the DatasetError of a remote task as itself; Ray keeps of it only the text."""
+    try:
+        yield from batches
+    except Exception as error:
+        found = re.findall(rf"{DatasetError.__name__}: (.*)", str(error))
+        if found:
+            raise DatasetError(found[-1]) from None
+        raise
+
+
+def _quiet() -> None:
+    """Keeps Ray Data from announcing every epoch; its warnings and errors stay."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data._internal.execution.streaming_executor").setLevel(logging.WARNING)
+
+
+def _refuse_unsupported(config: Any) -> None:
+    supported: tuple[tuple[str, tuple[Any, ...]], ...] = (
+        ("input_read_method", ("read_parquet",)),
+        ("input_read_episodes", (False,)),
+        ("input_read_sample_batches", (False,)),
+        ("input_read_schema", ({}, None)),
+    )
+    for name, expected in supported:
+        value = getattr(config, name, expected[0])
+        if value not in expected:
+            raise ConfigError(
+                f"{name} is {value!r}, MAMQL reads Parquet with its own columns only: leave it at {expected[0]!r}"
+            )
+
+
+def _filesystem(filesystem: Any, kwargs: dict[str, Any]) -> Any:
+    """RLlib's names of filesystems, a pyarrow or an fsspec filesystem, or None."""
+    if filesystem is None or isinstance(filesystem, pafs.FileSystem) or hasattr(filesystem, "protocol"):
+        return filesystem
+    try:
+        if filesystem == "s3":
+            return pafs.S3FileSystem(**kwargs)
+        if filesystem == "gcs":
+            import gcsfs  # type: ignore[import-not-found]
+
+            return gcsfs.GCSFileSystem(**kwargs)
+        if filesystem == "abs":
+            import adlfs  # type: ignore[import-not-found]
+
+            return adlfs.AzureBlobFileSystem(**kwargs)
+    except ImportError as error:
+        raise ConfigError(f"input_filesystem '{filesystem}' needs the package {error.name}: install it") from error
+    raise ConfigError(
+        f"input_filesystem is {filesystem!r}, expected None, 's3', 'gcs', 'abs', or a pyarrow or fsspec filesystem"
+    )
+
+
+def _common_filesystem(files: list[ParquetFile]) -> pafs.FileSystem:
+    first = files[0]
+    for file in files[1:]:
+        if file.filesystem != first.filesystem:
+            raise DatasetError(f"{first.name} and {file.name} lie in different filesystems: stream from one")
+    return first.filesystem
