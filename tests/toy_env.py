@@ -9,8 +9,6 @@ import numpy as np
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-STATES = 4
-
 
 class ToyEnv(ParallelEnv):
     """Two agents on a ring of four states: stay, left or right; +1 to both where they meet.
@@ -23,6 +21,7 @@ class ToyEnv(ParallelEnv):
     def __init__(
         self,
         steps: int = 10,
+        states: int = 4,
         mixed_end: bool = False,
         fail_at: int | None = None,
         slow: float = 0.0,
@@ -32,25 +31,26 @@ class ToyEnv(ParallelEnv):
             raise ValueError(f"steps is {steps}: give at least 1")
         self.possible_agents = ["agent_0", "agent_1"]
         self.agents: list[str] = []
+        self.states = states
         self.steps, self.mixed_end, self.fail_at, self.slow = steps, mixed_end, fail_at, slow
         self.render_mode = render_mode
         self._total = 0
 
     def observation_space(self, agent: str) -> spaces.Box:
-        return spaces.Box(0.0, 1.0, (2 * STATES,), np.float32)
+        return spaces.Box(0.0, 1.0, (2 * self.states,), np.float32)
 
     def action_space(self, agent: str) -> spaces.Discrete:
         return spaces.Discrete(3)
 
     def _observe(self) -> dict[str, np.ndarray]:
-        eye = np.eye(STATES, dtype=np.float32)
+        eye = np.eye(self.states, dtype=np.float32)
         first, second = eye[self.positions[0]], eye[self.positions[1]]
         return {"agent_0": np.concatenate([first, second]), "agent_1": np.concatenate([second, first])}
 
     def reset(self, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         self.agents = list(self.possible_agents)
         self.t = 0
-        self.positions = [0, STATES // 2]
+        self.positions = [0, self.states // 2]
         return self._observe(), {agent: {} for agent in self.agents}
 
     def step(self, actions: dict[str, int]) -> tuple[dict[str, Any], ...]:
@@ -61,7 +61,7 @@ class ToyEnv(ParallelEnv):
         if self.fail_at is not None and self._total >= self.fail_at:
             raise RuntimeError("the toy broke, as it was told to")
         for index, agent in enumerate(self.possible_agents):
-            self.positions[index] = (self.positions[index] + (0, -1, 1)[int(actions[agent])]) % STATES
+            self.positions[index] = (self.positions[index] + (0, -1, 1)[int(actions[agent])]) % self.states
         reward = float(self.positions[0] == self.positions[1])
         over = self.t >= self.steps
         agents = self.agents
@@ -78,7 +78,7 @@ class ToyEnv(ParallelEnv):
         )
 
     def render(self) -> np.ndarray:
-        frame = np.zeros((16, 16 * STATES, 3), np.uint8)
+        frame = np.zeros((16, 16 * self.states, 3), np.uint8)
         for index, position in enumerate(self.positions):
             frame[8 * index : 8 * index + 8, 16 * position : 16 * position + 16, index] = 255
         return frame

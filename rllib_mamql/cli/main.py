@@ -136,13 +136,13 @@ def example_list() -> None:
 
 
 @example.command("run")
-@click.argument("name")
+@click.argument("example_name", metavar="NAME")
 @train_options
-def example_run(name: str, **options: Any) -> None:
+def example_run(example_name: str, **options: Any) -> None:
     """Train a tuned example by its name."""
     from rllib_mamql.cli import examples
 
-    _train(examples.find(name), **options)
+    _train(examples.find(example_name), **options)
 
 
 def _train(path: Path, **options: Any) -> None:

@@ -140,6 +140,8 @@ def check_keys(config: Mapping[str, Any], defaults: Any, where: str = "config") 
             default = known.get(ALIASES.get(key, key))
             for candidate in _values(value):
                 _check_kind(f"{where}.{key}", candidate, default)
+                if key.startswith("num_") and isinstance(candidate, int | float) and candidate < 0:
+                    raise ConfigError(f"{where}.{key} is {candidate}; give 0 or more")
 
 
 def to_overrides(config: Mapping[str, Any], env: str, defaults: Any) -> dict[str, Any]:
@@ -239,9 +241,11 @@ def _check_variant(variant: Mapping[str, Any], env: str, algorithm: type[Any], d
         return None
     key = str(config.input_)
     if key not in datasets:
-        from rllib_mamql.data.reading import read_dataset
+        from rllib_mamql.data.reading import read_dataset, read_metadata, size_in_bytes
 
-        datasets[key] = read_dataset(config.input_).metadata
+        # What is to be streamed is too large to be read through before every run.
+        whole = size_in_bytes(config.input_) <= config.expert_memory_limit
+        datasets[key] = read_dataset(config.input_).metadata if whole else read_metadata(config.input_)
     from rllib_mamql.data.schema import check_environment
 
     check_environment(datasets[key], agents, observation_spaces, action_spaces, env=env, env_config=env_config)

@@ -68,8 +68,8 @@ def evaluate(
 
 def record(env: str, expert: str, steps: int, seed: int, out: Path, env_config: Sequence[str]) -> None:
     """Records a dataset of expert play."""
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out} is a file; give a folder")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out} exists and is not an empty folder; choose another name or remove it")
     config = dict(parse_assignment(text, "--env-config") for text in env_config)
     if expert not in ("scripted", "random"):
         if not Path(expert).exists():

@@ -53,7 +53,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> l
     from rllib_mamql.cli.settings import prepare
 
     quiet(options.verbose)
-    folders = [_results_folder(experiment, options.resume) for experiment in experiments]
+    folders = [results_folder(experiment, options.resume) for experiment in experiments]
     prepared = [prepare(experiment) for experiment in experiments]
     reports: list[TrialReport] = []
     with ray_session(options, prepared):
@@ -113,7 +113,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
+def results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
     """Storage path and folder name: the newest run to resume, else a name that is not taken yet."""
     storage = experiment.settings.storage_path or DEFAULT_STORAGE
     name = experiment.name
@@ -271,6 +271,12 @@ def known_returns(metadata: Any) -> tuple[float | None, float | None]:
 
 
 def last_line(error: BaseException) -> str:
-    """The line of a remote traceback that says what went wrong."""
+    """The line of a remote traceback that says what went wrong.
+
+    RLlib raises some errors anew without their text, so a bare class name gives way to the cause above it.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    telling = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt): \S", line)]
+    if not lines:
+        return type(error).__name__
+    return telling[-1] if telling and re.fullmatch(r"[\w.]+", lines[-1]) else lines[-1]

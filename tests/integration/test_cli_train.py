@@ -1,0 +1,205 @@
+"""Tiny runs of the real command: results, resuming, stopping, and what is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.toy_data import TOY
+
+ROOT = Path(__file__).parents[2]
+RLLIB = [sys.executable, "-c", "from rllib_mamql.cli.main import main; main()"]
+
+PPO = f"""
+toy:
+  run: PPO
+  env: {TOY}
+  stop: {{training_iteration: 2}}
+  checkpoint_freq: 1
+  config:
+    num_env_runners: 0
+    train_batch_size_per_learner: 100
+    minibatch_size: 100
+    num_epochs: 1
+    model_config: {{fcnet_hiddens: [8]}}
+"""
+
+MAMQL = f"""
+toy:
+  run: MAMQL
+  env: {TOY}
+  stop: {{training_iteration: 2}}
+  checkpoint_freq: 1
+  config:
+    input_: INPUT
+    env_config: {{steps: 10}}
+    num_envs_per_env_runner: 2
+    min_sample_timesteps_per_iteration: 100
+    model_config: {{fcnet_hiddens: [16]}}
+"""
+
+
+class Command:
+    """``rllib`` in a process group of its own, from a folder where tests.toy_env can be imported."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environ = {**os.environ, "RLLIB_TEST_MARK": str(folder), "PYTHONPATH": str(ROOT)}
+        self.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1"
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*RLLIB, *map(str, arguments)],
+            cwd=self.folder,
+            env=self.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *arguments: str | Path) -> tuple[int, str]:
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=120)
+        return process.returncode, output
+
+    def left_behind(self, patience_s: float = 5.0) -> dict[int, str]:
+        """Processes with this test's mark that do not go away, by id: Ray's inherit the environment."""
+        until = time.monotonic() + patience_s
+        while True:
+            left = {int(pid): line for pid in os.listdir("/proc") if pid.isdigit() and (line := self._marked(pid))}
+            if not left or time.monotonic() > until:
+                return left
+            time.sleep(0.2)
+
+    def sweep(self) -> None:
+        """Ends what outlives a killed driver: Ray's agents take about a minute to notice."""
+        for pid, line in self.left_behind().items():
+            assert "Agent" in line, line
+            os.kill(pid, signal.SIGKILL)
+
+    def _marked(self, pid: str) -> str:
+        try:
+            environ = Path(f"/proc/{pid}/environ").read_bytes()
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return ""
+        if int(pid) == os.getpid() or f"RLLIB_TEST_MARK={self.folder}".encode() not in environ:
+            return ""
+        return line.replace(b"\0", b" ").decode()
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    made = Command(tmp_path)
+    yield made
+    assert not made.left_behind()
+
+
+def write(command: Command, text: str) -> Path:
+    path = command.folder / "file.yaml"
+    path.write_text(text)
+    return path
+
+
+def iterations(folder: Path) -> list[int]:
+    (result,) = folder.glob("trial_*/result.json")
+    return [json.loads(line)["training_iteration"] for line in result.read_text().splitlines()]
+
+
+def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str], timeout_s: float = 60.0) -> None:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until, "nothing happened"
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
+class TestTrain:
+    def test_one_trial_fails_and_the_other_is_scored(self, command: Command) -> None:
+        file = write(command, PPO)
+        fail_at = ("--set", "env_config.fail_at={grid_search: [150, 1000000]}")
+        options = (*fail_at, "--seed", "1", "--eval-episodes", "4", "--json", "out.json")
+        status, output = command.run("train", "--file", file, *options)
+        assert status == 1, output
+        assert "RuntimeError: the toy broke, as it was told to" in output
+        assert "Traceback" not in output
+        assert "return [95% CI]" in output
+        document = json.loads((command.folder / "out.json").read_text())
+        assert (document["schema_version"], document["command"]) == (1, "train")
+        failed, finished = document["trials"]
+        assert failed["status"] == "error"
+        assert "the toy broke" in failed["error"]
+        assert failed["return_mean"] is None
+        assert finished["status"] == "finished"
+        assert finished["config"]["env_config"] == {"fail_at": 1000000}
+        assert (finished["seed"], finished["env_steps"]) == (1, 200)
+        low, high = finished["return_ci95"]
+        assert low <= finished["return_mean"] <= high
+        assert set(finished["per_agent"]) == {"agent_0", "agent_1"}
+        assert Path(finished["checkpoint"]).is_dir()
+        assert 0 < finished["train_time_s"] <= finished["wall_time_s"]
+
+    def test_resumes_after_kill_9(self, command: Command) -> None:
+        slow = ("--set", "env_config.slow=0.006", "--stop", "training_iteration=6", "--eval-episodes", "0")
+        file = write(command, PPO)
+        process = command.start("train", "--file", file, *slow)
+        folder = command.folder / "results" / "toy"
+
+        def saved() -> bool:
+            # The state on disk knows the first checkpoint once it is younger than the second one.
+            second = list(folder.glob("trial_*/checkpoint_000001"))
+            states = folder.glob("experiment_state-*.json")
+            return bool(second) and any(s.stat().st_mtime > second[0].stat().st_mtime for s in states)
+
+        wait_for(saved, process)
+        process.kill()
+        process.wait()
+        command.sweep()
+        before = iterations(folder)
+        status, output = command.run("train", "--file", file, *slow, "--resume")
+        assert status == 0, output
+        assert "resuming" in output
+        after = iterations(folder)[len(before) :]
+        assert 1 < after[0] <= before[-1] + 1, (before, after)
+        assert after == list(range(after[0], 7))
+        assert [path.name for path in (command.folder / "results").iterdir()] == ["toy"]
+
+    def test_ctrl_c_saves_and_leaves_nothing_running(self, command: Command) -> None:
+        options = ("--set", "checkpoint_freq=0", "--set", "env_config.slow=0.005", "--stop", "training_iteration=1000")
+        file = write(command, PPO)
+        process = command.start("train", "--file", file, *options)
+        folder = command.folder / "results" / "toy"
+        wait_for(lambda: list(folder.glob("trial_*/result.json")), process)
+        # A terminal sends the signal to the whole group.
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 130, output
+        assert "last checkpoint: " in output
+        assert "Traceback" not in output
+        assert not command.left_behind()
+        assert list(folder.glob("trial_*/checkpoint_*/rllib_checkpoint.json"))
+
+
+def test_a_second_run_does_not_touch_the_first(tmp_path: Path) -> None:
+    from rllib_mamql.cli.experiment import Experiment, ExperimentSettings
+    from rllib_mamql.cli.train import results_folder
+    from rllib_mamql.errors import ConfigError
+
+    experiment = Experiment("toy", ExperimentSettings(run="PPO", storage_path=str(tmp_path)), tmp_path)
+    assert results_folder(experiment, resume=False) == (str(tmp_path), "toy")
+    with pytest.raises(ConfigError, match="no run of 'toy'"):
+        results_folder(experiment, resume=True)
+    for name in ("toy", "toy-2", "toy-10", "toy-fast-11"):
+        (tmp_path / name).mkdir()
+    assert results_folder(experiment, resume=False)[1] == "toy-11"
+    (tmp_path / "toy-2" / "tuner.pkl").touch()
+    assert results_folder(experiment, resume=True)[1] == "toy-2"
