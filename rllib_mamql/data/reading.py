@@ -26,7 +26,7 @@ from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata, merge_metad
 from rllib_mamql.data.next_obs import derive_next_obs
 from rllib_mamql.data.returns import recorded_return
 from rllib_mamql.data.selection import select_episodes, select_steps
-from rllib_mamql.data.tables import STRUCTURE_PREFIXES, from_table
+from rllib_mamql.data.tables import STRUCTURE_PREFIXES, check_table_names, from_table
 from rllib_mamql.data.validation import Locate, check_episodes, episode_order, validate_columns
 from rllib_mamql.errors import DatasetError
 
@@ -127,6 +127,7 @@ def read_structure(files: Sequence[ParquetFile]) -> tuple[JointColumns, DatasetM
     for file in files:
         if set(file.schema.names) != set(files[0].schema.names):
             raise DatasetError(f"{files[0].name} and {file.name} have different columns: write all files alike")
+        check_table_names(file.schema.names, metadata)
         absent = [name for name in _agent_columns(metadata, (NEXT_OBS,)) if name not in file.schema.names]
         if absent:
             raise DatasetError(f"{file.name} lacks {absent}, which streaming needs: {advice}")

@@ -78,17 +78,26 @@ def from_table(
         DatasetError: If a column is missing, one too many, or cannot be cast without loss.
     """
     try:
-        names = [name for name in table.column_names if name != PANDAS_INDEX]
-        needed = [EPS_ID, T]
-        optional = [WEIGHT]
-        for agent in metadata.agents:
-            for prefix in AGENT_PREFIXES:
-                wanted = prefix in prefixes and prefix not in (NEXT_OBS, ALIVE)
-                (needed if wanted else optional).append(column(prefix, agent))
-        check_names(names, needed, optional, metadata.agents)
+        check_table_names(table.column_names, metadata, prefixes)
         return _joint_columns(table, metadata, prefixes)
     except DatasetError as error:
         raise DatasetError(f"{file}: {error}") from error
+
+
+def check_table_names(
+    names: Sequence[str], metadata: DatasetMetadata, prefixes: Sequence[str] = AGENT_PREFIXES
+) -> None:
+    """Checks a table's column names; next_obs, alive and weight may be missing.
+
+    Raises:
+        DatasetError: If another one is missing, or a column is not part of the schema.
+    """
+    needed, optional = [EPS_ID, T], [WEIGHT]
+    for agent in metadata.agents:
+        for prefix in AGENT_PREFIXES:
+            wanted = prefix in prefixes and prefix not in (NEXT_OBS, ALIVE)
+            (needed if wanted else optional).append(column(prefix, agent))
+    check_names([name for name in names if name != PANDAS_INDEX], needed, optional, metadata.agents)
 
 
 def _joint_columns(table: pa.Table, metadata: DatasetMetadata, prefixes: Sequence[str]) -> JointColumns:

@@ -103,7 +103,8 @@ def check_names(found: Sequence[str], required: Sequence[str], optional: Sequenc
     if extra:
         raise DatasetError(
             f"column '{extra[0]}' is not part of the schema (agents {list(agents)}), "
-            f"{nearest(extra[0], [*required, *optional])} Rename or drop it"
+            # A name as short as t is near to everything.
+            f"rename or drop it; {nearest(extra[0], [name for name in (*required, *optional) if len(name) > 1])}"
         )
 
 
@@ -178,12 +179,12 @@ def check_episodes(columns: Mapping[str, Array], agents: Sequence[str], locate: 
     if bad.any():
         at = int(bad.argmax())
         if first[at]:
-            what = f"the episode starts at t={t[at]}, expected 0"
+            what = f"the episode starts at t={t[at]}, expected 0: record its first steps or count t from 0"
         elif t[at] == t[at - 1]:
             what = f"t={t[at]} appears twice in the episode, expected once: give every episode its own eps_id"
         else:
-            what = f"t jumps from {t[at - 1]} to {t[at]}, expected {expected[at]}"
-        raise DatasetError(f"{where(columns, order[at], locate)}: {what}; record the missing steps or drop it")
+            what = f"t jumps from {t[at - 1]} to {t[at]}, expected {expected[at]}: drop the episode or record it again"
+        raise DatasetError(f"{where(columns, order[at], locate)}: {what}")
     for agent in agents:
         alive = columns[column(ALIVE, agent)][order].astype(bool)
         ended = columns[column(TERMINATEDS, agent)] | columns[column(TRUNCATEDS, agent)]  # type: ignore[operator]

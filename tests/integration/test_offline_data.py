@@ -1,0 +1,146 @@
+"""RLlib's offline input: the same rows whether held in memory or streamed, dealt to one learner or to two."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+import pytest
+
+from rllib_mamql.columns import JointColumns, concatenate, num_rows, take
+from rllib_mamql.data.offline import MAMQLOfflineData, MAMQLOfflinePreLearner, iterate_batches
+from rllib_mamql.data.writing import write_dataset
+from rllib_mamql.errors import ConfigError, DatasetError
+from tests.joint_data import assert_equal, long_rows, make_columns, make_metadata, write_plain
+
+LENGTHS = (10,) * 12
+
+
+def config(path: object, **settings: Any) -> SimpleNamespace:
+    return SimpleNamespace(input_=str(path), seed=5, **settings)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    # The name looks like a Hive partition, which must not become a column.
+    return write_dataset(make_columns(LENGTHS), make_metadata(env="toy"), tmp_path / "seed=1")
+
+
+def ordered(columns: JointColumns) -> JointColumns:
+    columns = columns | {"eps_id": columns["eps_id"].astype(str)}
+    return take(columns, np.lexsort((columns["t"], columns["eps_id"])))
+
+
+def one_epoch(batches: Iterator[JointColumns], rows: int, batch_size: int) -> JointColumns:
+    assert rows % batch_size == 0
+    return concatenate(list(itertools.islice(batches, rows // batch_size)))
+
+
+def test_the_size_decides(folder: Path) -> None:
+    data = MAMQLOfflineData(config(folder))
+    assert data.in_memory and data.dataset is not None and data.num_steps == 120
+    assert_equal(data.dataset.columns, make_columns(LENGTHS))
+    assert data.metadata.env == "toy" and data.metadata.expert_return is not None
+    streamed = MAMQLOfflineData(config(folder, expert_memory_limit=1000))
+    assert not streamed.in_memory and streamed.dataset is None and streamed.num_steps == 120
+    assert streamed.metadata == data.metadata
+    assert MAMQLOfflineData(config(folder, expert_memory_limit=1000, expert_in_memory=True)).in_memory
+
+
+def test_batches_from_memory(folder: Path) -> None:
+    data = MAMQLOfflineData(config(folder, expert_steps=25))
+    assert data.num_steps == 25
+    first, second = data.sample(64), MAMQLOfflineData(config(folder, expert_steps=25)).sample(64)
+    assert isinstance(first, dict) and isinstance(second, dict)
+    assert num_rows(first) == 64
+    assert_equal(first, second)
+
+
+def test_the_streamed_rows_are_those_in_memory(folder: Path, ray_session: None) -> None:
+    filesystem = pafs.SubTreeFileSystem(str(folder.parent), pafs.LocalFileSystem())
+    for steps in (None, 60):
+        settings = {"input_filesystem": filesystem, "expert_steps": steps}
+        held = MAMQLOfflineData(config(folder.name, **settings)).dataset
+        assert held is not None
+        data = MAMQLOfflineData(config(folder.name, expert_in_memory=False, **settings))
+        batches = iterate_batches(data.streams(1)[0], 30, seed=1)
+        epoch = one_epoch(batches, data.num_steps, 30)
+        assert {name: values.dtype for name, values in epoch.items() if name != "eps_id"} == {
+            name: values.dtype for name, values in held.columns.items() if name != "eps_id"
+        }
+        assert (epoch["t"] != held.columns["t"]).any()
+        assert_equal(ordered(epoch), ordered(held.columns))
+        assert num_rows(next(batches)) == 30
+        batches.close()
+
+
+def test_two_learners_share_the_rows(folder: Path, ray_session: None) -> None:
+    import ray
+
+    @ray.remote(num_cpus=0)
+    def consume(stream: Any) -> JointColumns:
+        return concatenate(list(itertools.islice(iterate_batches(stream, 20, seed=1), 3)))
+
+    data = MAMQLOfflineData(config(folder, expert_in_memory=False))
+    shares = ray.get([consume.remote(stream) for stream in data.sample(20, return_iterator=True, num_shards=2)])
+    assert_equal(ordered(concatenate(shares)), ordered(make_columns(LENGTHS)))
+
+
+def test_faults_in_a_stream(folder: Path, ray_session: None) -> None:
+    data = MAMQLOfflineData(config(folder, expert_in_memory=False))
+    table = pq.read_table(folder / "part-00000.parquet")
+    index = table.schema.get_field_index("actions.agent_1")
+    broken = table.set_column(index, "actions.agent_1", pa.array([9] * 120)).cast(table.schema)
+    pq.write_table(broken, folder / "part-00000.parquet")
+    with pytest.raises(DatasetError, match="'e0', t=0: action of 'agent_1' is 9") as error:
+        data.sample(16)
+    assert "\n" not in str(error.value)
+
+
+def test_what_cannot_be_streamed_is_told_early(tmp_path: Path) -> None:
+    columns = make_columns()
+    write_plain(
+        str(tmp_path / "a.parquet"),
+        {name: values for name, values in columns.items() if not name.startswith("next_obs")},
+        make_metadata(),
+    )
+    with pytest.raises(DatasetError, match=r"lacks .*next_obs\.agent_0.*expert_in_memory"):
+        MAMQLOfflineData(config(tmp_path, expert_in_memory=False))
+    pq.write_table(pa.table(long_rows(columns)), tmp_path / "a.parquet")
+    with pytest.raises(DatasetError, match=r"long layout.*expert_in_memory"):
+        MAMQLOfflineData(config(tmp_path, expert_in_memory=False))
+    write_plain(str(tmp_path / "a.parquet"), columns | {"weigth": np.ones(10)}, make_metadata())
+    with pytest.raises(DatasetError, match="did you mean 'weight'"):
+        MAMQLOfflineData(config(tmp_path, expert_in_memory=False))
+    cut = take(columns, np.arange(9))
+    write_plain(str(tmp_path / "a.parquet"), cut, make_metadata())
+    with pytest.raises(DatasetError, match=r"a\.parquet: eps_id 'e1', t=4: the episode ends here"):
+        MAMQLOfflineData(config(tmp_path, expert_in_memory=False))
+
+
+def test_settings_that_are_not_supported(folder: Path) -> None:
+    for settings, says in (
+        ({"input_read_method": "read_json"}, "read_json"),
+        ({"input_read_episodes": True}, "input_read_episodes"),
+        ({"input_filesystem": "ftp"}, "ftp"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            MAMQLOfflineData(config(folder, **settings))
+    with pytest.raises(DatasetError, match=r"121 expert steps.*has 120"):
+        MAMQLOfflineData(config(folder, expert_steps=121))
+
+
+def test_rllibs_config_takes_both_classes() -> None:
+    from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+
+    made = AlgorithmConfig().offline_data(
+        input_=["x"], offline_data_class=MAMQLOfflineData, prelearner_class=MAMQLOfflinePreLearner
+    )
+    assert made.is_offline and made.offline_data_class is MAMQLOfflineData
