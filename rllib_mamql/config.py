@@ -82,7 +82,6 @@ class MAMQLConfig(AlgorithmConfig):
         *,
         mode: Any = NotProvided,
         rationality: Any = NotProvided,
-        evaluation_rationality: Any = NotProvided,
         critic: Any = NotProvided,
         marginal_samples: Any = NotProvided,
         value_term: Any = NotProvided,
@@ -109,7 +108,6 @@ class MAMQLConfig(AlgorithmConfig):
         Args:
             mode: ``online`` samples rollouts between updates; ``offline`` learns from the demonstrations alone.
             rationality: Inverse temperature lambda > 0 of the Boltzmann policies while training.
-            evaluation_rationality: The same when acting without exploration; None: ``rationality``.
             critic: ``marginal`` outputs Qbar_i(s, .) directly; ``joint`` scores Q_i(s, a_i, a_-i) and marginalises.
             marginal_samples: For ``joint``: K joint actions of the others drawn a row; None enumerates all.
             value_term: Estimator of (1 - gamma) E[V(s0)]: ``initial``, ``expert``, ``rollout`` or
@@ -140,6 +138,21 @@ class MAMQLConfig(AlgorithmConfig):
         for key, value in own.items():
             if value is not NotProvided:
                 setattr(self, key, value)
+        return self
+
+    def evaluation(self, *, evaluation_rationality: Any = NotProvided, **kwargs: Any) -> MAMQLConfig:
+        """Sets how trained policies act, and RLlib's evaluation settings by ``kwargs``.
+
+        Args:
+            evaluation_rationality: Inverse temperature > 0 when acting without exploration; None: ``rationality``.
+            **kwargs: RLlib's own evaluation settings.
+
+        Returns:
+            This config.
+        """
+        super().evaluation(**kwargs)
+        if evaluation_rationality is not NotProvided:
+            self.evaluation_rationality = evaluation_rationality
         return self
 
     @property

@@ -56,7 +56,7 @@ class MAMQL(Algorithm):
             {agent: pair[0] for agent, pair in spaces.items()},
             {agent: pair[1] for agent, pair in spaces.items()},
             env=str(self.config.env),
-            env_config=dict(self.config.env_config),
+            env_config=registration.resolve_env_config(str(self.config.env), self.config.env_config),
         )
         self._update_debt = 0.0
         self._deal_expert_data()

@@ -30,7 +30,7 @@ from rllib_mamql.evaluation import (
     return_aggregation,
     summarise_returns,
 )
-from rllib_mamql.registration import ENVIRONMENTS, Expert, make_env
+from rllib_mamql.registration import ENVIRONMENTS, Expert, make_env, resolve_env_config
 from rllib_mamql.rollout import Actor, ColumnarRollout, Episode
 
 RANDOM_EPISODES = 100
@@ -67,7 +67,7 @@ def record_dataset(
     """
     if steps < 1:
         raise ConfigError(f"steps is {steps}: it must be at least 1")
-    config = dict(env_config or {})
+    config = resolve_env_config(env, env_config)
     rollout, actor, description = _expert(env, config, expert, seed)
     try:
         columns, episodes = _play(rollout, actor, steps)
@@ -115,8 +115,8 @@ def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[C
         return rollout, random_actor(sizes, np.random.default_rng(seed)), "random"
     if expert == "scripted":
         entry = ENVIRONMENTS.get(env)
-        if entry is None or entry.make_expert is None:
-            having = [name for name, known in ENVIRONMENTS.items() if known.make_expert]
+        if entry is None or entry.expert_module is None:
+            having = [name for name, known in ENVIRONMENTS.items() if known.expert_module]
             raise ConfigError(
                 f"environment {env!r} has no scripted expert: {nearest(env, having)}; "
                 "or name a checkpoint as the expert"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,32 +26,34 @@ class Expert(Protocol):
 
 @dataclass(frozen=True)
 class EnvEntry:
-    """A registered environment.
+    """A registered environment; modules are imported when first needed, since some are slow to import.
 
     Attributes:
-        make: Builds the parallel environment from ``env_config`` keywords (and ``render_mode``).
-            Raises ValueError or TypeError on a wrong keyword or value.
-        make_expert: Builds the scripted expert, or None where there is none.
+        module: Its ``parallel_env`` builds the environment from ``env_config`` keywords (and ``render_mode``), and
+            raises ValueError or TypeError on a wrong keyword or value.
+        expert_module: Its ``ScriptedExpert`` plays all agents; None where there is none.
     """
 
-    make: Callable[..., ParallelEnv]
-    make_expert: Callable[[], Expert] | None = None
+    module: str
+    expert_module: str | None = None
 
+    def make(self, **env_config: Any) -> ParallelEnv:
+        """Builds the environment."""
+        return self.factory(**env_config)
 
-def _overcooked(**config: Any) -> ParallelEnv:
-    from mamql_envs import overcooked_v0
+    @property
+    def factory(self) -> Callable[..., ParallelEnv]:
+        """The environment's constructor."""
+        return importlib.import_module(self.module).parallel_env
 
-    return overcooked_v0.parallel_env(**config)
-
-
-def _overcooked_expert() -> Expert:
-    from mamql_envs import overcooked_expert
-
-    return overcooked_expert.ScriptedExpert()
+    def make_expert(self) -> Expert:
+        """Builds the scripted expert."""
+        assert self.expert_module is not None
+        return importlib.import_module(self.expert_module).ScriptedExpert()
 
 
 ENVIRONMENTS: dict[str, EnvEntry] = {
-    "overcooked": EnvEntry(_overcooked, _overcooked_expert),
+    "overcooked": EnvEntry("mamql_envs.overcooked_v0", "mamql_envs.overcooked_expert"),
 }
 
 PETTINGZOO_PREFIX = "pettingzoo:"
@@ -88,7 +91,7 @@ def environment_factory(name: str) -> Callable[..., ParallelEnv]:
             f"unknown environment {name!r}: {nearest(name, ENVIRONMENTS)} "
             "(any other parallel environment: 'pettingzoo:<module path>')"
         )
-    return entry.make
+    return entry.factory
 
 
 def make_env(name: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None) -> ParallelEnv:
@@ -113,6 +116,17 @@ def make_env(name: str, env_config: Mapping[str, Any] | None = None, render_mode
         raise
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         raise ConfigError(f"environment {name!r} refuses env_config {config}: {_one_line(error)}") from error
+
+
+def resolve_env_config(name: str, env_config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """``env_config`` with the environment's own defaults filled in, so that two configurations can be compared.
+
+    Raises:
+        UnknownEnvironmentError: If the name is unknown.
+    """
+    parameters = inspect.signature(environment_factory(name)).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "render_mode"}
+    return {**defaults, **dict(env_config or {})}
 
 
 def register_all() -> None:

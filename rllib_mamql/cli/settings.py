@@ -215,7 +215,7 @@ def _policy_of(agent: str, episode: Any = None, only: str | None = None, **kwarg
 
 def _check_variant(variant: Mapping[str, Any], env: str, algorithm: type[Any], datasets: dict[Any, Any]) -> Any:
     """Builds the environment and the config of one variant, and checks its dataset; gives its metadata."""
-    from rllib_mamql.registration import make_env
+    from rllib_mamql.registration import make_env, resolve_env_config
 
     env_config = dict(variant.get("env_config") or {})
     instance = make_env(env, env_config)
@@ -248,7 +248,14 @@ def _check_variant(variant: Mapping[str, Any], env: str, algorithm: type[Any], d
         datasets[key] = read_dataset(config.input_).metadata if whole else read_metadata(config.input_)
     from rllib_mamql.data.schema import check_environment
 
-    check_environment(datasets[key], agents, observation_spaces, action_spaces, env=env, env_config=env_config)
+    check_environment(
+        datasets[key],
+        agents,
+        observation_spaces,
+        action_spaces,
+        env=env,
+        env_config=resolve_env_config(env, env_config),
+    )
     return datasets[key]
 
 

@@ -1,0 +1,91 @@
+"""Every range and cross-field rule of the settings, and modules taken from the environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rllib_mamql.config import MAMQLConfig, modules_of
+from rllib_mamql.errors import ConfigError
+
+TOY = "pettingzoo:tests.toy_env"
+
+
+def config(**settings: Any) -> MAMQLConfig:
+    return MAMQLConfig().environment(TOY).offline_data(input_="somewhere").training(**settings)
+
+
+def test_defaults_are_valid_and_modules_come_from_the_environment() -> None:
+    made = config()
+    made.validate()
+    assert list(made.policies) == ["agent_0", "agent_1"]
+    assert made.policy_mapping_fn("agent_1", None) == "agent_1"
+    assert made.is_multi_agent and made.value_term == "rollout+expert"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"gamma": 1.2}, ("gamma", "1.2", "below 1")),
+        ({"gamma": -0.1}, ("gamma", "-0.1")),
+        ({"rationality": 0}, ("rationality", "above 0")),
+        ({"rationality": float("nan")}, ("rationality", "nan")),
+        ({"reward_shrinkage": -1e-3}, ("reward_shrinkage", "-0.001", "at least 0")),
+        ({"chi_square_scale": 0.0}, ("chi_square_scale",)),
+        ({"weight_average": 1.0}, ("weight_average", "below 1")),
+        ({"updates_per_step": 0}, ("updates_per_step",)),
+        ({"expert_batch_size": 0}, ("expert_batch_size", "at least 1")),
+        ({"expert_batch_size": 12.5}, ("expert_batch_size", "12.5")),
+        ({"marginal_samples": 0}, ("marginal_samples",)),
+        ({"reward_hiddens": []}, ("reward_hiddens",)),
+        ({"critic": "joined"}, ("critic", "'joint'")),
+        ({"value_term": "rollouts"}, ("value_term", "'rollout'")),
+        ({"chi_square_states": "all"}, ("chi_square_states", "expert, mixture")),
+        ({"mode": "off"}, ("mode", "'offline'")),
+        ({"mode": "offline", "value_term": "rollout"}, ("value_term", "offline", "'expert'")),
+        ({"parameter_sharing": "some"}, ("parameter_sharing",)),
+        ({"parameter_sharing": {"g": ["agent_7"]}}, ("agent_7", "agent_0")),
+        ({"expert_in_memory": "maybe"}, ("expert_in_memory", "auto")),
+        ({"lr": -1.0}, ("lr", "-1.0")),
+    ],
+)
+def test_impossible_settings_say_what_was_found_and_what_is_allowed(
+    settings: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        config(**settings).validate()
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_evaluation_rationality_is_an_evaluation_setting_as_rllib_takes_its_name_to_be() -> None:
+    made = config()
+    made.update_from_dict({"evaluation_rationality": 4.5, "evaluation_interval": 3})
+    assert made.evaluation_rationality == 4.5 and made.evaluation_interval == 3
+    with pytest.raises(ConfigError, match="evaluation_rationality is -1"):
+        config().evaluation(evaluation_rationality=-1).validate()
+
+
+def test_missing_parts() -> None:
+    with pytest.raises(ConfigError, match="input_ is not set"):
+        MAMQLConfig().environment(TOY).validate()
+    with pytest.raises(ConfigError, match="env is not set"):
+        MAMQLConfig().offline_data(input_="x").validate()
+
+
+def test_offline_needs_no_value_term() -> None:
+    made = config(mode="offline")
+    made.validate()
+    assert made.value_term == "expert" and not made.uses_rollouts
+
+
+def test_sharing() -> None:
+    agents = ["a", "b", "c"]
+    assert modules_of(agents, "none") == {"a": "a", "b": "b", "c": "c"}
+    assert set(modules_of(agents, "all").values()) == {"shared"}
+    assert modules_of(agents, {"pair": ["a", "c"]}) == {"a": "pair", "b": "b", "c": "pair"}
+    with pytest.raises(ConfigError, match="twice"):
+        modules_of(agents, {"x": ["a"], "y": ["a"]})
