@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Real
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -191,9 +192,9 @@ def lookup(result: Mapping[str, Any], path: str) -> Any:
 def nearness(result: Mapping[str, Any], stop: Mapping[str, float]) -> float:
     """How near a trial is to its end, from 0 to 1: the greatest share of any stopping criterion."""
     shares = [
-        value / limit
+        float(value) / limit
         for key, limit in stop.items()
-        if limit > 0 and isinstance(value := lookup(result, key), int | float)
+        if limit > 0 and isinstance(value := lookup(result, key), Real)
     ]
     return min(max(shares, default=0.0), 1.0)
 
@@ -202,8 +203,8 @@ def env_steps(result: Mapping[str, Any]) -> int:
     """Joint environment steps taken so far."""
     for path in ("env_runners/num_env_steps_sampled_lifetime", "num_env_steps_sampled_lifetime"):
         value = lookup(result, path)
-        if isinstance(value, int | float):
-            return int(value)
+        if isinstance(value, Real):
+            return int(float(value))
     return 0
 
 
@@ -222,8 +223,8 @@ def _found(value: Any, name: str) -> Iterator[float]:
     """Numbers under the key ``name``, at any depth."""
     if isinstance(value, Mapping):
         for key, item in value.items():
-            if key == name and isinstance(item, int | float):
-                yield item
+            if key == name and isinstance(item, Real):
+                yield float(item)
             else:
                 yield from _found(item, name)
 
@@ -234,8 +235,8 @@ def progress_line(result: Mapping[str, Any], wall_s: float, final: str = "") -> 
     if count := updates(result):
         parts.append(f"{count:,} updates")
     mean = lookup(result, "env_runners/episode_return_mean")
-    if isinstance(mean, int | float) and mean == mean:
-        parts.append(f"return {mean:.2f}")
+    if isinstance(mean, Real) and mean == mean:
+        parts.append(f"return {float(mean):.2f}")
     likelihood = expert_log_likelihood(result)
     if likelihood is not None:
         parts.append(f"expert log-likelihood {likelihood:.3f}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -43,10 +44,13 @@ def evaluate(
     check_output(json_path, "--json")
     check_output(video, "--video")
     folder = newest_checkpoint(checkpoint)
+    from rllib_mamql.cli.train import quiet
     from rllib_mamql.evaluation import evaluate_checkpoint
 
+    quiet(verbose=False)
     result = evaluate_checkpoint(folder, episodes=episodes, greedy=greedy, seed=seed, video=video)
-    table = Table(title=f"{folder}: {result.episodes} episodes of {result.env}, {result.policy}")
+    print(f"{folder}: {result.episodes} episodes of {result.env}, {result.policy} policy")
+    table = Table(box=SIMPLE_HEAD)
     table.add_column("")
     table.add_column("return [95% CI]", justify="right")
     table.add_row("all", interval(result.return_mean, result.return_ci95))
@@ -75,7 +79,10 @@ def record(env: str, expert: str, steps: int, seed: int, out: Path, env_config: 
         if not Path(expert).exists():
             raise ConfigError(f"--expert {expert!r}: write scripted, random, or a checkpoint's folder")
         expert = str(newest_checkpoint(Path(expert)))
+    from rllib_mamql.cli.train import quiet
     from rllib_mamql.record import record_dataset
+
+    quiet(verbose=False)
 
     metadata = record_dataset(env, config, expert, steps, seed, out, _command(env, expert, steps, seed, env_config))
     print(f"{out}: {steps} joint steps of {env}")
@@ -110,7 +117,7 @@ def inspect(folder: Path, json_path: Path | None) -> int:
         console.print(f"problem: {problem}", style="red", markup=False, soft_wrap=True)
         return EXIT_INVALID
     summary = summarise(dataset)
-    table = Table(title=str(folder), show_header=False, title_justify="left")
+    table = Table(title=str(folder), show_header=False, title_justify="left", box=SIMPLE_HEAD)
     table.add_column()
     table.add_column(overflow="fold")
     metadata = dataset.metadata

@@ -188,7 +188,16 @@ def _resumed(item: Prepared, storage: str, name: str) -> Any:
 
     say(f"resuming {storage}/{name} with the settings that it was started with")
     path = f"{storage}/{name}"
+    drop_half_lines(Path(path))
     return tune.Tuner.restore(path, trainable=item.algorithm, resume_unfinished=True, resume_errored=True)
+
+
+def drop_half_lines(folder: Path) -> None:
+    """Cuts the line that a killed driver was writing off its trials' logs, to which Tune then appends."""
+    for log in (*folder.glob("*/result.json"), *folder.glob("*/progress.csv")):
+        with log.open("r+b") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
 
 
 def _search(space: dict[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.toy_data import TOY
+from tests.toy_data import TOY, write_toy_dataset
 
 ROOT = Path(__file__).parents[2]
 RLLIB = [sys.executable, "-c", "from rllib_mamql.cli.main import main; main()"]
@@ -38,9 +38,9 @@ toy:
   stop: {{training_iteration: 2}}
   checkpoint_freq: 1
   config:
-    input_: INPUT
-    env_config: {{steps: 10}}
+    input_: data
     num_envs_per_env_runner: 2
+    rollout_fragment_length: 10
     min_sample_timesteps_per_iteration: 100
     model_config: {{fcnet_hiddens: [16]}}
 """
@@ -109,9 +109,13 @@ def write(command: Command, text: str) -> Path:
     return path
 
 
+def results(folder: Path) -> list[dict[str, Any]]:
+    (file,) = folder.glob("trial_*/result.json")
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
 def iterations(folder: Path) -> list[int]:
-    (result,) = folder.glob("trial_*/result.json")
-    return [json.loads(line)["training_iteration"] for line in result.read_text().splitlines()]
+    return [result["training_iteration"] for result in results(folder)]
 
 
 def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str], timeout_s: float = 60.0) -> None:
@@ -124,6 +128,27 @@ def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str], timeo
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 class TestTrain:
+    def test_mamql_run_is_scored_and_its_checkpoint_evaluated(self, command: Command) -> None:
+        write_toy_dataset(command.folder / "data")
+        file = write(command, MAMQL)
+        options = ("--num-env-runners", "2", "--num-learners", "2", "--seed", "3", "--eval-episodes", "5")
+        status, output = command.run("train", "--file", file, *options, "--json", "out.json")
+        assert status == 0, output
+        (trial,) = json.loads((command.folder / "out.json").read_text())["trials"]
+        assert (trial["status"], trial["seed"]) == ("finished", 3)
+        assert trial["env_steps"] >= 200
+        assert trial["updates"] == trial["env_steps"] // 2
+        assert trial["expert_return"] is not None and trial["random_return"] is not None
+        assert "expert log-likelihood" in output
+
+        options = ("--episodes", "6", "--greedy", "--video", "film.gif", "--json", "score.json")
+        status, output = command.run("evaluate", command.folder / "results" / "toy", *options)
+        assert status == 0, output
+        score = json.loads((command.folder / "score.json").read_text())
+        assert (score["episodes"], score["policy"], score["command"]) == (6, "greedy", "evaluate")
+        assert score["checkpoint"] == trial["checkpoint"]
+        assert (command.folder / "film.gif").stat().st_size > 0
+
     def test_one_trial_fails_and_the_other_is_scored(self, command: Command) -> None:
         file = write(command, PPO)
         fail_at = ("--set", "env_config.fail_at={grid_search: [150, 1000000]}")
@@ -150,7 +175,8 @@ class TestTrain:
 
     def test_resumes_after_kill_9(self, command: Command) -> None:
         slow = ("--set", "env_config.slow=0.006", "--stop", "training_iteration=6", "--eval-episodes", "0")
-        file = write(command, PPO)
+        write_toy_dataset(command.folder / "data")
+        file = write(command, MAMQL)
         process = command.start("train", "--file", file, *slow)
         folder = command.folder / "results" / "toy"
 
@@ -164,13 +190,19 @@ class TestTrain:
         process.kill()
         process.wait()
         command.sweep()
-        before = iterations(folder)
+        (result,) = folder.glob("trial_*/result.json")
+        with result.open("a") as log:
+            log.write('{"training_iteration": 77, "cut')
         status, output = command.run("train", "--file", file, *slow, "--resume")
         assert status == 0, output
         assert "resuming" in output
-        after = iterations(folder)[len(before) :]
-        assert 1 < after[0] <= before[-1] + 1, (before, after)
-        assert after == list(range(after[0], 7))
+        seen = iterations(folder)
+        again = next(at for at in range(1, len(seen)) if results(folder)[at]["iterations_since_restore"] == 1)
+        assert 1 < seen[again] <= seen[again - 1] + 1
+        assert seen[again:] == list(range(seen[again], 7))
+        *_, last = results(folder)
+        assert last["num_env_steps_sampled_lifetime"] == 6 * 100
+        assert last["learners"]["__all_modules__"]["num_gradient_steps_lifetime"] == 6 * 50
         assert [path.name for path in (command.folder / "results").iterdir()] == ["toy"]
 
     def test_ctrl_c_saves_and_leaves_nothing_running(self, command: Command) -> None:
