@@ -97,6 +97,13 @@ class MAMQLLearner(TorchLearner):
             starts = self._expert[T] == 0
             self._starts = {name: values[starts] for name, values in self._expert.items()}
 
+    def close_stream(self) -> None:
+        """Ends the stream of expert data, if there is one."""
+        close = getattr(self._stream, "close", None)
+        self._stream = None
+        if close is not None:
+            close()
+
     def _sample_expert(self, rows: int) -> TensorColumns:
         if self._expert is not None:
             count = len(self._expert[T])

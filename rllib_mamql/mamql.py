@@ -23,6 +23,7 @@ from rllib_mamql import checkpoint, registration
 from rllib_mamql.columns import num_rows, take
 from rllib_mamql.config import MAMQLConfig, environment_spaces
 from rllib_mamql.data.schema import check_environment
+from rllib_mamql.errors import ConfigError
 
 __all__ = ["MAMQL", "MAMQLConfig"]
 
@@ -65,6 +66,11 @@ class MAMQL(Algorithm):
         learners = max(1, self.config.num_learners)
         module_of, data = self.config.module_of, self.offline_data
         if not data.in_memory:
+            if self.config.value_term == "initial":
+                raise ConfigError(
+                    "value_term 'initial' needs start states at hand, but the expert data is streamed: "
+                    "use value_term 'expert' or 'rollout', or expert_in_memory true"
+                )
             from rllib_mamql.data.offline import iterate_batches
 
             batch = self.config.expert_batch_size
@@ -123,6 +129,12 @@ class MAMQL(Algorithm):
 
     def _env_steps(self) -> int:
         return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
+
+    def cleanup(self) -> None:
+        """Ends the expert stream while Ray is still there to hear of it, then all of RLlib's parts."""
+        if getattr(self, "offline_data", None) is not None and not self.offline_data.in_memory:
+            self.learner_group.foreach_learner(lambda learner: learner.close_stream())
+        super().cleanup()
 
     # -- checkpoints --------------------------------------------------------------------------------------------
 

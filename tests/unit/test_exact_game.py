@@ -100,12 +100,16 @@ def test_critic_and_reward_match_the_closed_form(critic: str) -> None:
         assert total_variation < 0.01, f"agent {agent}: {total_variation}"
 
         def reward_loss(
-            module: MAMQLModule = module, actions: Tensor = actions, others: Tensor = others, target: Tensor = target
+            module: MAMQLModule = module,
+            actions: Tensor = actions,
+            others: Tensor = others,
+            target: Tensor = target,
+            other: list[Tensor] = other_policy,
         ) -> Tensor:
             if critic == "marginal":  # one sample of a_-i a row, as in training
                 reward = module.reward(states[s], others.unsqueeze(-1))
             else:
-                reward = joint_marginal(module.reward, states, other_policy, samples=None)[s]
+                reward = joint_marginal(module.reward, states, other, samples=None)[s]
             return objective.reward_loss(objective.take_actions(reward, actions), target, weight, 0.0).total
 
         minimise(reward_loss, list(module.reward.parameters()), 400)

@@ -1,0 +1,160 @@
+"""The algorithm with real Ray actors: runners, learners, streaming, checkpoints."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from rllib_mamql.checkpoint import read_checkpoint
+from rllib_mamql.config import MAMQLConfig
+from rllib_mamql.evaluation import evaluate_checkpoint
+from rllib_mamql.mamql import MAMQL
+from rllib_mamql.record import record_dataset
+
+TOY = "pettingzoo:tests.toy_env"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Any:
+    """Enough logical CPUs for two runners and two learners; the session's shared one has two."""
+    if ray.is_initialized():
+        ray.shutdown()
+    ray.init(address="local", num_cpus=6, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("toy") / "data"
+    record_dataset(TOY, {}, "random", 200, 0, path)
+    return str(path)
+
+
+def config(dataset: str, **settings: Any) -> MAMQLConfig:
+    made = (
+        MAMQLConfig()
+        .environment(TOY)
+        .offline_data(input_=dataset)
+        .training(**{"expert_batch_size": 16, "rollout_batch_size": 16, "replay_capacity": 300, **settings})
+        .env_runners(num_envs_per_env_runner=4, rollout_fragment_length=5)
+        .rl_module(model_config={"fcnet_hiddens": [16]})
+        .reporting(min_sample_timesteps_per_iteration=40)
+        .debugging(seed=1)
+    )
+    return made
+
+
+def updates(result: dict[str, Any]) -> int:
+    return int(result["learners"]["__all_modules__"]["num_gradient_steps_lifetime"])
+
+
+def weights(algorithm: MAMQL) -> dict[str, Any]:
+    return algorithm.learner_group.get_weights()["agent_0"]
+
+
+def test_online_counts_and_goes_on_from_a_checkpoint(dataset: str, tmp_path: pathlib.Path) -> None:
+    first = config(dataset).build_algo()
+    for _ in range(3):
+        result = first.train()
+    assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 120
+    assert updates(result) == 60  # updates_per_step is 0.5
+    assert "episode_return_mean" in result["env_runners"]
+    assert np.isfinite(result["learners"]["agent_1"]["agent_1"]["expert_log_likelihood"])
+    first.save_checkpoint(str(tmp_path))
+
+    second = config(dataset).build_algo()
+    second.load_checkpoint(str(tmp_path))
+    assert second.iteration == 3
+    for name, value in weights(first).items():
+        np.testing.assert_array_equal(value, weights(second)[name])
+    learner = second.learner_group._learner
+    assert learner.updates == 60 and len(learner.replay) == 120
+    optimiser = first.learner_group._learner._get_optimizer_state()
+    restored = learner._get_optimizer_state()
+    np.testing.assert_array_equal(
+        next(iter(optimiser.values()))["state"]["state"][0]["exp_avg"],
+        next(iter(restored.values()))["state"]["state"][0]["exp_avg"],
+    )
+    result = second.train()
+    assert updates(result) == 80
+    assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 160
+    first.stop()
+    second.stop()
+
+
+def test_checkpoints_act_without_ray(dataset: str, tmp_path: pathlib.Path) -> None:
+    algorithm = config(dataset, parameter_sharing="all").build_algo()
+    algorithm.train()
+    algorithm.save_checkpoint(str(tmp_path))
+    algorithm.stop()
+    stored = read_checkpoint(tmp_path)
+    assert stored.module_of == {"agent_0": "shared", "agent_1": "shared"} and stored.env == TOY
+    result = evaluate_checkpoint(tmp_path, episodes=5, seed=3)
+    again = evaluate_checkpoint(tmp_path, episodes=5, seed=3)
+    assert result == again and result.episodes == 5 and set(result.per_agent) == {"agent_0", "agent_1"}
+    (tmp_path / "networks.npz").write_bytes(b"not a zip")
+    with pytest.raises(ValueError, match="damaged"):
+        read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("runners, learners", [(2, 0), (0, 2), (2, 2)])
+def test_remote_runners_and_learners(dataset: str, runners: int, learners: int, tmp_path: pathlib.Path) -> None:
+    made = config(dataset).env_runners(num_env_runners=runners).learners(num_learners=learners)
+    algorithm = made.build_algo()
+    result = algorithm.train()
+    result = algorithm.train()
+    assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 80
+    assert updates(result) == 40
+    states = algorithm.learner_group.foreach_learner(
+        lambda learner: (
+            len(learner.replay),
+            len(learner._expert["t"]),
+            learner.module["agent_0"].unwrapped().critic.head.weight.detach().numpy().copy(),
+        )
+    )
+    states = [state.get() for state in states]
+    assert sum(state[0] for state in states) == 80, "every rollout row reaches exactly one learner"
+    assert sum(state[1] for state in states) == 200, "every expert row reaches exactly one learner"
+    assert len({state[0] for state in states}) == 1, "learners share alike"
+    for state in states:
+        np.testing.assert_array_equal(state[2], states[0][2])
+    if learners:
+        algorithm.save_checkpoint(str(tmp_path))
+        algorithm.load_checkpoint(str(tmp_path))
+        assert updates(algorithm.train()) == 60
+    algorithm.stop()
+
+
+@pytest.mark.parametrize("learners", [0, 2])
+def test_streamed_expert_data_trains(dataset: str, learners: int) -> None:
+    made = config(dataset, expert_in_memory=False).learners(num_learners=learners)
+    algorithm = made.build_algo()
+    assert not algorithm.offline_data.in_memory
+    assert updates(algorithm.train()) == 20
+    algorithm.stop()
+
+
+def test_offline_takes_no_environment_step(dataset: str) -> None:
+    algorithm = config(dataset, mode="offline", offline_updates=15).build_algo()
+    result = algorithm.train()
+    assert updates(result) == 15
+    assert not result.get("env_runners", {}).get("num_env_steps_sampled_lifetime")
+    algorithm.stop()
+
+
+def test_evaluation_as_rllib_users_know_it(dataset: str) -> None:
+    made = config(dataset).evaluation(evaluation_interval=1, evaluation_duration=6, evaluation_num_env_runners=1)
+    algorithm = made.build_algo()
+    result = algorithm.train()
+    assert result["evaluation"]["env_runners"]["num_episodes_lifetime"] >= 6
+    algorithm.stop()
+
+
+def test_a_dataset_of_another_environment_is_refused(dataset: str) -> None:
+    with pytest.raises(ValueError, match="states 4.*states 5|shape"):
+        config(dataset).environment(TOY, env_config={"states": 5}).build_algo()
