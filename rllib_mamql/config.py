@@ -265,9 +265,10 @@ class MAMQLConfig(AlgorithmConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        from rllib_mamql import rl_module
+        from rllib_mamql import encoders, rl_module
 
         return super()._model_config_auto_includes | {
+            **encoders.ENCODER_DEFAULTS,
             # RLlib's tanh saturates on count features; every tuned example trains better with relu.
             "fcnet_activation": "relu",
             rl_module.RATIONALITY: self.rationality,

@@ -1,6 +1,7 @@
 """Networks that turn an observation into features.
 
-RLlib's ``DefaultModelConfig`` keys (``fcnet_hiddens``, ``conv_filters``, ...) work through RLlib's own catalog.
+RLlib's ``DefaultModelConfig`` keys (``fcnet_hiddens``, ``conv_filters``, ...) work through RLlib's own catalog; besides
+these ``encoder: entity_attention`` reads an observation as a set of entities.
 """
 
 from __future__ import annotations
@@ -8,12 +9,23 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
+import torch
+import torch.nn.functional as F
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ENCODER_OUT
 from ray.rllib.core.models.catalog import Catalog
 from torch import Tensor, nn
 
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.errors import ConfigError, nearest
+
+# Keys of model_config beside RLlib's, with their defaults.
+ENCODER_DEFAULTS: dict[str, Any] = {
+    "encoder": "auto",
+    "entity_dim": 64,
+    "entity_heads": 4,
+    "entity_layers": 1,
+}
+ENCODERS = ("auto", "catalog", "entity_attention")
 
 
 class CatalogEncoder(nn.Module):
@@ -32,26 +44,96 @@ class CatalogEncoder(nn.Module):
         return self.net({Columns.OBS: observations})[ENCODER_OUT]
 
 
+class EntityAttention(nn.Module):
+    """Reads a set of entities: a shared MLP embeds each, self-attention mixes them, mean and max pool them.
+
+    Permuting entities, or padding with absent ones, changes nothing.
+
+    Args:
+        shape: ``(N, F)`` of an observation; column 0 is 1 where the entity is present, 0 where the row is padding.
+        dim: Width of the embedding, divisible by ``heads``.
+        heads: Attention heads.
+        layers: Attention blocks, >= 0.
+
+    Raises:
+        ConfigError: If the shape is not a set of entities, or a size is impossible.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dim: int, heads: int, layers: int) -> None:
+        super().__init__()
+        if len(shape) != 2 or shape[1] < 2:
+            raise ConfigError(
+                f"encoder 'entity_attention' needs observations of shape (entities, features), found {shape}: "
+                "set env_config observation to entities"
+            )
+        if dim < 1 or heads < 1 or layers < 0 or dim % heads:
+            raise ConfigError(
+                f"entity_dim {dim}, entity_heads {heads}, entity_layers {layers}: entity_dim must be a positive "
+                "multiple of entity_heads, and entity_layers at least 0"
+            )
+        self.embed = nn.Sequential(nn.Linear(shape[1], dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU())
+        self.blocks = nn.ModuleList(_AttentionBlock(dim, heads) for _ in range(layers))
+        self.out_features = 2 * dim
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Features ``(B, 2 dim)`` of entities ``(B, N, F)``; a set without entities has features 0."""
+        present = observations[..., 0] > 0.5
+        hidden = self.embed(observations)
+        # An attention mask without a single key gives NaN: an empty set attends to itself and is pooled away below.
+        keys = present | ~present.any(-1, keepdim=True)
+        for block in self.blocks:
+            hidden = block(hidden, keys)
+        weight = present.unsqueeze(-1).to(hidden.dtype)
+        mean = (hidden * weight).sum(1) / weight.sum(1).clamp_min(1.0)
+        highest = hidden.masked_fill(weight == 0, float("-inf")).amax(1)
+        highest = torch.where(present.any(-1, keepdim=True), highest, torch.zeros_like(highest))
+        return torch.cat([mean, highest], dim=-1)
+
+
+class _AttentionBlock(nn.Module):
+    """Residual self-attention, then a residual hidden layer."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.project = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.feed = nn.Linear(dim, dim)
+
+    def forward(self, hidden: Tensor, keys: Tensor) -> Tensor:
+        batch, entities, dim = hidden.shape
+        shape = (batch, entities, 3, self.heads, dim // self.heads)
+        query, key, value = self.project(hidden).view(shape).permute(2, 0, 3, 1, 4)
+        mask = keys[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        hidden = hidden + self.out(mixed.transpose(1, 2).reshape(batch, entities, dim))
+        return hidden + torch.relu(self.feed(hidden))
+
+
 def build_encoder(
     observation_space: gym.Space[Any], action_space: gym.Space[Any], model_config: dict[str, Any]
-) -> CatalogEncoder:
+) -> CatalogEncoder | EntityAttention:
     """Builds the encoder that ``model_config`` names for an observation space.
 
     Args:
-        observation_space: A Box of 1 axis (MLP) or 3 axes (convolutions, channels last).
+        observation_space: A Box of 1 axis (MLP), 2 axes (entities) or 3 axes (convolutions, channels last).
         action_space: The agent's actions; RLlib's catalog asks for them.
-        model_config: Keys of RLlib's ``DefaultModelConfig``.
+        model_config: Keys of RLlib's ``DefaultModelConfig`` and of ``ENCODER_DEFAULTS``; ``encoder: auto`` takes
+            attention for entities and RLlib's catalog for the rest.
 
     Raises:
         ConfigError: If there is no encoder for such observations.
     """
-    if not isinstance(observation_space, gym.spaces.Box):
-        raise ConfigError(
-            f"observation space {observation_space} has no encoder: flatten it to a Box in the environment"
+    config = {**ENCODER_DEFAULTS, **model_config}
+    name, shape = config["encoder"], observation_space.shape or ()
+    if name not in ENCODERS:
+        raise ConfigError(f"encoder is {name!r}: {nearest(str(name), ENCODERS)} (one of {', '.join(ENCODERS)})")
+    if name == "entity_attention" or (name == "auto" and len(shape) == 2):
+        return EntityAttention(
+            shape, int(config["entity_dim"]), int(config["entity_heads"]), int(config["entity_layers"])
         )
-    if len(observation_space.shape) not in (1, 3):
+    if len(shape) not in (1, 3):
         raise ConfigError(
-            f"observations of shape {observation_space.shape} have no encoder: "
-            "use a vector (1 axis) or an image (3 axes)"
+            f"observations of shape {shape} have no encoder: use a vector (1 axis), entities (2) or an image (3)"
         )
     return CatalogEncoder(observation_space, action_space, model_config)

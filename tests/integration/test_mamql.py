@@ -156,5 +156,5 @@ def test_evaluation_as_rllib_users_know_it(dataset: str) -> None:
 
 
 def test_a_dataset_of_another_environment_is_refused(dataset: str) -> None:
-    with pytest.raises(ValueError, match="states 4.*states 5|shape"):
+    with pytest.raises(ValueError, match=r"states 4.*states 5|shape"):
         config(dataset).environment(TOY, env_config={"states": 5}).build_algo()
