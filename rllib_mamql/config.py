@@ -15,6 +15,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
 from rllib_mamql import registration
+from rllib_mamql.encoders import ENCODER_DEFAULTS
 from rllib_mamql.errors import ConfigError, nearest
 
 CRITICS = ("marginal", "joint")
@@ -29,6 +30,9 @@ class MAMQLConfig(AlgorithmConfig):
 
     One module per agent is taken from the environment, so neither Python nor YAML needs policies.
     """
+
+    MODEL_CONFIG_KEYS = tuple(ENCODER_DEFAULTS)
+    """Keys of ``model_config`` that MAMQL adds to RLlib's."""
 
     def __init__(self, algo_class: type[Any] | None = None) -> None:
         if algo_class is None:
@@ -265,10 +269,10 @@ class MAMQLConfig(AlgorithmConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        from rllib_mamql import encoders, rl_module
+        from rllib_mamql import rl_module
 
         return super()._model_config_auto_includes | {
-            **encoders.ENCODER_DEFAULTS,
+            **ENCODER_DEFAULTS,
             # RLlib's tanh saturates on count features; every tuned example trains better with relu.
             "fcnet_activation": "relu",
             rl_module.RATIONALITY: self.rationality,
