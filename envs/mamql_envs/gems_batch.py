@@ -1,0 +1,240 @@
+"""The rules of Gems for a batch of environments at once, in numpy; `gems_v0` is a batch of one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from mamql_envs.batched import Array, BatchedEnv, StepResult
+
+SIZE = 15
+AGENTS = ("agent_0", "agent_1")
+ACTIONS = ("up", "down", "left", "right", "stay")
+OBSERVATIONS = ("grid", "entities", "vector")
+OWN_GEM, SHARED_GEM = EVENTS = ("own_gem", "shared_gem")
+OWN_REWARD, SHARED_REWARD = 1.0, 6.0
+
+# A state is the cells (15 y + x) of eleven things: two agents, three gems of each agent, three shared gems.
+THINGS = 11
+OWN = (slice(2, 5), slice(5, 8))
+SHARED = slice(8, 11)
+# The same eleven as each agent sees them: itself, the other, own gems, the other's gems, shared gems.
+_SEEN_BY = (np.arange(THINGS), np.array([1, 0, 5, 6, 7, 2, 3, 4, 8, 9, 10]))
+_TYPES = np.eye(5, dtype=np.float32)[[0, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4]]
+ENTITY_COLUMNS = (
+    "present",
+    *("is_self", "is_other", "is_own_gem", "is_others_gem", "is_shared_gem"),
+    *("dx", "dy", "distance"),
+    *("above", "below", "left", "right"),
+)
+_CHANNELS = np.array([0, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4])
+
+XY = np.stack([np.arange(SIZE * SIZE) % SIZE, np.arange(SIZE * SIZE) // SIZE], axis=1)
+"""Column and row of each cell, `(225, 2)`."""
+
+MOVES = np.array([[0, -1], [0, 1], [-1, 0], [1, 0], [0, 0]])
+"""Change of column and row by each action, `(5, 2)`."""
+
+_MOVED = np.clip(XY[:, None] + MOVES, 0, SIZE - 1)
+_NEXT_CELL = _MOVED[..., 0] + SIZE * _MOVED[..., 1]
+
+# The constants of splitmix64 (Steele, Lea and Flood 2014): the n-th draw is a hash of the episode's key and n, so
+# that draws need no generator an environment and come out the same in a batch of any size.
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    values = (values ^ (values >> np.uint64(30))) * _MIX_1
+    values = (values ^ (values >> np.uint64(27))) * _MIX_2
+    return values ^ (values >> np.uint64(31))
+
+
+def check_observation(value: Any) -> str:
+    """Returns `value` if it is a form of observation, and says which there are if not."""
+    if isinstance(value, str):
+        if value in OBSERVATIONS:
+            return value
+        near = difflib.get_close_matches(value, OBSERVATIONS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+    else:
+        hint = ""
+    raise ValueError(f"observation={value!r} is not known; {hint}known: {', '.join(OBSERVATIONS)}")
+
+
+def check_positive(name: str, value: Any) -> int:
+    """Returns `value` as an int if it is a positive one."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
+        raise ValueError(f"{name}={value!r} is not an integer of at least 1")
+    return int(value)
+
+
+def observation_space(form: str) -> spaces.Box:
+    """The space of an agent's observations, the same for both."""
+    if form == "grid":
+        return spaces.Box(0.0, 1.0, (5, SIZE, SIZE), np.float32)
+    if form == "vector":
+        return spaces.Box(-1.0, 1.0, (2 * (THINGS - 1),), np.float32)
+    low = np.zeros((THINGS, len(ENTITY_COLUMNS)), np.float32)
+    low[:, ENTITY_COLUMNS.index("dx") : ENTITY_COLUMNS.index("dy") + 1] = -1.0
+    return spaces.Box(low, np.ones_like(low), dtype=np.float32)
+
+
+def observe(cells: Array, form: str) -> dict[str, NDArray[np.float32]]:
+    """What both agents see in states `cells`, `(B, 11)`; the forms are described in `gems_v0`."""
+    if form == "grid":
+        grid = np.zeros((len(cells), 5, SIZE * SIZE), np.float32)
+        grid[np.arange(len(cells))[:, None], _CHANNELS, cells] = 1.0
+        shown = grid.reshape(-1, 5, SIZE, SIZE)
+        return {AGENTS[0]: shown, AGENTS[1]: shown.copy()}
+    xy = XY.astype(np.float32)[cells]
+    seen = {}
+    for i, agent in enumerate(AGENTS):
+        offset = (xy[:, _SEEN_BY[i]] - xy[:, None, i]) / np.float32(SIZE - 1)
+        seen[agent] = offset[:, 1:].reshape(len(cells), -1) if form == "vector" else _entities(offset)
+    return seen
+
+
+def _entities(offset: NDArray[np.float32]) -> NDArray[np.float32]:
+    table = np.empty((*offset.shape[:2], len(ENTITY_COLUMNS)), np.float32)
+    dx, dy = offset[..., 0], offset[..., 1]
+    table[..., 0] = 1.0
+    table[..., 1:6] = _TYPES
+    table[..., 6:8] = offset
+    table[..., 8] = (np.abs(dx) + np.abs(dy)) / 2
+    table[..., 9] = dy < 0
+    table[..., 10] = dy > 0
+    table[..., 11] = dx < 0
+    table[..., 12] = dx > 0
+    return table
+
+
+class GemsBatch(BatchedEnv):
+    """A batch of Gems environments; `gems_v0` describes the game.
+
+    Args:
+        num_envs: Environments in the batch, at least 1.
+        horizon: Steps in an episode, at least 1.
+        gems_to_end: Gems taken until the episode terminates, or None: it never does.
+        observation: "grid", "entities" or "vector".
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        horizon: int = 45,
+        gems_to_end: int | None = 7,
+        observation: str = "grid",
+    ) -> None:
+        self.num_envs = check_positive("num_envs", num_envs)
+        self.horizon = check_positive("horizon", horizon)
+        self.gems_to_end = None if gems_to_end is None else check_positive("gems_to_end", gems_to_end)
+        self.observation = check_observation(observation)
+        self.agents = list(AGENTS)
+        self.observation_spaces = {agent: observation_space(self.observation) for agent in AGENTS}
+        self.action_spaces = {agent: spaces.Discrete(len(ACTIONS)) for agent in AGENTS}
+        self._cells = np.full((self.num_envs, THINGS), -1)
+        self._keys = np.zeros(self.num_envs, np.uint64)
+        self._draws = np.zeros(self.num_envs, np.uint64)
+        self._taken = np.zeros(self.num_envs, np.int64)
+        self._steps = np.zeros(self.num_envs, np.int64)
+        self._running = np.zeros(self.num_envs, bool)
+
+    @property
+    def cells(self) -> NDArray[np.int64]:
+        """A copy of the state `(num_envs, 11)`: the cells of both agents, of each agent's gems, of shared gems."""
+        return self._cells.copy()
+
+    def reset_envs(self, indices: Sequence[int] | Array, seeds: Sequence[int] | Array) -> None:
+        """Starts an episode in some environments, see `BatchedEnv.reset_envs`."""
+        rows = np.asarray(indices, np.int64)
+        chosen = np.asarray(seeds)
+        if chosen.shape != rows.shape or (chosen < 0).any():
+            raise ValueError(f"reset_envs needs a non-negative seed for each of {len(rows)} environments, got {seeds}")
+        self._keys[rows] = _mix(chosen.astype(np.uint64) + _GAMMA)
+        self._draws[rows] = 0
+        self._taken[rows] = 0
+        self._steps[rows] = 0
+        self._running[rows] = True
+        self._cells[rows] = -1
+        for thing in range(THINGS):
+            self._place(rows, np.full(len(rows), thing))
+
+    def observations(self) -> dict[str, Array]:
+        """The present observations `{agent: (num_envs, *observation)}`."""
+        return dict(observe(self._cells, self.observation))
+
+    def step(self, actions: Mapping[str, Array]) -> StepResult:
+        """Takes a joint step in every environment, see `BatchedEnv.step`."""
+        if not self._running.all():
+            ended = np.flatnonzero(~self._running)[:5].tolist()
+            raise RuntimeError(f"no episode is under way in environments {ended}: call reset_envs() before step()")
+        cells = self._cells
+        for i, agent in enumerate(AGENTS):
+            cells[:, i] = _NEXT_CELL[cells[:, i], self._checked(agent, actions)]
+
+        stood_on = np.zeros((self.num_envs, THINGS), bool)
+        own = []
+        for i in range(2):
+            stood_on[:, OWN[i]] = cells[:, OWN[i]] == cells[:, i, None]
+            own.append(stood_on[:, OWN[i]].any(axis=1))
+        on_shared = [cells[:, SHARED] == cells[:, i, None] for i in range(2)]
+        together = on_shared[0].any(axis=1) & on_shared[1].any(axis=1)
+        stood_on[:, SHARED] = (on_shared[0] | on_shared[1]) & together[:, None]
+        self._replace(stood_on)
+
+        self._taken += stood_on.sum(axis=1)
+        self._steps += 1
+        if self.gems_to_end is None:
+            terminated = np.zeros(self.num_envs, bool)
+        else:
+            terminated = self._taken >= self.gems_to_end
+        truncated = (self._steps >= self.horizon) & ~terminated
+        self._running = ~(terminated | truncated)
+        rewards = {a: OWN_REWARD * own[i] + SHARED_REWARD * together for i, a in enumerate(AGENTS)}
+        events = {a: {OWN_GEM: own[i].astype(int), SHARED_GEM: together.astype(int)} for i, a in enumerate(AGENTS)}
+        return (
+            rewards,
+            {agent: terminated.copy() for agent in AGENTS},
+            {agent: truncated.copy() for agent in AGENTS},
+            events,
+        )
+
+    def _checked(self, agent: str, actions: Mapping[str, Array]) -> Array:
+        if agent not in actions:
+            raise ValueError(f"there are no actions for {agent}: step() needs them for each of {self.agents}")
+        chosen = np.asarray(actions[agent])
+        if chosen.shape != (self.num_envs,) or chosen.dtype.kind not in "iu":
+            raise ValueError(
+                f"actions of {agent} must be {self.num_envs} integers, got shape {chosen.shape} of {chosen.dtype}"
+            )
+        if chosen.min() < 0 or chosen.max() >= len(ACTIONS):
+            raise ValueError(f"actions of {agent} must be from 0 to {len(ACTIONS) - 1}, got {chosen.tolist()}")
+        return chosen
+
+    def _replace(self, taken: NDArray[np.bool_]) -> None:
+        """Lets taken gems, at most one an agent, reappear."""
+        rows, things = np.nonzero(taken)
+        again = np.zeros(len(rows), bool)
+        again[1:] = rows[1:] == rows[:-1]
+        for part in (~again, again):
+            self._place(rows[part], things[part])
+
+    def _place(self, rows: Array, things: Array) -> None:
+        """Puts a thing of each row (rows are distinct) on a random cell on which nothing stands."""
+        while len(rows):
+            drawn = _mix(self._keys[rows] + (self._draws[rows] + np.uint64(1)) * _GAMMA)
+            self._draws[rows] += np.uint64(1)
+            cell = (drawn % np.uint64(SIZE * SIZE)).astype(np.int64)
+            free = (self._cells[rows] != cell[:, None]).all(axis=1)
+            self._cells[rows[free], things[free]] = cell[free]
+            rows, things = rows[~free], things[~free]
