@@ -44,10 +44,13 @@ from ray.rllib.utils.typing import ResultDict, StateDict
 from rllib_mamql.acting import module_actor, random_actor
 from rllib_mamql.columns import ALIVE, JointColumns, column, num_rows
 from rllib_mamql.registration import make_env
-from rllib_mamql.rollout import ColumnarRollout, Episode
+from rllib_mamql.rollout import ColumnarRollout, Episode, episode_return, return_aggregation
 
 EPISODE_EVENTS_MEAN = "episode_events_mean"
 """Metric: reward events an episode, by kind."""
+
+RETURN_MEAN = "return_mean"
+"""Metric: an episode's return as evaluation counts it (mean over agents, or the team's); RLlib's sums over agents."""
 
 
 class JointRollout:
@@ -123,6 +126,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             on_reset=self._on_episode_start,
         )
         self.num_envs = self.env.num_envs
+        self._aggregation = return_aggregation(self.env.envs[0])
         self._module_of = {agent: self.config.policy_mapping_fn(agent, None) for agent in self.env.agents}
         self._call("on_environment_created", env=self.env, env_context=context)
 
@@ -237,6 +241,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
                 {
                     EPISODE_LEN_MEAN: episode.length,
                     EPISODE_RETURN_MEAN: total,
+                    RETURN_MEAN: episode_return(episode.returns, self._aggregation),
                     EPISODE_AGENT_RETURN_MEAN: dict(episode.returns),
                     EPISODE_MODULE_RETURN_MEAN: modules,
                     EPISODE_EVENTS_MEAN: dict(episode.events),

@@ -18,7 +18,7 @@ from rllib_mamql.checkpoint import Checkpoint, read_checkpoint
 from rllib_mamql.data.schema import ReturnSummary
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.registration import make_env
-from rllib_mamql.rollout import Actor, ColumnarRollout, Episode
+from rllib_mamql.rollout import Actor, ColumnarRollout, Episode, episode_return, return_aggregation
 
 VIDEO_SUFFIXES = (".gif", ".mp4", ".png")
 
@@ -63,17 +63,6 @@ def mean_and_ci95(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
         return mean, (mean, mean)
     low, high = stats.t.interval(0.95, len(array) - 1, loc=mean, scale=error)
     return mean, (float(low), float(high))
-
-
-def return_aggregation(env: ParallelEnv) -> str:
-    """How an environment's per-agent returns combine: ``mean`` (also of a shared reward) or ``sum``."""
-    return str((getattr(env, "metadata", None) or {}).get("return_aggregation", "mean"))
-
-
-def episode_return(returns: Mapping[str, float], aggregation: str) -> float:
-    """An episode's return from its agents' returns."""
-    total = sum(returns.values())
-    return total if aggregation == "sum" else total / len(returns)
 
 
 def summarise_returns(episodes: Sequence[Episode], aggregation: str) -> ReturnSummary:

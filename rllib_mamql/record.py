@@ -27,11 +27,10 @@ from rllib_mamql.errors import ConfigError, nearest
 from rllib_mamql.evaluation import (
     checkpoint_actor,
     random_returns,
-    return_aggregation,
     summarise_returns,
 )
 from rllib_mamql.registration import ENVIRONMENTS, Expert, make_env, resolve_env_config
-from rllib_mamql.rollout import Actor, ColumnarRollout, Episode
+from rllib_mamql.rollout import Actor, ColumnarRollout, Episode, return_aggregation
 
 RANDOM_EPISODES = 100
 

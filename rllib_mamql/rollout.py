@@ -61,6 +61,17 @@ class _Running:
     events: Counter[str] = field(default_factory=Counter)
 
 
+def return_aggregation(env: ParallelEnv) -> str:
+    """How an environment's per-agent returns combine: ``mean`` (also of a shared reward) or ``sum``."""
+    return str((getattr(env, "metadata", None) or {}).get("return_aggregation", "mean"))
+
+
+def episode_return(returns: Mapping[str, float], aggregation: str) -> float:
+    """An episode's return from its agents' returns."""
+    total = sum(returns.values())
+    return total if aggregation == "sum" else total / len(returns)
+
+
 class ColumnarRollout:
     """A batch of environments that restart by themselves, each episode with its own seed.
 

@@ -82,9 +82,7 @@ def occupancy(game: Game, policies: list[np.ndarray]) -> np.ndarray:
 
 def all_rows(game: Game, policies: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Every (s, a0, a1, s') with its probability under the expert: a dataset without sampling error."""
-    s, a, b, t = (
-        axis.ravel() for axis in np.meshgrid(*(np.arange(n) for n in game.transitions.shape), indexing="ij")
-    )
+    s, a, b, t = (axis.ravel() for axis in np.meshgrid(*(np.arange(n) for n in game.transitions.shape), indexing="ij"))
     weight = occupancy(game, policies)[s] * policies[0][s, a] * policies[1][s, b] * game.transitions[s, a, b, t]
     return {"s": s, "actions": np.stack([a, b]), "next": t, "weight": weight}
 

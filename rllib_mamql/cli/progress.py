@@ -234,7 +234,8 @@ def progress_line(result: Mapping[str, Any], wall_s: float, final: str = "") -> 
     parts = [f"iteration {result.get('training_iteration', 0)}", f"{env_steps(result):,} env steps"]
     if count := updates(result):
         parts.append(f"{count:,} updates")
-    mean = lookup(result, "env_runners/episode_return_mean")
+    # RLlib's own algorithms report only the sum over agents.
+    mean = lookup(result, "env_runners/return_mean") or lookup(result, "env_runners/episode_return_mean")
     if isinstance(mean, Real) and mean == mean:
         parts.append(f"return {float(mean):.2f}")
     likelihood = expert_log_likelihood(result)

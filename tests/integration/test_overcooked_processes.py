@@ -108,9 +108,7 @@ def package(tmp_path):
 def test_many_processes_at_once_agree_and_leave_the_install_alone(package):
     before = listing(package)
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYGAME", "SDL"))}
-    environ["PYTHONPATH"] = os.pathsep.join(
-        [str(package.parent), str(Path(find_spec("mamql_envs").origin).parents[1])]
-    )
+    environ["PYTHONPATH"] = os.pathsep.join([str(package.parent), str(Path(find_spec("mamql_envs").origin).parents[1])])
     environ["PYTHONDONTWRITEBYTECODE"] = "1"
     running = [
         subprocess.Popen(

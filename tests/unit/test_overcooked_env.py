@@ -47,9 +47,7 @@ def cook(env):
 
 
 @pytest.mark.parametrize("observation", ["vector", "entities"])
-@pytest.mark.parametrize(
-    "layout", ["cramped_room", "tutorial_1", "multiplayer_schelling", "cramped_room_single"]
-)
+@pytest.mark.parametrize("layout", ["cramped_room", "tutorial_1", "multiplayer_schelling", "cramped_room_single"])
 def test_follows_the_parallel_api(layout, observation):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -260,9 +258,7 @@ def test_wrong_arguments_are_named(argument, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "actions", [{"agent_0": 0}, {"agent_0": 6, "agent_1": 0}, {"agent_0": -1, "agent_1": 0}]
-)
+@pytest.mark.parametrize("actions", [{"agent_0": 0}, {"agent_0": 6, "agent_1": 0}, {"agent_0": -1, "agent_1": 0}])
 def test_wrong_actions_are_refused(actions):
     env = parallel_env()
     env.reset()

@@ -30,9 +30,7 @@ def playable(name):
 PLAYABLE = [name for name in layout_names() if playable(name)]
 
 
-@pytest.mark.parametrize(
-    ("layout", "low", "high"), [("cramped_room", 160, 200), ("asymmetric_advantages", 200, 280)]
-)
+@pytest.mark.parametrize(("layout", "low", "high"), [("cramped_room", 160, 200), ("asymmetric_advantages", 200, 280)])
 def test_scores_what_the_pair_is_known_for(layout, low, high):
     env, expert = parallel_env(layout), ScriptedExpert()
     returns = [play(env, expert, seed)[1] for seed in range(5)]
@@ -89,9 +87,7 @@ def test_plays_every_layout_that_it_accepts(layout):
 
 
 def test_accepts_the_well_known_layouts():
-    assert {"cramped_room", "asymmetric_advantages", "coordination_ring", "forced_coordination"} <= set(
-        PLAYABLE
-    )
+    assert {"cramped_room", "asymmetric_advantages", "coordination_ring", "forced_coordination"} <= set(PLAYABLE)
 
 
 @pytest.mark.parametrize(
