@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import sys
 import time
 import warnings
@@ -87,11 +88,15 @@ def ray_session(options: RunOptions, prepared: Iterable[Prepared]) -> Iterator[N
     cpus = max((item.cpus for item in prepared), default=1.0)
     gpus = max((item.gpus for item in prepared), default=0.0)
     if options.ray_address:
+        check_reachable(options.ray_address)
         try:
             ray.init(address=options.ray_address, **common)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             text = " ".join(str(error).split())[:200]
-            raise ConfigError(f"--ray-address {options.ray_address}: cannot join a cluster ({text})") from error
+            raise ConfigError(
+                f"--ray-address {options.ray_address}: cannot join the cluster ({text}); if it wants a token, set "
+                "RAY_AUTH_MODE=token"
+            ) from error
     else:
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         wanted = max(available, int(-(-cpus // 1)))
@@ -106,6 +111,23 @@ def ray_session(options: RunOptions, prepared: Iterable[Prepared]) -> Iterator[N
         yield
     finally:
         ray.shutdown()
+
+
+def check_reachable(address: str) -> None:
+    """Refuses a ``host:port`` where nothing listens: Ray itself would try for many minutes.
+
+    Raises:
+        ConfigError: If no connection can be made.
+    """
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5.0).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"--ray-address {address}: nothing answers there ({error}); start the cluster first"
+        ) from error
 
 
 def say(text: str) -> None:

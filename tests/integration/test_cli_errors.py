@@ -104,6 +104,7 @@ def refused(done: Done, *says: str) -> None:
         (("--json", "no/such/folder/out.json"), ("does not exist",)),
         (("--seed", "minus"), ("--seed",)),
         (("--sede", "1"), ("--sede", "--seed")),
+        (("--ray-address", "127.0.0.1:9"), ("nothing answers there",)),
         (("--set", "num_env_runners=-1"), ("num_env_runners",)),
     ],
 )
