@@ -178,9 +178,10 @@ class GemsBatch(BatchedEnv):
         if not self._running.all():
             ended = np.flatnonzero(~self._running)[:5].tolist()
             raise RuntimeError(f"no episode is under way in environments {ended}: call reset_envs() before step()")
+        chosen = [self._checked(agent, actions) for agent in AGENTS]
         cells = self._cells
-        for i, agent in enumerate(AGENTS):
-            cells[:, i] = _NEXT_CELL[cells[:, i], self._checked(agent, actions)]
+        for i in range(2):
+            cells[:, i] = _NEXT_CELL[cells[:, i], chosen[i]]
 
         stood_on = np.zeros((self.num_envs, THINGS), bool)
         own = []
@@ -218,7 +219,9 @@ class GemsBatch(BatchedEnv):
                 f"actions of {agent} must be {self.num_envs} integers, got shape {chosen.shape} of {chosen.dtype}"
             )
         if chosen.min() < 0 or chosen.max() >= len(ACTIONS):
-            raise ValueError(f"actions of {agent} must be from 0 to {len(ACTIONS) - 1}, got {chosen.tolist()}")
+            raise ValueError(
+                f"actions of {agent} must be from 0 to {len(ACTIONS) - 1}, got {chosen.min()} to {chosen.max()}"
+            )
         return chosen
 
     def _replace(self, taken: NDArray[np.bool_]) -> None:
