@@ -1,0 +1,130 @@
+"""What a vehicle sees: itself and the vehicles around it, in its own frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mamql_envs.intersection_fast import FastMDPVehicle
+from mamql_envs.intersection_paths import Path, zones
+
+_OFFSET, _SPEED, _AHEAD = 50.0, 10.0, 50.0
+"""Metres, metres per second and metres of path that are one unit of an observation."""
+
+
+class EntityFeatures:
+    """Features of every vehicle as each of the observing vehicles sees it; the same for all approaches.
+
+    Args:
+        entities: Rows of an observation, the observing vehicle's included; the nearest vehicles are kept.
+    """
+
+    COLUMNS = (
+        "present",
+        "self",
+        "agent",
+        "traffic",
+        "x",
+        "y",
+        "vx",
+        "vy",
+        "cos_h",
+        "sin_h",
+        "speed",
+        "target_speed",
+        "to_crossing",
+        "left",
+        "straight",
+        "right",
+        "arrived",
+        "crashed",
+        "meets",
+        "to_zone",
+        "out_of_zone",
+        "its_to_zone",
+        "its_out_of_zone",
+    )
+    _WIDE = ("x", "y", "vx", "vy", "speed", "to_crossing", "to_zone", "out_of_zone", "its_to_zone", "its_out_of_zone")
+    LIMIT = 5.0
+    """What is measured in metres or metres per second is clipped at this."""
+
+    def __init__(self, entities: int) -> None:
+        self.shape = (entities, len(self.COLUMNS))
+        self.high = np.ones(self.shape, dtype=np.float32)
+        self.low = np.zeros(self.shape, dtype=np.float32)
+        wide = [self.COLUMNS.index(name) for name in self._WIDE]
+        self.high[:, wide] = self.LIMIT
+        self.low[:, wide] = -self.LIMIT
+        self.low[:, [self.COLUMNS.index("cos_h"), self.COLUMNS.index("sin_h")]] = -1
+
+    def __call__(
+        self, vehicles: Sequence[Any], places: Sequence[tuple[Path, float]], observers: int
+    ) -> NDArray[np.float32]:
+        """Observes.
+
+        Args:
+            vehicles: Every vehicle to be seen, those that observe first.
+            places: The path of each, and its coordinate on it.
+            observers: How many of them observe.
+
+        Returns:
+            An array of shape `(observers, entities, columns)`; absent rows are zero.
+        """
+        state = np.array(
+            [(v.x, v.y, v.heading, v.speed, v.target_speed, v.crashed, isinstance(v, FastMDPVehicle)) for v in vehicles]
+        )
+        x, y, heading, speed, target, crashed, is_agent = state.T
+        s = np.array([place[1] for place in places])
+        path = np.array([place[0].index for place in places])
+        arrival = np.array([place[0].arrival for place in places])
+        turn = np.array([place[0].turn for place in places])
+        ego = slice(0, observers)
+
+        cos, sin = np.cos(heading), np.sin(heading)
+        forward, aside = cos[ego, None], sin[ego, None]
+        dx, dy = x - x[ego, None], y - y[ego, None]
+        vx, vy = speed * cos, speed * sin
+        dvx, dvy = vx - vx[ego, None], vy - vy[ego, None]
+
+        seen = np.zeros((observers, len(vehicles), len(self.COLUMNS)))
+        own = np.eye(observers, len(vehicles))
+        seen[..., 0] = 1
+        seen[..., 1] = own
+        seen[..., 2] = is_agent * (1 - own)
+        seen[..., 3] = 1 - is_agent
+        seen[..., 4] = (dx * forward + dy * aside) / _OFFSET
+        seen[..., 5] = (dy * forward - dx * aside) / _OFFSET
+        seen[..., 6] = (dvx * forward + dvy * aside) / _SPEED
+        seen[..., 7] = (dvy * forward - dvx * aside) / _SPEED
+        seen[..., 8] = cos * forward + sin * aside
+        seen[..., 9] = sin * forward - cos * aside
+        seen[..., 10] = speed / _SPEED
+        seen[..., 11] = target * own / _SPEED
+        seen[..., 12] = -s / _AHEAD
+        seen[..., 13:16] = np.eye(3)[turn]
+        seen[..., 16] = s >= arrival
+        seen[..., 17] = crashed
+        self._meet(seen, path, s, own > 0)
+        np.clip(seen, self.low[0], self.high[0], out=seen)
+
+        result = np.zeros((observers, *self.shape), dtype=np.float32)
+        nearest = np.argsort(np.where(own > 0, -1.0, dx * dx + dy * dy), axis=1, kind="stable")[:, : self.shape[0]]
+        result[:, : nearest.shape[1]] = np.take_along_axis(seen, nearest[..., None], axis=1)
+        return result
+
+    @staticmethod
+    def _meet(
+        seen: NDArray[np.float64], path: NDArray[np.intp], s: NDArray[np.float64], own: NDArray[np.bool_]
+    ) -> None:
+        """Fills in where each vehicle's path meets the observer's, while neither has left that zone behind."""
+        n = len(seen)
+        mine, its = zones()[path[:n, None], path], zones()[path, path[:n, None]]
+        distances = np.stack(
+            [mine[..., 0] - s[:n, None], mine[..., 1] - s[:n, None], its[..., 0] - s, its[..., 1] - s], axis=-1
+        )
+        meets = (distances[..., 1] > 0) & (distances[..., 3] > 0) & ~own
+        seen[..., 18] = meets
+        seen[..., 19:] = np.where(meets[..., None], distances / _AHEAD, 0.0)
