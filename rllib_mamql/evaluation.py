@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class EvaluationResult:
         normalised_score: ``(return - random) / (expert - random)``; None where either is unknown.
         expert_return: The expert's mean return, from the dataset.
         random_return: Random play's, from the dataset.
+        recovered_rewards: What each agent's recovered reward pays for (``reward_summary.reward_by_event``).
     """
 
     env: str
@@ -52,6 +53,7 @@ class EvaluationResult:
     normalised_score: float | None
     expert_return: float | None
     random_return: float | None
+    recovered_rewards: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def mean_and_ci95(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
@@ -153,6 +155,8 @@ def evaluate_checkpoint(
         events.update(episode.events)
     expert = stored.metadata.expert_return.mean if stored.metadata.expert_return else None
     random = stored.metadata.random_return.mean if stored.metadata.random_return else None
+    from rllib_mamql.reward_summary import reward_by_event
+
     if video is not None:
         from rllib_mamql.video import film
 
@@ -169,6 +173,7 @@ def evaluate_checkpoint(
         normalised_score=normalised_score(summary.mean, expert, random),
         expert_return=expert,
         random_return=random,
+        recovered_rewards=reward_by_event(stored, episodes=min(episodes, 10), seed=seed),
     )
 
 

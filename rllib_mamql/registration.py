@@ -55,6 +55,7 @@ class EnvEntry:
 ENVIRONMENTS: dict[str, EnvEntry] = {
     "overcooked": EnvEntry("mamql_envs.overcooked_v0", "mamql_envs.overcooked_expert"),
     "gems": EnvEntry("mamql_envs.gems_v0", "mamql_envs.gems_expert"),
+    "intersection": EnvEntry("mamql_envs.intersection_v0", "mamql_envs.intersection_expert"),
 }
 
 PETTINGZOO_PREFIX = "pettingzoo:"

@@ -110,6 +110,8 @@ class ColumnarRollout:
         }
         self.alive: dict[str, Array] = {a: np.zeros(num_envs, dtype=bool) for a in self.agents}
         self._needs_reset = True
+        self.on_step: Callable[[str, Mapping[str, int]], None] | None = None
+        """Called for every alive agent and step with its reward events, in the order of the rows."""
 
     @property
     def num_envs(self) -> int:
@@ -233,7 +235,10 @@ class ColumnarRollout:
             self.alive[agent][index] = not (terminated or truncated)
             run.returns[agent] += reward
             run.lengths[agent] += 1
-            run.events.update(infos.get(agent, {}).get(EVENTS, {}))
+            events = infos.get(agent, {}).get(EVENTS, {})
+            run.events.update(events)
+            if self.on_step:
+                self.on_step(agent, events)
         return not any(self.alive[agent][index] for agent in self.agents)
 
     def _finish(self, index: int) -> Episode:

@@ -7,7 +7,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class TrialReport:
     train_time_s: float
     wall_time_s: float
     checkpoint: str | None
+    events: Mapping[str, float] = field(default_factory=dict)
+    recovered_rewards: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -114,11 +116,33 @@ def print_trials(reports: Sequence[TrialReport], console: Console) -> None:
         )
     console.print(table)
     for report in reports:
+        if report.recovered_rewards:
+            console.print(
+                rewards_table(report.recovered_rewards, f"What the recovered rewards of {_name(report)} pay for")
+            )
+    for report in reports:
         name = _name(report)
         if report.checkpoint:
             print(f"checkpoint of {name}: {report.checkpoint}")
         if report.error:
             print(f"error of {name}: {report.error}")
+
+
+def rewards_table(recovered: Mapping[str, Mapping[str, Any]], title: str) -> Table:
+    """Mean recovered reward by kind of event and agent."""
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("at steps with")
+    for agent in recovered:
+        table.add_column(agent, justify="right")
+    kinds = dict.fromkeys(kind for rows in recovered.values() for kind in rows)
+    for kind in kinds:
+        cells = []
+        for rows in recovered.values():
+            row = rows.get(kind)
+            cells.append("" if row is None else f"{row['mean']:+.3f} (x {row['an_episode']:.1f})")
+        table.add_row(kind, *cells)
+    table.caption = "mean recovered reward (x how often an episode); rewards are known up to potential shaping"
+    return table
 
 
 def number(value: float | None, digits: int = 2) -> str:

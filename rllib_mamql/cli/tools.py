@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from rllib_mamql.cli.report import check_output, document, interval, number, write_json
+from rllib_mamql.cli.report import check_output, document, interval, number, rewards_table, write_json
 from rllib_mamql.cli.yaml_loader import parse_assignment
 from rllib_mamql.errors import ConfigError, DatasetError, UserError
 
@@ -65,6 +65,7 @@ def evaluate(
     for kind, count in result.events.items():
         table.add_row(f"{kind} an episode", number(count))
     Console().print(table)
+    Console().print(rewards_table(result.recovered_rewards, "What the recovered rewards pay for"))
     if video is not None:
         print(f"film: {video}")
     write_json(json_path, document("evaluate", checkpoint=folder, seed=seed, **vars(result)))

@@ -266,6 +266,8 @@ def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -
         train_time_s=train_time,
         wall_time_s=max(TrialMonitor.wall_s.get(trial, 0.0), train_time),
         checkpoint=checkpoint,
+        events=evaluation.events if evaluation else {},
+        recovered_rewards=evaluation.recovered_rewards if evaluation else {},
         error=error,
     )
 

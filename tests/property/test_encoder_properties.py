@@ -19,7 +19,7 @@ def entities(seed: int, batch: int = 3, count: int = 6, features: int = 5) -> to
 
 def encoder(layers: int) -> EntityAttention:
     torch.manual_seed(0)
-    return EntityAttention((6, 5), dim=16, heads=4, layers=layers)
+    return EntityAttention((6, 5), dim=16, key_dim=4, layers=layers)
 
 
 @settings(max_examples=30, deadline=None)

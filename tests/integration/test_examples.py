@@ -1,0 +1,61 @@
+"""Every tuned example and every README snippet runs, on a tiny budget."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+ROOT = pathlib.Path(__file__).parents[2]
+EXAMPLES = sorted(path.relative_to(ROOT) for path in (ROOT / "tuned_examples").rglob("*.yaml"))
+
+
+def run(*words: str, timeout: int = 250) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rllib_mamql.cli.main", *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=timeout,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    config = next(iter(yaml.safe_load((ROOT / example).read_text()).values()))["config"]
+    out = tmp_path / "out.json"
+    options = ["--stop", "training_iteration=1", "--eval-episodes", "2", "--storage-path", str(tmp_path)]
+    settings = {"min_sample_timesteps_per_iteration": 160, "offline_updates": 10}
+    # One point of a search is enough here.
+    settings |= {
+        key: value["grid_search"][0]
+        for key, value in config.items()
+        if isinstance(value, dict) and "grid_search" in value
+    }
+    for key, value in settings.items():
+        options += ["--set", f"{key}={value}"]
+    done = run("train", "--file", str(example), "--json", str(out), *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = json.loads(out.read_text())["trials"]
+    assert [trial["status"] for trial in trials] == ["finished"]
+    assert trials[0]["updates"] > 0
+
+
+def test_readme_dataset_snippet_is_a_sound_dataset(tmp_path: pathlib.Path) -> None:
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    (snippet,) = [text for text in snippets if "pq.write_table" in text]
+    subprocess.run([sys.executable, "-c", snippet], check=True, cwd=tmp_path)
+    done = run("inspect", str(tmp_path / "my_data.parquet"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_readme_python_snippet_trains() -> None:
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    (snippet,) = [text for text in snippets if "build_algo" in text]
+    done = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=ROOT, capture_output=True, text=True, timeout=200,
+        env={"RAY_USAGE_STATS_ENABLED": "0", "PATH": "/usr/bin:/bin", "HOME": str(pathlib.Path.home())},
+    )  # fmt: skip
+    assert done.returncode == 0 and int(done.stdout.split()[-1]) >= 2000, done.stdout + done.stderr
