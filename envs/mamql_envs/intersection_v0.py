@@ -119,10 +119,12 @@ class IntersectionParallelEnv(ParallelEnv):
     all are truncated.
 
     Args:
-        vehicles: 2, 4, 6 or 8. With 2, driving on always succeeds: a smoke test only.
-        horizon: Steps in an episode, at least 1. highway-env's own 13 leave no time for waiting to 6 vehicles or more.
+        vehicles: 2, 4, 6 or 8. With 2 and a shared destination driving on always succeeds: a smoke test only.
+        horizon: Steps in an episode, at least 1. The scripted expert brings 4 vehicles across in up to 14 steps and 8
+            in up to 19, so that highway-env's own 13 would cut off those that wait.
         traffic: Whether vehicles without agents drive along.
-        challenger: Whether highway-env's challenger drives along: one vehicle that goes straight on.
+        challenger: Whether highway-env's challenger drives along: one vehicle that goes straight on. As in highway-env,
+            it is taken away again where an agent starts within 20 m of it, as is the traffic.
         shared_destination: Whether all go to the same road, as in highway-env, instead of each to its own.
         crash_ends_all: Whether a crash ends the episode for all. If not, the wrecks stay in the way.
         observation: "vector" or "entities".
