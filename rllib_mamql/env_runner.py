@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import gymnasium as gym
@@ -43,8 +44,8 @@ from ray.rllib.utils.typing import ResultDict, StateDict
 
 from rllib_mamql.acting import module_actor, random_actor
 from rllib_mamql.columns import ALIVE, JointColumns, column, num_rows
-from rllib_mamql.registration import make_env
-from rllib_mamql.rollout import ColumnarRollout, Episode, episode_return, return_aggregation
+from rllib_mamql.registration import make_batch, make_env
+from rllib_mamql.rollout import ColumnarRollout, Episode, episode_return, make_rollout, return_aggregation
 
 EPISODE_EVENTS_MEAN = "episode_events_mean"
 """Metric: reward events an episode, by kind."""
@@ -116,9 +117,10 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         context = EnvContext(
             self.config.env_config, worker_index=self.worker_index or 0, num_workers=self.num_workers or 0
         )
-        build = parallel_env_builder(self.config, context)
-        self.env = ColumnarRollout(
-            build,
+        name, env_config = str(self.config.env), dict(context)
+        self.env = make_rollout(
+            functools.partial(make_env, name, env_config),
+            functools.partial(make_batch, name, env_config),
             self.config.num_envs_per_env_runner,
             self._env_seed,
             # Ids must differ between workers: streams from all of them meet in one buffer.
@@ -324,11 +326,6 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             callbacks_functions=getattr(self.config, f"callbacks_{which}", None),
             kwargs={"env_runner": self, "metrics_logger": self.metrics, **kwargs},
         )
-
-
-def parallel_env_builder(config: AlgorithmConfig, context: EnvContext) -> Callable[[], ParallelEnv]:
-    """A function that builds one parallel environment of a config."""
-    return lambda: make_env(str(config.env), dict(context))
 
 
 def _as_list(value: Any) -> list[Any]:

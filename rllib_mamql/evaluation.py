@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from pettingzoo import ParallelEnv
 from scipy import stats
 
 from rllib_mamql.acting import module_actor, random_actor
 from rllib_mamql.checkpoint import Checkpoint, read_checkpoint
 from rllib_mamql.data.schema import ReturnSummary
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.registration import make_env
-from rllib_mamql.rollout import Actor, ColumnarRollout, Episode, episode_return, return_aggregation
+from rllib_mamql.registration import make_batch, make_env
+from rllib_mamql.rollout import Actor, Episode, episode_return, make_rollout, return_aggregation
 
 VIDEO_SUFFIXES = (".gif", ".mp4", ".png")
 
@@ -85,14 +85,19 @@ def normalised_score(value: float, expert: float | None, random: float | None) -
 
 
 def play(
-    make: Callable[[], ParallelEnv], actor: Actor, *, episodes: int, seed: int, num_envs: int
+    env: str, env_config: Mapping[str, Any], actor: Actor, *, episodes: int, seed: int, num_envs: int
 ) -> tuple[list[Episode], str]:
-    """Plays episodes with an actor.
+    """Plays episodes of a registered environment with an actor.
 
     Returns:
         The episodes and how their returns combine.
     """
-    rollout = ColumnarRollout(make, min(num_envs, episodes), seed)
+    rollout = make_rollout(
+        functools.partial(make_env, env, env_config),
+        functools.partial(make_batch, env, env_config),
+        min(num_envs, episodes),
+        seed,
+    )
     try:
         _, finished = rollout.run(actor, num_episodes=episodes, keep=False)
         return finished, return_aggregation(rollout.envs[0])
@@ -108,9 +113,7 @@ def random_returns(
     sizes = {agent: int(probe.action_space(agent).n) for agent in probe.possible_agents}
     probe.close()
     actor = random_actor(sizes, np.random.default_rng(seed))
-    finished, aggregation = play(
-        lambda: make_env(env, env_config), actor, episodes=episodes, seed=seed, num_envs=num_envs
-    )
+    finished, aggregation = play(env, env_config, actor, episodes=episodes, seed=seed, num_envs=num_envs)
     return summarise_returns(finished, aggregation)
 
 
@@ -121,7 +124,7 @@ def evaluate_checkpoint(
     greedy: bool = False,
     seed: int = 0,
     video: str | pathlib.Path | None = None,
-    num_envs: int = 16,
+    num_envs: int = 25,
 ) -> EvaluationResult:
     """Plays a checkpoint's policies in its own environment.
 
@@ -143,7 +146,8 @@ def evaluate_checkpoint(
         raise ConfigError(f"video {str(video)!r} has no known ending: use one of {', '.join(VIDEO_SUFFIXES)}")
     stored = read_checkpoint(path)
     finished, aggregation = play(
-        lambda: make_env(stored.env, stored.env_config),
+        stored.env,
+        stored.env_config,
         checkpoint_actor(stored, seed, greedy=greedy),
         episodes=episodes,
         seed=seed,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from pettingzoo import ParallelEnv
 
 from rllib_mamql.acting import random_actor
@@ -33,6 +34,7 @@ from rllib_mamql.registration import ENVIRONMENTS, Expert, make_env, resolve_env
 from rllib_mamql.rollout import Actor, ColumnarRollout, Episode, return_aggregation
 
 RANDOM_EPISODES = 100
+RLLIB_DOCUMENT = "rllib_checkpoint.json"
 
 
 def record_dataset(
@@ -52,7 +54,8 @@ def record_dataset(
     Args:
         env: Registered environment, or ``pettingzoo:<module path>``.
         env_config: Its keywords.
-        expert: ``scripted``, ``random``, or a MAMQL checkpoint folder.
+        expert: ``scripted``, ``random``, or the checkpoint folder of MAMQL or of one of RLlib's algorithms. RLlib
+            pickles its checkpoints, so name only one that you trust.
         steps: Joint steps, >= 1.
         seed: Seed of environments and expert.
         out: Folder to create.
@@ -129,10 +132,39 @@ def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[C
             return {agent: np.array([chosen.get(agent, 0)]) for agent in rollout.agents}
 
         return rollout, act, "scripted"
-    from rllib_mamql.checkpoint import read_checkpoint
+    from rllib_mamql.checkpoint import DOCUMENT, read_checkpoint
 
+    folder = pathlib.Path(expert)
+    if not (folder / DOCUMENT).is_file() and (folder / RLLIB_DOCUMENT).is_file():
+        rollout = ColumnarRollout(build, 1, seed)
+        return rollout, rllib_actor(folder, rollout.agents, seed), "RLlib checkpoint"
     stored = read_checkpoint(expert)
     if stored.env != env:
         raise ConfigError(f"the expert {expert} was trained in {stored.env!r}, not in {env!r}: use --env {stored.env}")
     rollout = ColumnarRollout(build, 1, seed)
     return rollout, checkpoint_actor(stored, seed), f"MAMQL checkpoint ({stored.settings['mode']})"
+
+
+def rllib_actor(checkpoint: pathlib.Path, agents: list[str], seed: int) -> Actor:
+    """The stochastic policies of an RLlib algorithm's checkpoint, one module an agent or one for all.
+
+    RLlib's checkpoints hold pickles: only for folders that the user named as trusted, or that this process wrote.
+
+    Raises:
+        ConfigError: If the checkpoint has no module for an agent.
+    """
+    from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+
+    from rllib_mamql.acting import module_actor
+
+    modules = MultiRLModule.from_checkpoint(checkpoint / "learner_group" / "learner" / "rl_module")
+    names = list(modules.keys())
+    missing = [agent for agent in agents if agent not in names]
+    if missing and len(names) > 1:
+        raise ConfigError(
+            f"the expert {checkpoint} has modules {names}, but none for {missing[0]!r}: "
+            "train it with one module an agent, or one for all"
+        )
+    module_of = {agent: names[0] if missing else agent for agent in agents}
+    used = {name: modules[name] for name in set(module_of.values())}
+    return module_actor(used, module_of, torch.Generator().manual_seed(seed), explore=True)

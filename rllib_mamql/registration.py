@@ -32,10 +32,12 @@ class EnvEntry:
         module: Its ``parallel_env`` builds the environment from ``env_config`` keywords (and ``render_mode``), and
             raises ValueError or TypeError on a wrong keyword or value.
         expert_module: Its ``ScriptedExpert`` plays all agents; None where there is none.
+        batch: Module and class of the batched form, built as ``(num_envs, **env_config)``; None where there is none.
     """
 
     module: str
     expert_module: str | None = None
+    batch: tuple[str, str] | None = None
 
     def make(self, **env_config: Any) -> ParallelEnv:
         """Builds the environment."""
@@ -54,7 +56,7 @@ class EnvEntry:
 
 ENVIRONMENTS: dict[str, EnvEntry] = {
     "overcooked": EnvEntry("mamql_envs.overcooked_v0", "mamql_envs.overcooked_expert"),
-    "gems": EnvEntry("mamql_envs.gems_v0", "mamql_envs.gems_expert"),
+    "gems": EnvEntry("mamql_envs.gems_v0", "mamql_envs.gems_expert", ("mamql_envs.gems_batch", "GemsBatch")),
     "intersection": EnvEntry("mamql_envs.intersection_v0", "mamql_envs.intersection_expert"),
 }
 
@@ -118,6 +120,15 @@ def make_env(name: str, env_config: Mapping[str, Any] | None = None, render_mode
         raise
     except (TypeError, ValueError, KeyError, AssertionError) as error:
         raise ConfigError(f"environment {name!r} refuses env_config {config}: {_one_line(error)}") from error
+
+
+def make_batch(name: str, env_config: Mapping[str, Any] | None, num_envs: int) -> Any | None:
+    """The batched form of an environment, or None where it has none; arguments as in :func:`make_env`."""
+    entry = ENVIRONMENTS.get(name)
+    if entry is None or entry.batch is None:
+        return None
+    module, cls = entry.batch
+    return getattr(importlib.import_module(module), cls)(num_envs, **dict(env_config or {}))
 
 
 def resolve_env_config(name: str, env_config: Mapping[str, Any] | None = None) -> dict[str, Any]:

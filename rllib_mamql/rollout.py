@@ -236,14 +236,17 @@ class ColumnarRollout:
             run.returns[agent] += reward
             run.lengths[agent] += 1
             events = infos.get(agent, {}).get(EVENTS, {})
-            run.events.update(events)
-            if self.on_step:
-                self.on_step(agent, events)
+            self._record_events(index, agent, events)
         return not any(self.alive[agent][index] for agent in self.agents)
 
     def _finish(self, index: int) -> Episode:
         run = self._running[index]
         return Episode(run.eps_id, run.t, run.returns, run.lengths, dict(run.events))
+
+    def _record_events(self, index: int, agent: str, events: Mapping[str, int]) -> None:
+        self._running[index].events.update(events)
+        if self.on_step:
+            self.on_step(agent, events)
 
     def close(self) -> None:
         """Closes all environments."""
@@ -259,3 +262,115 @@ class ColumnarRollout:
         self._rng.bit_generator.state = state["rng"]
         self._started = int(state["started"])
         self._needs_reset = True
+
+
+class BatchedRollout(ColumnarRollout):
+    """The same for an environment that steps a whole batch at once (``mamql_envs.batched.BatchedEnv``).
+
+    Its agents all act until the episode ends for all of them, so there is nothing to mask.
+
+    Args:
+        make_env: Builds one environment, for what a batch does not tell (metadata).
+        batch: The batch.
+        seed: Seed of everything here; None draws one.
+        name: Prefix of episode ids.
+        on_reset: Called with ``(index, the one environment, seed)`` after each reset.
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[[], ParallelEnv],
+        batch: Any,
+        seed: int | None,
+        name: str = "eps",
+        on_reset: Callable[[int, ParallelEnv, int], None] | None = None,
+    ) -> None:
+        super().__init__(make_env, 1, seed, name, on_reset)
+        self.batch = batch
+        size = batch.num_envs
+        self.alive = {agent: np.ones(size, dtype=bool) for agent in self.agents}
+        self._returns = {agent: np.zeros(size) for agent in self.agents}
+        self._t = np.zeros(size, dtype=np.int32)
+        self._stale = True
+
+    @property
+    def num_envs(self) -> int:
+        """Number of environments stepped together."""
+        batch = getattr(self, "batch", None)
+        return len(self.envs) if batch is None else int(batch.num_envs)
+
+    def _start(self, index: int) -> _Running:
+        seed = int(self._rng.integers(2**31 - 1))
+        self.batch.reset_envs([index], [seed])
+        self._stale = True
+        self._t[index] = 0
+        for returns in self._returns.values():
+            returns[index] = 0.0
+        if self._on_reset:
+            self._on_reset(index, self.envs[0], seed)
+        self._started += 1
+        return _Running(f"{self._name}-{self._started - 1:08d}")
+
+    def _step(self, act: Actor) -> tuple[JointColumns, list[tuple[int, Episode]]]:
+        if self._stale:
+            self.observations = self.batch.observations()
+            self._stale = False
+        now = self.observations
+        chosen = {agent: np.asarray(a).astype(np.int64) for agent, a in act(now, self.alive).items()}
+        rewards, terminated, truncated, events = self.batch.step(chosen)
+        self.observations = self.batch.observations()
+        batch: JointColumns = {
+            EPS_ID: np.array([run.eps_id for run in self._running], dtype=object),
+            T: self._t.copy(),
+        }
+        over = np.zeros(self.num_envs, dtype=bool)
+        for agent in self.agents:
+            batch[column(OBS, agent)] = now[agent]
+            batch[column(NEXT_OBS, agent)] = self.observations[agent]
+            batch[column(ACTIONS, agent)] = chosen[agent]
+            batch[column(REWARDS, agent)] = rewards[agent].astype(np.float32)
+            batch[column(TERMINATEDS, agent)] = terminated[agent]
+            batch[column(TRUNCATEDS, agent)] = truncated[agent]
+            batch[column(ALIVE, agent)] = self.alive[agent]
+            self._returns[agent] += rewards[agent]
+            over |= terminated[agent] | truncated[agent]
+        self._t += 1
+        happened = np.zeros(self.num_envs, dtype=bool)
+        for kinds in events.values():
+            for counts in kinds.values():
+                happened |= counts > 0
+        for index in range(self.num_envs) if self.on_step else np.flatnonzero(happened):
+            for agent, kinds in events.items():
+                here = {kind: int(counts[index]) for kind, counts in kinds.items() if counts[index]}
+                self._record_events(int(index), agent, here)
+        return batch, [(int(index), self._finish(int(index))) for index in np.flatnonzero(over)]
+
+    def _finish(self, index: int) -> Episode:
+        length = int(self._t[index])
+        returns = {agent: float(values[index]) for agent, values in self._returns.items()}
+        run = self._running[index]
+        return Episode(run.eps_id, length, returns, dict.fromkeys(self.agents, length), dict(run.events))
+
+
+def make_rollout(
+    make_env: Callable[[], ParallelEnv],
+    make_batch: Callable[[int], Any | None],
+    num_envs: int,
+    seed: int | None,
+    name: str = "eps",
+    on_reset: Callable[[int, ParallelEnv, int], None] | None = None,
+) -> ColumnarRollout:
+    """Steps the batched form of an environment where it has one, else a list of single ones.
+
+    Args:
+        make_env: Builds one environment.
+        make_batch: Builds a batch of so many, or gives None.
+        num_envs: How many are stepped together.
+        seed: Seed of everything; None draws one.
+        name: Prefix of episode ids.
+        on_reset: Called after each reset with ``(index, env, seed)``; of a batch ``env`` is another one.
+    """
+    batch = make_batch(num_envs)
+    if batch is None:
+        return ColumnarRollout(make_env, num_envs, seed, name, on_reset)
+    return BatchedRollout(make_env, batch, seed, name, on_reset)

@@ -28,22 +28,10 @@ def evaluate_baseline(
         episodes: How many to play.
         seed: Seed of environments and actions.
     """
-    import torch
-    from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+    from rllib_mamql.record import rllib_actor
 
-    from rllib_mamql.acting import module_actor
-    from rllib_mamql.registration import make_env
-
-    modules = MultiRLModule.from_checkpoint(Path(checkpoint) / "learner_group" / "learner" / "rl_module")
-    actor = module_actor(
-        {name: modules[name] for name in set(module_of.values())},
-        module_of,
-        torch.Generator().manual_seed(seed),
-        explore=True,
-    )
-    finished, aggregation = play(
-        lambda: make_env(env, env_config), actor, episodes=episodes, seed=seed, num_envs=min(episodes, 16)
-    )
+    actor = rllib_actor(Path(checkpoint), list(module_of), seed)
+    finished, aggregation = play(env, env_config, actor, episodes=episodes, seed=seed, num_envs=min(episodes, 16))
     summary = summarise_returns(finished, aggregation)
     return EvaluationResult(
         env=env,

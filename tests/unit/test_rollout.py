@@ -87,3 +87,24 @@ def test_each_episode_has_its_own_seed_and_a_run_can_go_on() -> None:
     first.run(zeros, num_episodes=1)
     second.run(zeros, num_episodes=1)
     assert seeds[-len(later) :] == later
+
+
+def test_a_batch_gives_the_same_columns_as_single_environments() -> None:
+    from rllib_mamql.registration import make_batch, make_env
+    from rllib_mamql.rollout import BatchedRollout, make_rollout
+
+    config = {"observation": "entities"}
+    batched = make_rollout(lambda: make_env("gems", config), lambda n: make_batch("gems", config, n), 3, seed=5)
+    single = ColumnarRollout(lambda: make_env("gems", config), 3, seed=5)
+    assert isinstance(batched, BatchedRollout)
+
+    def act(observations: Any, alive: Any) -> dict[str, np.ndarray]:
+        # Any rule that depends on nothing but what is seen.
+        return {agent: (np.abs(obs).sum((1, 2)) * 1000).astype(int) % 5 for agent, obs in observations.items()}
+
+    results = [rollout.run(act, num_steps=400) for rollout in (batched, single)]
+    for name, values in results[1][0].items():
+        np.testing.assert_array_equal(results[0][0][name], values, err_msg=name)
+    assert results[0][1] == results[1][1] and len(results[0][1]) >= 3
+    counts = [rollout.run(act, num_episodes=7, keep=False)[1] for rollout in (batched, single)]
+    assert counts[0] == counts[1] and len(counts[0]) == 7
