@@ -30,7 +30,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             out = pathlib.Path(folder) / "result.json"
             command = [
-                sys.executable, "-m", "rllib_mamql.cli.main", "train",
+                sys.executable, "-m", "rllib_mamql", "train",
                 "--file", str(ROOT / "tuned_examples" / f"{arguments.example}.yaml"),
                 "--storage-path", folder, "--json", str(out), "--seed", str(seed),
                 "--eval-episodes", str(arguments.episodes), *arguments.options,

@@ -17,7 +17,7 @@ EXAMPLES = sorted(path.relative_to(ROOT) for path in (ROOT / "tuned_examples").r
 
 def run(*words: str, timeout: int = 250) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "rllib_mamql.cli.main", *words],
+        [sys.executable, "-m", "rllib_mamql", *words],
         cwd=ROOT, capture_output=True, text=True, timeout=timeout,
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 def train(example: str, tmp_path: pathlib.Path, *options: str) -> dict[str, object]:
     out = tmp_path / "result.json"
     command = [
-        sys.executable, "-m", "rllib_mamql.cli.main", "train", "--file", f"tuned_examples/{example}.yaml",
+        sys.executable, "-m", "rllib_mamql", "train", "--file", f"tuned_examples/{example}.yaml",
         "--storage-path", str(tmp_path / "results"), "--json", str(out), "--seed", "0", *options,
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=900)
