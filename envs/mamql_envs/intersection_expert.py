@@ -22,8 +22,8 @@ _SAMPLES = np.array([3, 6, 9, 12, 15])
 _LEFT_OVER = _DECAY**_SAMPLES
 HORIZON = 10
 """Seconds that a plan looks ahead."""
-CLEARANCE = 0.8
-"""Free space that plans keep to each other [m]."""
+import os
+MARGINS = eval(os.environ.get("MARG","((2.0, 3), (0.8, 0))"))
 _MOST_CRAWLING = 3
 
 
@@ -133,14 +133,26 @@ class ScriptedExpert:
         places, first = _drive(s, car.speed, car.target_speed, _PROFILES)
         order = np.argsort(-places[:, -1], kind="stable")
         best, best_time = int(order[0]), -1
-        for k in order:
-            discs = path.discs(places[k])
-            if not planned:
-                return int(first[k]), discs
-            blocked = (gaps(discs[None], np.stack(planned)) < CLEARANCE).any(axis=0)
-            if not blocked.any():
-                return int(first[k]), discs
-            time = int(blocked.argmax())
-            if time > best_time:
-                best, best_time = int(k), time
+        if not planned:
+            return int(first[best]), path.discs(places[best])
+        others = np.stack(planned)
+        for clearance, delay in MARGINS:
+            wide = _spread(others, delay)
+            for k in order:
+                discs = path.discs(places[k])
+                blocked = (gaps(discs[None], wide) < clearance).any(axis=0)
+                if not blocked.any():
+                    return int(first[k]), discs
+                time = int(blocked.argmax())
+                if clearance == MARGINS[-1][0] and time > best_time:
+                    best, best_time = int(k), time
         return int(first[best]), path.discs(places[best])
+
+
+def _spread(plans: Floats, delay: int) -> Floats:
+    """The plans, and the same plans `delay` samples late and early."""
+    if not delay:
+        return plans
+    late = np.concatenate([np.repeat(plans[:, :1], delay, axis=1), plans[:, :-delay]], axis=1)
+    early = np.concatenate([plans[:, delay:], np.repeat(plans[:, -1:], delay, axis=1)], axis=1)
+    return np.concatenate([plans, late, early])
