@@ -24,10 +24,13 @@ def run(*words: str, timeout: int = 250) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    config = next(iter(yaml.safe_load((ROOT / example).read_text()).values()))["config"]
+    experiment = next(iter(yaml.safe_load((ROOT / example).read_text()).values()))
+    config, ours = experiment["config"], experiment["run"] == "MAMQL"
     out = tmp_path / "out.json"
     options = ["--stop", "training_iteration=1", "--eval-episodes", "2", "--storage-path", str(tmp_path)]
     settings = {"min_sample_timesteps_per_iteration": 160, "offline_updates": 10}
+    if not ours:
+        settings = {"train_batch_size_per_learner": 200, "minibatch_size": 100}
     # One point of a search is enough here.
     settings |= {
         key: value["grid_search"][0]
@@ -40,7 +43,7 @@ def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     trials = json.loads(out.read_text())["trials"]
     assert [trial["status"] for trial in trials] == ["finished"]
-    assert trials[0]["updates"] > 0
+    assert trials[0]["updates"] > 0 or not ours
 
 
 def test_readme_dataset_snippet_is_a_sound_dataset(tmp_path: pathlib.Path) -> None:
@@ -56,6 +59,6 @@ def test_readme_python_snippet_trains() -> None:
     (snippet,) = [text for text in snippets if "build_algo" in text]
     done = subprocess.run(
         [sys.executable, "-c", snippet], cwd=ROOT, capture_output=True, text=True, timeout=200,
-        env={"RAY_USAGE_STATS_ENABLED": "0", "PATH": "/usr/bin:/bin", "HOME": str(pathlib.Path.home())},
+        env={"RAY_ADDRESS": "local", "RAY_USAGE_STATS_ENABLED": "0", "PATH": "/usr/bin:/bin", "HOME": str(pathlib.Path.home())},
     )  # fmt: skip
     assert done.returncode == 0 and int(done.stdout.split()[-1]) >= 2000, done.stdout + done.stderr
