@@ -1,82 +1,143 @@
-"""A scripted expert for the intersection: it looks ahead along the known paths, one vehicle after another."""
+"""A scripted expert for the intersection: the conflict-time rule of a careful driver."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mamql_envs.intersection_paths import Floats, Path, gaps
+from mamql_envs.intersection_paths import Floats, Path, zones
 
 SLOWER, IDLE, FASTER = range(3)
-_STEP = 4.5
-"""Between two speeds that can be aimed at [m/s]."""
-_TOP = 2
-"""Index of the highest of them."""
+STAND, CRAWL, DRIVE = range(3)
+"""What a driver can wish for: indices of the speeds 0, 4.5 and 9 m/s."""
+LOOK_AHEAD = 10
+"""Steps for which the vehicles' ways are foreseen."""
+STOP_LINE = -6.0
+"""A vehicle that has to wait stops before this coordinate of its path [m]."""
+HEADWAY = 6
+"""Samples, a fifth of a second each, between one vehicle leaving a zone and the next entering it."""
+GAP = 10.0
+"""What would be left between the centres of two vehicles in a row if both braked [m]."""
+MERGED = 14.0
+"""How far a vehicle has to be into a shared road before another may follow it there from elsewhere [m]."""
+
+_SPEED_STEP = 4.5
 _DT, _DECAY = 1 / 15, 8 / 9
-"""A substep [s], and what is left of the gap to the speed aimed at after it."""
+"""A substep [s], and what is left of the difference to the speed aimed at after it."""
 _SAMPLES = np.array([3, 6, 9, 12, 15])
-"""Substeps of a step at which plans are compared."""
 _LEFT_OVER = _DECAY**_SAMPLES
-HORIZON = 10
-"""Seconds that a plan looks ahead."""
-import os
-MARGINS = eval(os.environ.get("MARG","((2.0, 3), (0.8, 0))"))
-_MOST_CRAWLING = 3
+_NEVER = 10**6
+
+# Each wish for a step, then driving on; each wish for a step, then standing.
+_WISHES = np.array([[wish] + [then] * (LOOK_AHEAD - 1) for then in (DRIVE, STAND) for wish in (STAND, CRAWL, DRIVE)])
 
 
-def _profiles() -> NDArray[np.intp]:
-    """Plans as the speed wished for at every second: crawl for a while, stand for a while, then drive on."""
-    rows = []
-    for crawling in range(_MOST_CRAWLING + 1):
-        for standing in range(HORIZON - crawling + 1):
-            rows.append([1] * crawling + [0] * standing + [_TOP] * (HORIZON - crawling - standing))
-    return np.array(rows)
-
-
-_PROFILES = _profiles()
-
-
-def _drive(s: float, speed: float, target: float, wishes: NDArray[np.intp]) -> tuple[Floats, NDArray[np.intp]]:
-    """Follows plans as the vehicle would.
+def foresee(s: float, speed: float, target: float, wishes: NDArray[np.int_]) -> tuple[Floats, NDArray[np.int_]]:
+    """Follows wishes as the vehicle would, if it keeps to its path.
 
     Args:
         s: Coordinate on the path [m].
         speed: Speed [m/s].
         target: Speed aimed at [m/s].
-        wishes: `(plans, seconds)`, indices of the speeds wished for.
+        wishes: `(plans, steps)` of STAND, CRAWL and DRIVE.
 
     Returns:
-        Coordinates at all samples, `(plans, samples)`, and the first action of every plan.
+        Coordinates, five to a step, `(plans, 5 * steps)`, and the first action of every plan.
     """
-    plans, seconds = wishes.shape
+    plans, steps = wishes.shape
     at, v, aim = np.full(plans, s), np.full(plans, speed), np.full(plans, target)
-    places = np.empty((plans, seconds, len(_SAMPLES)))
+    places = np.empty((plans, steps, len(_SAMPLES)))
     first = np.full(plans, IDLE)
-    for second in range(seconds):
-        index = np.clip(np.rint(v / _STEP), 0, _TOP)
-        wish = wishes[:, second]
-        # Standing and driving on are always asked for, so that the same action means the same whatever was aimed at.
-        faster = (wish > index) | (wish == _TOP)
-        slower = (wish < index) | (wish == 0)
-        aim = np.where(faster, np.minimum(index + 1, _TOP) * _STEP, aim)
-        aim = np.where(slower, np.maximum(index - 1, 0) * _STEP, aim)
-        if second == 0:
+    for step in range(steps):
+        index = np.clip(np.rint(v / _SPEED_STEP), STAND, DRIVE)
+        wish = wishes[:, step]
+        # Standing and driving are always asked for, so that an action does not depend on what was aimed at before.
+        faster = (wish > index) | (wish == DRIVE)
+        slower = (wish < index) | (wish == STAND)
+        aim = np.where(faster, np.minimum(index + 1, DRIVE) * _SPEED_STEP, aim)
+        aim = np.where(slower, np.maximum(index - 1, STAND) * _SPEED_STEP, aim)
+        if step == 0:
             first = np.where(faster, FASTER, np.where(slower, SLOWER, IDLE))
         lag = v - aim
-        places[:, second] = at[:, None] + aim[:, None] * _SAMPLES * _DT + lag[:, None] * (1 - _LEFT_OVER) * 9 * _DT
-        at, v = places[:, second, -1], aim + lag * _LEFT_OVER[-1]
+        places[:, step] = at[:, None] + aim[:, None] * _SAMPLES * _DT + lag[:, None] * (1 - _LEFT_OVER) * 9 * _DT
+        at, v = places[:, step, -1], aim + lag * _LEFT_OVER[-1]
     return places.reshape(plans, -1), first
 
 
-class ScriptedExpert:
-    """Plans every vehicle's next ten seconds, those first that can no longer stop, then those closest to the crossing.
+@dataclass(frozen=True, eq=False)
+class _Outlook:
+    """A vehicle, and what it can do.
 
-    Each vehicle gets the plan that brings it farthest among those that keep clear of all vehicles planned before it:
-    drive on, or crawl and stand for a while and then drive on. Others than agents are taken to go on as they do.
-    The plan is made anew at every step from positions, speeds and paths alone: nothing is remembered or random.
+    Attributes:
+        path: Its path.
+        s: Its coordinate on it [m].
+        going: Where it would be if it drove on after each of the three wishes, `(3, samples)`.
+        stops: Where it would come to stand if it braked after each of them, `(3,)`.
+        actions: The actions that stand for the wishes, `(3,)`.
+        has_agent: Whether it knows this rule.
+        rank: Vehicles of lower rank go first: those that can no longer stop, then those closest to the crossing.
+    """
+
+    path: Path
+    s: float
+    going: Floats
+    stops: Floats
+    actions: NDArray[np.int_]
+    has_agent: bool
+    rank: tuple[bool, float, int]
+
+    @classmethod
+    def of(cls, number: int, vehicle: Any, path: Path, s: float, *, has_agent: bool) -> _Outlook:
+        places, actions = foresee(s, vehicle.speed, vehicle.target_speed, _WISHES)
+        stops = places[3:, -1]
+        must_go = not has_agent or bool(stops[STAND] > STOP_LINE)
+        return cls(path, s, places[:3], stops, actions[:3], has_agent, (not must_go, -s, number))
+
+
+def _first_beyond(places: Floats, s: float) -> NDArray[np.int_]:
+    """The first sample beyond a coordinate."""
+    beyond = places > s
+    return np.where(beyond.any(axis=-1), beyond.argmax(axis=-1), _NEVER)
+
+
+def _allowed(me: _Outlook, other: _Outlook) -> NDArray[np.bool_]:
+    """Which of my wishes leave me a safe way past another vehicle, `(3,)`."""
+    every = np.ones(3, dtype=bool)
+    enter, leave = zones()[me.path.index, other.path.index]
+    its_enter, its_leave = zones()[other.path.index, me.path.index]
+    if np.isnan(enter) or me.s >= leave or other.s >= its_leave:
+        return every
+    if me.path.approach == other.path.approach:
+        return every if me.s >= other.s else me.stops < other.stops[STAND] - GAP
+    if np.isinf(leave):
+        if other.s > its_enter:
+            behind = me.s - enter < other.s - its_enter
+            return me.stops - enter < other.stops[STAND] - its_enter - GAP if behind else every
+        its_leave = its_enter + MERGED
+    if me.s > enter or me.rank < other.rank:
+        return every
+    waits = me.stops < min(enter, STOP_LINE)
+    later = _first_beyond(me.going, enter) >= _first_beyond(other.going[DRIVE], its_leave) + HEADWAY
+    if other.has_agent:
+        return waits | later
+    its_coming = _first_beyond(other.going[DRIVE], its_enter)
+    return waits | later | (_first_beyond(me.going, min(leave, enter + MERGED)) + HEADWAY <= its_coming)
+
+
+class ScriptedExpert:
+    """Drives on unless that takes away a safe way past some vehicle that goes first; else crawls, else brakes.
+
+    Vehicles that can no longer stop before the crossing go first, then those closest to it. One that goes later stops
+    before the crossing, or enters a zone in which their paths meet some time after the other has left it, as far as one
+    can foresee. It also stays far enough behind those in front. Others than agents are taken to drive on,
+    and a gap before them is used where it is wide enough.
+
+    The rule wants only positions, speeds and paths of this moment: nothing is remembered or random. Its margins are
+    wider than safety asks for, since what is learned from it is less exact than it is.
     """
 
     def reset(self, env: Any, seed: int) -> None:
@@ -95,64 +156,18 @@ class ScriptedExpert:
             observations: Not used: the expert reads positions, speeds and paths from the environment.
         """
         base = env.unwrapped
-        cars = {agent: base.vehicle(agent) for agent in base.agents}
-        planned: list[Floats] = []
-        for vehicle in base.sim.road.vehicles:
-            if not any(vehicle is car for car in cars.values()):
-                planned.append(self._expected(vehicle, *base.place(vehicle)))
-        queue = []
-        for agent, car in cars.items():
-            path, s = base.place(car)
-            queue.append((not self._is_committed(s, car.speed), -s, agent, path, s))
+        cars = [base.vehicle(agent) for agent in base.agents]
+        others = [vehicle for vehicle in base.sim.road.vehicles if not any(vehicle is car for car in cars)]
+        outlooks = [
+            _Outlook.of(number, vehicle, *base.place(vehicle), has_agent=number < len(cars))
+            for number, vehicle in enumerate(cars + others)
+        ]
         actions = {}
-        for _, _, agent, path, s in sorted(queue, key=lambda entry: entry[:3]):
-            actions[agent], plan = self._plan(path, s, cars[agent], planned)
-            planned.append(plan)
-        return {agent: actions[agent] for agent in base.agents}
-
-    @staticmethod
-    def _is_committed(s: float, speed: float) -> bool:
-        """Whether the vehicle would enter the crossing even if it braked from now on."""
-        places, _ = _drive(s, speed, speed, np.zeros((1, HORIZON), dtype=np.intp))
-        return bool(places[0, -1] > 0)
-
-    @staticmethod
-    def _expected(vehicle: Any, path: Path, s: float) -> Floats:
-        """Where a vehicle without an agent will be: an arrived one drives off, traffic keeps its speed."""
-        if vehicle.crashed:
-            return path.discs(np.full(HORIZON * len(_SAMPLES), s))
-        if s > path.arrival:
-            places, _ = _drive(s, vehicle.speed, vehicle.target_speed, np.full((1, HORIZON), _TOP))
-            return path.discs(places[0])
-        times = (np.arange(HORIZON)[:, None] + _SAMPLES * _DT).reshape(-1)
-        return path.discs(s + vehicle.speed * times)
-
-    @staticmethod
-    def _plan(path: Path, s: float, car: Any, planned: list[Floats]) -> tuple[int, Floats]:
-        """The farthest plan that keeps clear of those planned before; the one that keeps clear longest if none does."""
-        places, first = _drive(s, car.speed, car.target_speed, _PROFILES)
-        order = np.argsort(-places[:, -1], kind="stable")
-        best, best_time = int(order[0]), -1
-        if not planned:
-            return int(first[best]), path.discs(places[best])
-        others = np.stack(planned)
-        for clearance, delay in MARGINS:
-            wide = _spread(others, delay)
-            for k in order:
-                discs = path.discs(places[k])
-                blocked = (gaps(discs[None], wide) < clearance).any(axis=0)
-                if not blocked.any():
-                    return int(first[k]), discs
-                time = int(blocked.argmax())
-                if clearance == MARGINS[-1][0] and time > best_time:
-                    best, best_time = int(k), time
-        return int(first[best]), path.discs(places[best])
-
-
-def _spread(plans: Floats, delay: int) -> Floats:
-    """The plans, and the same plans `delay` samples late and early."""
-    if not delay:
-        return plans
-    late = np.concatenate([np.repeat(plans[:, :1], delay, axis=1), plans[:, :-delay]], axis=1)
-    early = np.concatenate([plans[:, delay:], np.repeat(plans[:, -1:], delay, axis=1)], axis=1)
-    return np.concatenate([plans, late, early])
+        for agent, me in zip(base.agents, outlooks, strict=False):
+            allowed = np.ones(3, dtype=bool)
+            for other in outlooks:
+                if other is not me:
+                    allowed &= _allowed(me, other)
+            wish = DRIVE if allowed[DRIVE] else CRAWL if allowed[CRAWL] else STAND
+            actions[agent] = int(me.actions[wish])
+        return actions

@@ -120,8 +120,8 @@ class IntersectionParallelEnv(ParallelEnv):
 
     Args:
         vehicles: 2, 4, 6 or 8. With 2 and a shared destination driving on always succeeds: a smoke test only.
-        horizon: Steps in an episode, at least 1. The scripted expert brings 4 vehicles across in up to 14 steps and 8
-            in up to 19, so that highway-env's own 13 would cut off those that wait.
+        horizon: Steps in an episode, at least 1. The scripted expert brings 4 vehicles across in up to 18 steps and 8
+            in up to 30, so that highway-env's own 13 would cut off those that wait.
         traffic: Whether vehicles without agents drive along.
         challenger: Whether highway-env's challenger drives along: one vehicle that goes straight on. As in highway-env,
             it is taken away again where an agent starts within 20 m of it, as is the traffic.
@@ -150,7 +150,7 @@ class IntersectionParallelEnv(ParallelEnv):
     def __init__(
         self,
         vehicles: int = 4,
-        horizon: int = 20,
+        horizon: int = 30,
         traffic: bool = False,
         challenger: bool = False,
         shared_destination: bool = False,

@@ -159,10 +159,10 @@ def test_the_published_count_pays_an_arrived_vehicle_until_the_end():
     speeds = {"agent_0": FASTER, "agent_1": SLOWER}  # agent_1 never arrives.
     _, short = play(once, 0, speeds.get)
     _, long = play(published, 0, speeds.get)
-    assert len(short) == len(long) == 20
+    assert len(short) == len(long) == 30
     arrived = next(t for t, step in enumerate(short) if step[2]["agent_0"])
     total = sum(step[1]["agent_0"] for step in long)
-    assert total == 2.0 * (20 - arrived)
+    assert total == 2.0 * (30 - arrived)
     assert sum(step[1].get("agent_0", 0.0) for step in short) == 2.0
     # The scores beside it agree, though agent_0 is gone in one of the two.
     assert short[-1][4]["agent_1"]["published_return"] == long[-1][4]["agent_1"]["published_return"] == total / 2

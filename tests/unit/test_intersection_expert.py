@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mamql_envs.intersection_expert import FASTER, SLOWER, ScriptedExpert, _drive
+from mamql_envs.intersection_expert import FASTER, SLOWER, ScriptedExpert, foresee
 from mamql_envs.intersection_v0 import parallel_env
 
 
@@ -52,7 +52,7 @@ def test_foresees_how_a_vehicle_drives():
     car = env.vehicle("agent_0")
     _, start = env.place(car)
     wishes = np.array([[0, 0, 0, 2, 2, 2, 2, 1, 1]])
-    foreseen, first = _drive(start, car.speed, car.target_speed, wishes)
+    foreseen, first = foresee(start, car.speed, car.target_speed, wishes)
     assert first[0] == SLOWER
     at = []
     for second in range(9):
