@@ -265,7 +265,7 @@ class ColumnarRollout:
 
 
 class BatchedRollout(ColumnarRollout):
-    """The same for an environment that steps a whole batch at once (``mamql_envs.batched.BatchedEnv``).
+    """The same for an environment that steps a whole batch at once (the protocol ``BatchedEnv``).
 
     Its agents all act until the episode ends for all of them, so there is nothing to mask.
 
