@@ -70,6 +70,5 @@ class ScriptedExpert:
         order = actions()
         with agent_random(self._random):
             return {
-                name: order.index(agent.action(state)[0])
-                for name, agent in zip(base.agents, self._agents, strict=True)
+                name: order.index(agent.action(state)[0]) for name, agent in zip(base.agents, self._agents, strict=True)
             }

@@ -239,9 +239,7 @@ class EntityFeatures:
             self._fixtures += [(cell, kind) for cell in mdp.terrain_pos_dict.get(symbol, [])]
         floor = set(self._blocked)
         counters = [
-            (x, y)
-            for x, y in mdp.get_counter_locations()
-            if any((x + dx, y + dy) in floor for dx, dy in _DIRECTIONS)
+            (x, y) for x, y in mdp.get_counter_locations() if any((x + dx, y + dy) in floor for dx, dy in _DIRECTIONS)
         ]
         rows = [cell for cell, _ in self._fixtures] + counters
         self._row_of = {cell: self._players + row for row, cell in enumerate(rows)}

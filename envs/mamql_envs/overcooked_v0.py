@@ -180,9 +180,7 @@ class OvercookedParallelEnv(ParallelEnv):
 
         self.layout.activate()
         self._features: VectorFeatures | EntityFeatures
-        self._features = (
-            VectorFeatures(self.layout) if self.observation == "vector" else EntityFeatures(self.layout)
-        )
+        self._features = VectorFeatures(self.layout) if self.observation == "vector" else EntityFeatures(self.layout)
         self.possible_agents = [f"agent_{i}" for i in range(self.layout.mdp.num_players)]
         self.agents: list[str] = []
         self._observation_spaces = {
@@ -214,9 +212,7 @@ class OvercookedParallelEnv(ParallelEnv):
         self.layout.activate()
         return self._state.deepcopy()
 
-    def reset(
-        self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Observations, Infos]:
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observations, Infos]:
         """Starts an episode.
 
         Args:
@@ -285,9 +281,7 @@ class OvercookedParallelEnv(ParallelEnv):
             raise ValueError(f"there is no action for {agent}: step() needs one for each of {self.agents}")
         index = int(action)
         if not 0 <= index < len(self._actions) or index != action:
-            raise ValueError(
-                f"action {action!r} of {agent} is not an integer from 0 to {len(self._actions) - 1}"
-            )
+            raise ValueError(f"action {action!r} of {agent} is not an integer from 0 to {len(self._actions) - 1}")
         return self._actions[index]
 
     def _interact(self, joint_action: list[Any]) -> tuple[list[float], list[float], dict[str, list[bool]]]:
