@@ -1,4 +1,6 @@
-"""Scores of tuned examples over several seeds: ``python tests/benchmarks/scores.py EXAMPLE [--seeds 3] [-- OPTIONS]``.
+"""Scores of tuned examples over several seeds: ``python tests/benchmarks/scores.py EXAMPLE --seeds 3``.
+
+Further options go to ``rllib train``.
 
 Runs ``rllib train`` once a seed, one after another, and prints each final score and their mean. The numbers in the
 headers of the tuned examples come from here.
@@ -23,8 +25,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=100)
     parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("options", nargs="*", help="options of `rllib train`, after --")
-    arguments = parser.parse_args()
+    arguments, options = parser.parse_known_args()
     trials = []
     for seed in range(arguments.seeds):
         with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +34,7 @@ def main() -> int:
                 sys.executable, "-m", "rllib_mamql", "train",
                 "--file", str(ROOT / "tuned_examples" / f"{arguments.example}.yaml"),
                 "--storage-path", folder, "--json", str(out), "--seed", str(seed),
-                "--eval-episodes", str(arguments.episodes), *arguments.options,
+                "--eval-episodes", str(arguments.episodes), *options,
             ]  # fmt: skip
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             trials += json.loads(out.read_text())["trials"]
