@@ -52,6 +52,7 @@ class MAMQLConfig(AlgorithmConfig):
         self.chi_square_states = "mixture"
         self.chi_square_scale = 1.0
         self.weight_average = 0.999
+        self.weight_decay = 0.0
         self.learn_reward = True
         self.reward_shrinkage = 1e-3
         self.reward_hiddens: list[int] = [64, 64]
@@ -92,6 +93,7 @@ class MAMQLConfig(AlgorithmConfig):
         chi_square_states: Any = NotProvided,
         chi_square_scale: Any = NotProvided,
         weight_average: Any = NotProvided,
+        weight_decay: Any = NotProvided,
         learn_reward: Any = NotProvided,
         reward_shrinkage: Any = NotProvided,
         reward_hiddens: Any = NotProvided,
@@ -119,6 +121,7 @@ class MAMQLConfig(AlgorithmConfig):
             chi_square_states: Rows that chi^2 covers: ``expert`` (the paper) or ``mixture`` (and rollouts).
             chi_square_scale: c > 0 of chi^2; larger penalises rewards less.
             weight_average: Decay in [0, 1) of the Polyak average that acts; 0 acts with the last iterate.
+            weight_decay: Decoupled weight decay (AdamW) >= 0 of all networks; small datasets overfit without it.
             learn_reward: Whether reward networks are trained beside the critics.
             reward_shrinkage: beta >= 0 of the reward regression.
             reward_hiddens: Hidden layers of the reward's encoder.
@@ -185,6 +188,7 @@ class MAMQLConfig(AlgorithmConfig):
         _number("chi_square_scale", self.chi_square_scale, low=0.0, open_low=True)
         _number("reward_shrinkage", self.reward_shrinkage, low=0.0)
         _number("weight_average", self.weight_average, low=0.0, high=1.0, open_high=True)
+        _number("weight_decay", self.weight_decay, low=0.0)
         _number("updates_per_step", self.updates_per_step, low=0.0, open_low=True)
         if not isinstance(self.lr, (list, tuple)):
             _number("lr", self.lr, low=0.0, open_low=True)

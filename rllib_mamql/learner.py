@@ -455,11 +455,11 @@ class MAMQLLearner(TorchLearner):
     # -- plumbing -----------------------------------------------------------------------------------------------
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
-        """Adam in its fused form: with small networks the optimiser's many small operations cost most."""
+        """AdamW in its fused form: with small networks the optimiser's many small operations cost most."""
         parameters = self.get_parameters(self._module[module_id])
         self.register_optimizer(
             module_id=module_id,
-            optimizer=torch.optim.Adam(parameters, fused=True),
+            optimizer=torch.optim.AdamW(parameters, fused=True, weight_decay=self.config.weight_decay),
             params=parameters,
             lr_or_lr_schedule=config.lr,
         )
