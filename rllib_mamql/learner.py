@@ -35,10 +35,8 @@ from rllib_mamql.columns import (
     TERMINATEDS,
     WEIGHT,
     JointColumns,
-    T,
     column,
 )
-from rllib_mamql.errors import ConfigError
 from rllib_mamql.learner_metrics import (
     NUM_GRADIENT_STEPS,
     NUM_GRADIENT_STEPS_LIFETIME,
@@ -46,7 +44,8 @@ from rllib_mamql.learner_metrics import (
     summarise,
 )
 from rllib_mamql.marginal import joint_marginal
-from rllib_mamql.replay import JointReplayBuffer, TensorColumns, to_tensors
+from rllib_mamql.minibatch import ExpertSource, Minibatch, draw_minibatch
+from rllib_mamql.replay import JointReplayBuffer, TensorColumns
 from rllib_mamql.rl_module import MARGINAL_Q, MAMQLModule
 
 JOINT = "joint_batch"
@@ -64,9 +63,7 @@ class MAMQLLearner(TorchLearner):
         self.generator = torch.Generator().manual_seed(seed * 1_000_003 + self._rank())
         self.replay = JointReplayBuffer(config.replay_capacity, self._device)
         self.updates = 0
-        self._expert: TensorColumns | None = None
-        self._starts: TensorColumns | None = None
-        self._stream: Iterator[JointColumns] | None = None
+        self.expert = ExpertSource(None, None, self._device)
         self._module_of: dict[str, str] = {}
         self._agents: list[str] = []
         self._agents_of: dict[str, list[str]] = {}
@@ -91,72 +88,25 @@ class MAMQLLearner(TorchLearner):
         self._module_of = dict(module_of)
         self._agents = list(module_of)
         self._agents_of = agents_by_module(module_of)
-        self._stream = stream
-        if columns is not None:
-            self._expert = to_tensors(columns, self._device)
-            starts = self._expert[T] == 0
-            self._starts = {name: values[starts] for name, values in self._expert.items()}
-
-    def close_stream(self) -> None:
-        """Ends the stream of expert data, if there is one."""
-        close = getattr(self._stream, "close", None)
-        self._stream = None
-        if close is not None:
-            close()
-
-    def _sample_expert(self, rows: int) -> TensorColumns:
-        if self._expert is not None:
-            count = len(self._expert[T])
-            index = torch.randint(count, (rows,), generator=self.generator).to(self._device)
-            return {name: values[index] for name, values in self._expert.items()}
-        if self._stream is None:
-            raise ConfigError("the learner has no expert data: set config.offline_data(input_=...)")
-        return to_tensors(next(self._stream), self._device)
+        self.expert = ExpertSource(columns, stream, self._device)
 
     def _minibatch(self) -> dict[str, Any]:
-        """Expert rows, then rollout rows, then (for the value term) start rows, stacked by module."""
+        """A minibatch, and by module what its networks must score."""
         config = self.config
-        parts = [self._sample_expert(config.expert_batch_size)]
-        rollouts = config.uses_rollouts and len(self.replay) > 0
-        if rollouts:
-            parts.append(self.replay.sample(config.rollout_batch_size, self.generator))
-        names = [
-            column(prefix, agent) for agent in self._agents for prefix in (OBS, NEXT_OBS, ACTIONS, TERMINATEDS, ALIVE)
-        ]
-        joint = {name: torch.cat([part[name] for part in parts]) for name in names}
-        rows = len(joint[names[0]])
-        expert_rows = config.expert_batch_size
-        weight = torch.ones(rows, device=self._device)
-        if WEIGHT in parts[0]:
-            weight[:expert_rows] = parts[0][WEIGHT].float()
-        joint[WEIGHT] = weight
-        starts = self._start_rows(config.expert_batch_size) if config.value_term == "initial" else None
-        batch: dict[str, Any] = {}
-        for module_id, agents in self._agents_of.items():
-            observations = []
-            for agent in agents:
-                observations += [joint[column(OBS, agent)], joint[column(NEXT_OBS, agent)]]
-                if starts is not None:
-                    observations.append(starts[column(OBS, agent)])
-            batch[module_id] = {Columns.OBS: torch.cat(observations)}
-        first = next(iter(batch.values()))
-        first[JOINT] = {
-            "columns": joint,
-            "rows": rows,
-            "expert_rows": expert_rows,
-            "starts": 0 if starts is None else config.expert_batch_size,
-            "start_columns": starts,
+        joint = draw_minibatch(
+            self.expert,
+            self.replay if config.uses_rollouts else None,
+            self._agents,
+            expert_rows=config.expert_batch_size,
+            rollout_rows=config.rollout_batch_size,
+            with_starts=config.value_term == "initial",
+            generator=self.generator,
+        )
+        batch: dict[str, Any] = {
+            module_id: {Columns.OBS: joint.observations(agents)} for module_id, agents in self._agents_of.items()
         }
+        next(iter(batch.values()))[JOINT] = joint
         return batch
-
-    def _start_rows(self, rows: int) -> TensorColumns:
-        if self._starts is None or len(self._starts[T]) == 0:
-            raise ConfigError(
-                "value_term 'initial' needs start states (t = 0) in memory, and the expert data has none here: "
-                "use value_term 'expert' or 'rollout'"
-            )
-        index = torch.randint(len(self._starts[T]), (rows,), generator=self.generator).to(self._device)
-        return {name: values[index] for name, values in self._starts.items()}
 
     # -- update -------------------------------------------------------------------------------------------------
 
@@ -271,14 +221,10 @@ class MAMQLLearner(TorchLearner):
         Returns:
             ``{module: scalar}``.
         """
-        joint = next(iter(batch.values()))[JOINT]
-        rows, starts = joint["rows"], joint["starts"]
+        joint: Minibatch = next(iter(batch.values()))[JOINT]
         q: dict[str, tuple[Tensor, ...]] = {}
         for module_id, agents in self._agents_of.items():
-            sizes = [rows, rows, starts] * len(agents)
-            pieces = fwd_out[module_id][MARGINAL_Q].split(sizes)
-            for index, agent in enumerate(agents):
-                q[agent] = pieces[3 * index : 3 * index + 3]
+            q.update(joint.split(fwd_out[module_id][MARGINAL_Q], agents))
         losses: dict[str, Tensor] = {}
         for module_id, agents in self._agents_of.items():
             losses[module_id] = torch.stack(
@@ -292,21 +238,21 @@ class MAMQLLearner(TorchLearner):
         return losses
 
     def compute_loss_for_module(
-        self, *, module_id: str, config: Any, batch: dict[str, Any], fwd_out: dict[str, Any]
+        self, *, module_id: str, config: Any, batch: Minibatch, fwd_out: dict[str, Any]
     ) -> Tensor:
         """Critic and reward loss of one agent that the module learns for.
 
         Args:
             module_id: The module.
             config: The algorithm's config.
-            batch: The joint part of the minibatch.
+            batch: The minibatch.
             fwd_out: ``q``: every agent's action values at (observation, next observation, start); ``agent``.
 
         Returns:
             Scalar.
         """
         agent, q = fwd_out["agent"], fwd_out["q"]
-        columns, expert_rows = batch["columns"], batch["expert_rows"]
+        columns, expert_rows = batch.columns, batch.expert_rows
         module = self._unwrapped(module_id)
         lam = config.rationality
         distillation = None
@@ -361,11 +307,11 @@ class MAMQLLearner(TorchLearner):
         terminated: Tensor,
         weights: Tensor,
         agent: str,
-        batch: dict[str, Any],
+        batch: Minibatch,
     ) -> Tensor:
-        config, expert_rows = self.config, batch["expert_rows"]
-        if config.value_term == "initial":
-            alive = batch["start_columns"][column(ALIVE, agent)].float()
+        config, expert_rows = self.config, batch.expert_rows
+        if batch.starts is not None:
+            alive = batch.starts[column(ALIVE, agent)].float()
             start_value = objective.soft_value(q_start, config.rationality)
             return objective.value_from_starts(start_value, alive, config.gamma)
         rows = {
@@ -393,7 +339,7 @@ class MAMQLLearner(TorchLearner):
         return policies
 
     def _joint_values(
-        self, module: MAMQLModule, agent: str, batch: dict[str, Any], q: Mapping[str, tuple[Tensor, ...]]
+        self, module: MAMQLModule, agent: str, batch: Minibatch, q: Mapping[str, tuple[Tensor, ...]]
     ) -> tuple[list[Tensor], Tensor]:
         """Marginalised joint critic at (observation, next observation, start), and the loss that distils it.
 
@@ -401,14 +347,14 @@ class MAMQLLearner(TorchLearner):
         the others' policies are at hand.
         """
         assert module.joint_critic is not None
-        columns = batch["columns"]
+        columns = batch.columns
         places = [columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]]
         alive_now = {other: columns[column(ALIVE, other)] for other in self._agents}
         alive_next = {other: alive_now[other] & ~columns[column(TERMINATEDS, other)] for other in self._agents}
         alive = [alive_now, alive_next]
-        if batch["starts"]:
-            places.append(batch["start_columns"][column(OBS, agent)])
-            alive.append({other: batch["start_columns"][column(ALIVE, other)] for other in self._agents})
+        if batch.starts is not None:
+            places.append(batch.starts[column(OBS, agent)])
+            alive.append({other: batch.starts[column(ALIVE, other)] for other in self._agents})
         values, distances = [], []
         for which, observations in enumerate(places):
             policies = self._other_policies(agent, q, which, alive[which])

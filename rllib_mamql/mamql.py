@@ -133,7 +133,7 @@ class MAMQL(Algorithm):
     def cleanup(self) -> None:
         """Ends the expert stream while Ray is still there to hear of it, then all of RLlib's parts."""
         if getattr(self, "offline_data", None) is not None and not self.offline_data.in_memory:
-            self.learner_group.foreach_learner(lambda learner: learner.close_stream())
+            self.learner_group.foreach_learner(lambda learner: learner.expert.close())
         super().cleanup()
 
     # -- checkpoints --------------------------------------------------------------------------------------------

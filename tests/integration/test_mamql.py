@@ -113,7 +113,7 @@ def test_remote_runners_and_learners(dataset: str, runners: int, learners: int, 
     states = algorithm.learner_group.foreach_learner(
         lambda learner: (
             len(learner.replay),
-            len(learner._expert["t"]),
+            len(learner.expert),
             learner.module["agent_0"].unwrapped().critic.head.weight.detach().numpy().copy(),
         )
     )

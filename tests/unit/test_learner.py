@@ -99,8 +99,8 @@ def test_rows_of_dead_agents_weigh_nothing() -> None:
     for each in (made, other):
         each.config._is_frozen = False
         each.config.mode, each.config.learn_reward, each.config.value_term = "offline", True, "expert"
-        rows = len(each._expert["t"])  # every row once, instead of a random minibatch
-        each._sample_expert = lambda n, each=each: each._expert
+        rows = len(each.expert)  # every row once, instead of a random minibatch
+        each.expert.sample = lambda n, generator, each=each: each.expert.columns
         each.config.expert_batch_size = rows
         each._log_this_step = False
         each._update(each._minibatch())
@@ -115,14 +115,12 @@ def test_row_shuffled_data_trains_the_same() -> None:
     order = np.random.default_rng(0).permutation(len(columns["t"]))
     other.set_expert(other.config.module_of, {name: values[order] for name, values in columns.items()})
     position = torch.as_tensor(np.argsort(order))
-    plain = made._sample_expert
 
-    def same_rows(rows: int) -> Any:
-        index = torch.randint(len(order), (rows,), generator=other.generator)
-        return {name: values[position[index]] for name, values in other._expert.items()}
+    def same_rows(rows: int, generator: torch.Generator) -> Any:
+        index = torch.randint(len(order), (rows,), generator=generator)
+        return {name: values[position[index]] for name, values in other.expert.columns.items()}
 
-    other._sample_expert = same_rows
-    assert plain is not same_rows
+    other.expert.sample = same_rows
     for each in (made, other):
         each.update(num_updates=5)
     for a, b in zip(made._params.values(), other._params.values(), strict=True):
