@@ -229,6 +229,13 @@ class MAMQLConfig(AlgorithmConfig):
                 self.min_sample_timesteps_per_iteration = 0
         if self.expert_in_memory not in (True, False, "auto"):
             raise ConfigError(f"expert_in_memory is {self.expert_in_memory!r}: use true, false or 'auto'")
+        for connector in ("env_to_module_connector", "module_to_env_connector", "learner_connector"):
+            # Private names, but the only place where RLlib keeps them; tests/unit/test_config.py watches.
+            if getattr(self, f"_{connector}") is not None:
+                raise ConfigError(
+                    f"{connector} is set, but rollouts and demonstrations stay in columns and pass no connector: "
+                    "wrap the environment instead"
+                )
         if not self.input_ or self.input_ == "sampler":
             raise ConfigError(
                 "input_ is not set: name the folder, file or glob of the expert dataset "

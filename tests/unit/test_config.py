@@ -76,6 +76,18 @@ def test_missing_parts() -> None:
         MAMQLConfig().offline_data(input_="x").validate()
 
 
+@pytest.mark.parametrize("name", ["env_to_module_connector", "module_to_env_connector"])
+def test_connectors_are_refused_rather_than_ignored(name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        config().env_runners(**{name: lambda *args, **kwargs: []}).validate()
+
+
+def test_learner_connectors_are_refused_rather_than_ignored() -> None:
+    made = config(learner_connector=lambda *args: [])
+    with pytest.raises(ConfigError, match="learner_connector"):
+        made.validate()
+
+
 def test_offline_needs_no_value_term() -> None:
     made = config(mode="offline")
     made.validate()
