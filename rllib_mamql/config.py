@@ -284,7 +284,7 @@ class MAMQLConfig(AlgorithmConfig):
 
         return super()._model_config_auto_includes | {
             **ENCODER_DEFAULTS,
-            # RLlib's tanh saturates on count features; every tuned example trains better with relu.
+            # RLlib's default is tanh, which saturates on features that count.
             "fcnet_activation": "relu",
             rl_module.RATIONALITY: self.rationality,
             rl_module.EVALUATION_RATIONALITY: self.evaluation_rationality or self.rationality,

@@ -92,8 +92,8 @@ class EntityAttention(nn.Module):
 class _AttentionBlock(nn.Module):
     """Residual self-attention of one head, then a residual hidden layer.
 
-    Written out, with narrow keys: on a CPU, for a dozen entities, it takes two thirds of the time of torch's fused
-    attention, whose several heads must be laid out anew each time.
+    Written out, with narrow keys: torch's fused attention lays several heads out anew each time, which costs most where
+    there are only a dozen entities.
     """
 
     def __init__(self, dim: int, key_dim: int) -> None:

@@ -55,7 +55,7 @@ class RewardLoss:
 
 
 def soft_value(q: Tensor, rationality: float) -> Tensor:
-    """Soft value of a row of action values, ``(1 / lambda) log sum_a exp(lambda q_a)`` (arXiv 2503.04679, eq. 4).
+    """Soft value of a row of action values, ``(1 / lambda) log sum_a exp(lambda q_a)`` (arXiv 2503.04679).
 
     It lies between ``max(q)`` and ``max(q) + log(A) / lambda``.
 
@@ -158,7 +158,7 @@ def critic_loss(
     value: Tensor,
     chi_square_scale: float,
 ) -> CriticLoss:
-    """Negative of IQ-Learn's concave objective (arXiv 2106.12142, eq. 10) on the marginal critic.
+    """Negative of IQ-Learn's concave objective (arXiv 2106.12142) on the marginal critic.
 
     Args:
         expert_reward: Implied rewards of expert rows ``(E,)``.
@@ -202,7 +202,8 @@ def value_telescoped(
 ) -> Tensor:
     """The same term telescoped along trajectories, ``E[Vbar(s) - gamma (1 - terminated) Vbar(s')]``.
 
-    It is exact in expectation over any discounted occupancy that starts in s0 (the settings ``expert``, ``rollout``).
+    Exact in expectation over the discounted occupancy of any policy from s0. The settings ``expert`` and ``rollout``
+    put in rows drawn uniformly from data or buffer instead, which are not discounted: an estimate.
 
     Args:
         values: ``Vbar(s)``, ``(B,)``.
