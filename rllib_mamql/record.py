@@ -17,7 +17,6 @@ from rllib_mamql.columns import (
     TRUNCATEDS,
     Array,
     JointColumns,
-    T,
     column,
     concatenate,
     num_rows,
@@ -80,7 +79,8 @@ def record_dataset(
             env_config=config,
             expert=description,
             seed=seed,
-            licence="Apache-2.0",
+            # What others record of their own environments is theirs to license.
+            licence="Apache-2.0" if env in ENVIRONMENTS and expert == "scripted" else None,
             command=command,
             expert_return=summarise_returns(episodes, return_aggregation(rollout.envs[0])),
             random_return=random_returns(env, config, episodes=RANDOM_EPISODES, seed=seed),
@@ -103,7 +103,6 @@ def _play(rollout: ColumnarRollout, actor: Actor, steps: int) -> tuple[JointColu
     for agent in rollout.agents:
         if columns[column(ALIVE, agent)][-1] and not columns[column(TERMINATEDS, agent)][-1]:
             columns[column(TRUNCATEDS, agent)][-1] = True
-    columns[T] = columns[T].astype(np.int32)
     return columns, episodes
 
 
