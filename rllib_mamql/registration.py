@@ -39,10 +39,6 @@ class EnvEntry:
     expert_module: str | None = None
     batch: tuple[str, str] | None = None
 
-    def make(self, **env_config: Any) -> ParallelEnv:
-        """Builds the environment."""
-        return self.factory(**env_config)
-
     @property
     def factory(self) -> Callable[..., ParallelEnv]:
         """The environment's constructor."""
