@@ -44,6 +44,8 @@ TRUNCATEDS = "truncateds"
 ALIVE = "alive"
 AGENT_PREFIXES = (OBS, NEXT_OBS, ACTIONS, REWARDS, TERMINATEDS, TRUNCATEDS, ALIVE)
 
+EPISODE_METRICS = "episode_metrics"
+"""Key of an environment's infos: ``{name: number}``, values of the episode so far; the last ones count."""
 EVENTS = "events"
 """Key of an agent's info under which an environment counts reward events by kind, ``{kind: count}``."""
 

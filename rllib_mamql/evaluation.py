@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy import stats
 
+from rllib_mamql import diagnostics
 from rllib_mamql.acting import module_actor, random_actor
 from rllib_mamql.checkpoint import Checkpoint, read_checkpoint
 from rllib_mamql.data.schema import ReturnSummary
@@ -35,7 +36,12 @@ class EvaluationResult:
         return_mean: Mean over episodes of the return (mean over agents, or the team's; see ``episode_return``).
         return_ci95: 95% interval of it (Student's t over episodes).
         per_agent: ``{agent: {"mean": ..., "ci95": [low, high]}}``.
-        events: Reward events an episode, by kind.
+        events: Reward events an episode, by kind, of all agents together.
+        events_per_agent: The same for each agent, ``{agent: {kind: count an episode}}``.
+        expert_events: The expert's, from the dataset; empty where unknown.
+        event_ratio: ``{kind: learned rate / expert's}``; None where the expert has none.
+        metrics: Means of the numbers that the environment gives under ``episode_metrics``.
+        warnings: What looks wrong, in words (``diagnostics``).
         normalised_score: ``(return - random) / (expert - random)``; None where either is unknown.
         expert_return: The expert's mean return, from the dataset.
         random_return: Random play's, from the dataset.
@@ -54,6 +60,11 @@ class EvaluationResult:
     expert_return: float | None
     random_return: float | None
     recovered_rewards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events_per_agent: dict[str, dict[str, float]] = field(default_factory=dict)
+    expert_events: dict[str, dict[str, float]] = field(default_factory=dict)
+    event_ratio: dict[str, float | None] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 def mean_and_ci95(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
@@ -75,6 +86,27 @@ def summarise_returns(episodes: Sequence[Episode], aggregation: str) -> ReturnSu
         agent_mean, agent_ci95 = mean_and_ci95([episode.returns[agent] for episode in episodes])
         per_agent[agent] = {"mean": agent_mean, "ci95": list(agent_ci95)}
     return ReturnSummary(mean=mean, ci95=ci95, per_agent=per_agent, episodes=len(episodes))
+
+
+def mean_events(episodes: Sequence[Episode]) -> dict[str, dict[str, float]] | None:
+    """Reward events an episode, ``{agent: {kind: mean count}}``, kinds in order; None where there were none."""
+    total: dict[str, Counter[str]] = {}
+    for episode in episodes:
+        for agent, kinds in episode.agent_events.items():
+            total.setdefault(agent, Counter()).update(kinds)
+    kinds_seen = sorted({kind for counts in total.values() for kind in counts})
+    if not kinds_seen:
+        return None
+    return {agent: {kind: counts[kind] / len(episodes) for kind in kinds_seen} for agent, counts in total.items()}
+
+
+def mean_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
+    """Means over episodes of the environment's own numbers; of each, over the episodes that have it."""
+    values: dict[str, list[float]] = {}
+    for episode in episodes:
+        for name, value in episode.metrics.items():
+            values.setdefault(name, []).append(float(value))
+    return {name: float(np.mean(numbers)) for name, numbers in sorted(values.items())}
 
 
 def normalised_score(value: float, expert: float | None, random: float | None) -> float | None:
@@ -154,9 +186,8 @@ def evaluate_checkpoint(
         num_envs=num_envs,
     )
     summary = summarise_returns(finished, aggregation)
-    events: Counter[str] = Counter()
-    for episode in finished:
-        events.update(episode.events)
+    events = mean_events(finished) or {}
+    expert_events = stored.metadata.expert_events or {}
     expert = stored.metadata.expert_return.mean if stored.metadata.expert_return else None
     random = stored.metadata.random_return.mean if stored.metadata.random_return else None
     from rllib_mamql.reward_summary import reward_by_event
@@ -173,7 +204,12 @@ def evaluate_checkpoint(
         return_mean=summary.mean,
         return_ci95=summary.ci95,
         per_agent={agent: dict(values) for agent, values in summary.per_agent.items()},
-        events={kind: count / len(finished) for kind, count in sorted(events.items())},
+        events=diagnostics.over_agents(events),
+        events_per_agent=events,
+        expert_events={agent: dict(kinds) for agent, kinds in expert_events.items()},
+        event_ratio=diagnostics.event_ratio(events, expert_events),
+        metrics=mean_metrics(finished),
+        warnings=diagnostics.event_warnings(events, expert_events),
         normalised_score=normalised_score(summary.mean, expert, random),
         expert_return=expert,
         random_return=random,

@@ -26,6 +26,7 @@ from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.errors import ConfigError, nearest
 from rllib_mamql.evaluation import (
     checkpoint_actor,
+    mean_events,
     random_returns,
     summarise_returns,
 )
@@ -83,6 +84,7 @@ def record_dataset(
             licence="Apache-2.0" if env in ENVIRONMENTS and expert == "scripted" else None,
             command=command,
             expert_return=summarise_returns(episodes, return_aggregation(rollout.envs[0])),
+            expert_events=mean_events(episodes),
             random_return=random_returns(env, config, episodes=RANDOM_EPISODES, seed=seed),
         )
     finally:

@@ -16,6 +16,7 @@ from pettingzoo import ParallelEnv
 from rllib_mamql.columns import (
     ACTIONS,
     ALIVE,
+    EPISODE_METRICS,
     EPS_ID,
     EVENTS,
     NEXT_OBS,
@@ -35,13 +36,25 @@ Actor = Callable[[Mapping[str, Array], Mapping[str, Array]], Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Episode:
-    """A finished episode: its length in joint steps, each agent's return, and reward events by kind."""
+    """A finished episode: its length in joint steps, each agent's return, and reward events by agent and kind.
+
+    ``metrics`` are numbers that the environment puts into its infos under ``episode_metrics``.
+    """
 
     eps_id: str
     length: int
     returns: dict[str, float]
     lengths: dict[str, int]
-    events: dict[str, int]
+    agent_events: dict[str, dict[str, int]]
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def events(self) -> dict[str, int]:
+        """Reward events by kind, of all agents together."""
+        total: Counter[str] = Counter()
+        for kinds in self.agent_events.values():
+            total.update(kinds)
+        return dict(total)
 
     def __len__(self) -> int:
         """Length in joint steps, as RLlib's episodes have it."""
@@ -58,7 +71,11 @@ class _Running:
     t: int = 0
     returns: dict[str, float] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)
-    events: Counter[str] = field(default_factory=Counter)
+    events: dict[str, Counter[str]] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def agent_events(self, agents: Sequence[str]) -> dict[str, dict[str, int]]:
+        return {agent: dict(self.events.get(agent, {})) for agent in agents}
 
 
 def return_aggregation(env: ParallelEnv) -> str:
@@ -235,16 +252,17 @@ class ColumnarRollout:
             self.alive[agent][index] = not (terminated or truncated)
             run.returns[agent] += reward
             run.lengths[agent] += 1
-            events = infos.get(agent, {}).get(EVENTS, {})
-            self._record_events(index, agent, events)
+            info = infos.get(agent, {})
+            self._record_events(index, agent, info.get(EVENTS, {}))
+            run.metrics.update(info.get(EPISODE_METRICS, {}))
         return not any(self.alive[agent][index] for agent in self.agents)
 
     def _finish(self, index: int) -> Episode:
         run = self._running[index]
-        return Episode(run.eps_id, run.t, run.returns, run.lengths, dict(run.events))
+        return Episode(run.eps_id, run.t, run.returns, run.lengths, run.agent_events(self.agents), dict(run.metrics))
 
     def _record_events(self, index: int, agent: str, events: Mapping[str, int]) -> None:
-        self._running[index].events.update(events)
+        self._running[index].events.setdefault(agent, Counter()).update(events)
         if self.on_step:
             self.on_step(agent, events)
 
@@ -349,7 +367,8 @@ class BatchedRollout(ColumnarRollout):
         length = int(self._t[index])
         returns = {agent: float(values[index]) for agent, values in self._returns.items()}
         run = self._running[index]
-        return Episode(run.eps_id, length, returns, dict.fromkeys(self.agents, length), dict(run.events))
+        lengths = dict.fromkeys(self.agents, length)
+        return Episode(run.eps_id, length, returns, lengths, run.agent_events(self.agents))
 
 
 def make_rollout(

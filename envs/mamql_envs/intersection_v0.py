@@ -269,6 +269,7 @@ class IntersectionParallelEnv(ParallelEnv):
                 "events": events[agent],
                 "published_reward": published[self._index[agent]],
                 "published_return": self._published_return,
+                "episode_metrics": {"published_return": self._published_return},
             }
             for agent in acting
         }

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rllib_mamql.evaluation import EvaluationResult, play, summarise_returns
+from rllib_mamql.diagnostics import over_agents
+from rllib_mamql.evaluation import EvaluationResult, mean_events, mean_metrics, play, summarise_returns
 
 
 def evaluate_baseline(
@@ -33,6 +34,7 @@ def evaluate_baseline(
     actor = rllib_actor(Path(checkpoint), list(module_of), seed)
     finished, aggregation = play(env, env_config, actor, episodes=episodes, seed=seed, num_envs=min(episodes, 16))
     summary = summarise_returns(finished, aggregation)
+    events = mean_events(finished) or {}
     return EvaluationResult(
         env=env,
         env_config=dict(env_config),
@@ -41,7 +43,9 @@ def evaluate_baseline(
         return_mean=summary.mean,
         return_ci95=summary.ci95,
         per_agent={agent: dict(value) for agent, value in summary.per_agent.items()},
-        events={},
+        events=over_agents(events),
+        events_per_agent=events,
+        metrics=mean_metrics(finished),
         normalised_score=None,
         expert_return=None,
         random_return=None,

@@ -9,13 +9,18 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from rllib_mamql.diagnostics import over_agents
 from rllib_mamql.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rllib_mamql.evaluation import EvaluationResult
 
 SCHEMA_VERSION = 1
 PACKAGES = ("rllib-mamql", "ray", "torch", "numpy", "gymnasium", "pettingzoo")
@@ -42,6 +47,11 @@ class TrialReport:
     wall_time_s: float
     checkpoint: str | None
     events: Mapping[str, float] = field(default_factory=dict)
+    events_per_agent: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    expert_events: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    event_ratio: Mapping[str, float | None] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
     recovered_rewards: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
 
@@ -116,6 +126,8 @@ def print_trials(reports: Sequence[TrialReport], console: Console) -> None:
         )
     console.print(table)
     for report in reports:
+        print_play(report, f"What happens in an episode of {_name(report)}", console)
+    for report in reports:
         if report.recovered_rewards:
             console.print(
                 rewards_table(report.recovered_rewards, f"What the recovered rewards of {_name(report)} pay for")
@@ -126,6 +138,31 @@ def print_trials(reports: Sequence[TrialReport], console: Console) -> None:
             print(f"checkpoint of {name}: {report.checkpoint}")
         if report.error:
             print(f"error of {name}: {report.error}")
+
+
+def print_play(play: TrialReport | EvaluationResult, title: str, console: Console) -> None:
+    """Reward events against the expert's, the environment's own numbers, and warnings."""
+    expert = over_agents(play.expert_events)
+    kinds = list(dict.fromkeys([*play.events, *expert]))
+    if kinds or play.metrics:
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+        for heading in ("", "learned", "expert", "ratio"):
+            table.add_column(heading, justify="left" if not heading else "right")
+        for kind in kinds:
+            ratio = play.event_ratio.get(kind)
+            table.add_row(
+                kind,
+                number(play.events.get(kind, 0.0)),
+                number(expert.get(kind)),
+                "-" if ratio is None else f"{ratio:.0%}",
+            )
+        for name, value in play.metrics.items():
+            table.add_row(name, number(value), "-", "-")
+        if kinds:
+            table.caption = "reward events, all agents together"
+        console.print(table)
+    for warning in play.warnings:
+        console.print(f"[bold yellow]warning:[/] {escape(warning)}")
 
 
 def rewards_table(recovered: Mapping[str, Mapping[str, Any]], title: str) -> Table:

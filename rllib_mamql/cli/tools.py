@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from rllib_mamql.cli.report import check_output, document, interval, number, rewards_table, write_json
+from rllib_mamql.cli.report import check_output, document, interval, number, print_play, rewards_table, write_json
 from rllib_mamql.cli.yaml_loader import parse_assignment
 from rllib_mamql.errors import ConfigError, DatasetError, UserError
 
@@ -62,9 +62,8 @@ def evaluate(
         table.add_row("random", number(result.random_return))
     if result.normalised_score is not None:
         table.add_row("normalised score", number(result.normalised_score, 3))
-    for kind, count in result.events.items():
-        table.add_row(f"{kind} an episode", number(count))
     Console().print(table)
+    print_play(result, "What happens in an episode", Console())
     Console().print(rewards_table(result.recovered_rewards, "What the recovered rewards pay for"))
     if video is not None:
         print(f"film: {video}")

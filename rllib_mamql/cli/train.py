@@ -267,6 +267,11 @@ def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -
         wall_time_s=max(TrialMonitor.wall_s.get(trial, 0.0), train_time),
         checkpoint=checkpoint,
         events=evaluation.events if evaluation else {},
+        events_per_agent=evaluation.events_per_agent if evaluation else {},
+        expert_events=evaluation.expert_events if evaluation else {},
+        event_ratio=evaluation.event_ratio if evaluation else {},
+        metrics=evaluation.metrics if evaluation else {},
+        warnings=evaluation.warnings if evaluation else (),
         recovered_rewards=evaluation.recovered_rewards if evaluation else {},
         error=error,
     )

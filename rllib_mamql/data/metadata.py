@@ -17,7 +17,7 @@ from rllib_mamql.errors import DatasetError
 SCHEMA_VERSION = 1
 METADATA_KEY = "rllib_mamql"
 
-_MERGED_IF_EQUAL = ("expert", "seed", "licence", "expert_return", "random_return", "command")
+_MERGED_IF_EQUAL = ("expert", "seed", "licence", "expert_return", "random_return", "expert_events", "command")
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,7 @@ class DatasetMetadata:
         licence: Licence of the data.
         expert_return: Return of the expert in the environment's own reward.
         random_return: Return of a uniformly random policy.
+        expert_events: ``{agent: {kind: count}}``, the expert's reward events, mean an episode.
         command: Command that remakes the files.
         schema_version: Version of this document.
         spaces_inferred: Whether the spaces were guessed from the data (never written).
@@ -166,6 +167,7 @@ class DatasetMetadata:
     expert_return: ReturnSummary | None = None
     random_return: ReturnSummary | None = None
     command: str | None = None
+    expert_events: Mapping[str, Mapping[str, float]] | None = None
     schema_version: int = SCHEMA_VERSION
     spaces_inferred: bool = field(default=False, compare=False)
 
@@ -190,7 +192,7 @@ class DatasetMetadata:
             "agents": list(self.agents),
             "spaces": {agent: self.spaces[agent].to_json() for agent in self.agents},
         }
-        for name in ("env", "env_config", "expert", "seed", "licence", "command"):
+        for name in ("env", "env_config", "expert", "seed", "licence", "command", "expert_events"):
             if getattr(self, name) is not None:
                 document[name] = getattr(self, name)
         for name in ("expert_return", "random_return"):
@@ -230,6 +232,7 @@ class DatasetMetadata:
         env_config = document.get("env_config")
         if env_config is not None and not isinstance(env_config, dict):
             raise DatasetError(f"env_config in the metadata is {env_config!r}, expected an object")
+        events = _events_from_json(document.get("expert_events"))
         returns = {
             name: ReturnSummary.from_json(document[name])
             for name in ("expert_return", "random_return")
@@ -244,6 +247,7 @@ class DatasetMetadata:
             seed=document.get("seed"),
             licence=document.get("licence"),
             command=document.get("command"),
+            expert_events=events,
             expert_return=returns.get("expert_return"),
             random_return=returns.get("random_return"),
         )
@@ -270,6 +274,22 @@ def merge_metadata(parts: Sequence[tuple[str, DatasetMetadata]]) -> DatasetMetad
         dropped = {name: None for name in _MERGED_IF_EQUAL if getattr(merged, name) != getattr(other, name)}
         merged = replace(merged, **dropped)  # type: ignore[arg-type]
     return merged
+
+
+def _events_from_json(document: Any) -> dict[str, dict[str, float]] | None:
+    if document is None:
+        return None
+    try:
+        events = {
+            str(agent): {str(kind): float(count) for kind, count in kinds.items()} for agent, kinds in document.items()
+        }
+        if any(not (math.isfinite(count) and count >= 0) for kinds in events.values() for count in kinds.values()):
+            raise ValueError("a count is negative or not finite")
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DatasetError(
+            f"expert_events in the metadata is wrong ({error}), expected {{agent: {{kind: mean count an episode}}}}"
+        ) from error
+    return events
 
 
 def _brief(value: Any) -> str:
