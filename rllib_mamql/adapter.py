@@ -16,6 +16,10 @@ class PettingZooAdapter(MultiAgentEnv):
     its episodes go on for ever where some agents terminate and the others are truncated. Here agents keep
     the order of ``possible_agents``, and ``__all__`` is set as soon as no agent is left.
 
+    RLlib's ``MultiAgentEpisode`` calls an episode terminated, for every agent, as soon as each agent carries a flag of
+    its own, be it truncation: values would no longer be bootstrapped at a time limit. Agents that are truncated in
+    the last step are therefore flagged by ``truncateds["__all__"]`` alone.
+
     Args:
         env: The parallel environment; it is closed with the adapter.
     """
@@ -31,7 +35,6 @@ class PettingZooAdapter(MultiAgentEnv):
         self.action_space = _common(self.action_spaces)
         self.metadata = dict(getattr(env, "metadata", {}))
         self.render_mode = getattr(env, "render_mode", None)
-        self._any_terminated = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -39,7 +42,6 @@ class PettingZooAdapter(MultiAgentEnv):
         """Starts an episode; see ``MultiAgentEnv.reset``."""
         observations, infos = self.par_env.reset(seed=seed, options=options)
         self.agents = list(self.par_env.agents)
-        self._any_terminated = False
         return dict(observations), dict(infos or {})
 
     def step(
@@ -47,16 +49,19 @@ class PettingZooAdapter(MultiAgentEnv):
     ) -> tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Any]]:
         """Moves all agents; see ``MultiAgentEnv.step``.
 
-        ``__all__`` is terminated where at least one agent met a terminal state during the episode, else
-        truncated; each agent's own flag, which decides about its bootstrap value, is the environment's.
+        In the last step ``__all__`` is truncated where an agent was truncated in it, else terminated. An agent that
+        met a terminal state is terminated even if time ran out in the same step.
         """
         results = self.par_env.step(action_dict)
         observations, rewards, terminateds, truncateds, infos = (dict(result) for result in results)
-        self._any_terminated |= any(terminateds.values())
         self.agents = list(self.par_env.agents)
+        truncateds = {agent: bool(flag) and not terminateds.get(agent, False) for agent, flag in truncateds.items()}
         over = not self.agents
-        terminateds["__all__"] = over and self._any_terminated
-        truncateds["__all__"] = over and not self._any_terminated
+        cut = over and any(truncateds.values())
+        if cut:
+            truncateds = {agent: False for agent in truncateds}
+        terminateds["__all__"] = over and not cut
+        truncateds["__all__"] = cut
         return observations, rewards, terminateds, truncateds, infos
 
     def render(self) -> Any:

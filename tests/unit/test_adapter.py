@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 
 from rllib_mamql.adapter import PettingZooAdapter
 from rllib_mamql.errors import ConfigError, UnknownEnvironmentError
@@ -34,18 +35,33 @@ def test_truncated_episode_is_truncated_for_all() -> None:
     )
     assert flags[-1] == (
         {"agent_0": False, "agent_1": False, "__all__": False},
-        {"agent_0": True, "agent_1": True, "__all__": True},
+        {"agent_0": False, "agent_1": False, "__all__": True},
     )
 
 
 def test_episode_ends_where_one_terminates_and_the_other_is_truncated() -> None:
     env = PettingZooAdapter(ToyEnv(steps=3, mixed_end=True))
     terminateds, truncateds = play(env)[-1]
-    assert terminateds == {"agent_0": True, "agent_1": False, "__all__": True}
-    assert truncateds == {"agent_0": False, "agent_1": True, "__all__": False}
+    assert terminateds == {"agent_0": True, "agent_1": False, "__all__": False}
+    assert truncateds == {"agent_0": False, "agent_1": False, "__all__": True}
     assert env.agents == []
     env.reset()
     assert env.agents == ["agent_0", "agent_1"]
+
+
+@pytest.mark.parametrize("mixed_end", [False, True])
+def test_rllib_bootstraps_through_a_time_limit(mixed_end: bool) -> None:
+    env = PettingZooAdapter(ToyEnv(steps=3, mixed_end=mixed_end))
+    observations, _ = env.reset(seed=0)
+    episode = MultiAgentEpisode(observations=[observations])
+    while not episode.is_done:
+        acting = {agent: STAY[agent] for agent in env.agents}
+        observations, rewards, terminateds, truncateds, infos = env.step(acting)
+        episode.add_env_step(observations, acting, rewards, infos, terminateds=terminateds, truncateds=truncateds)
+    ends = {agent: (one.is_terminated, one.is_truncated) for agent, one in episode.agent_episodes.items()}
+    assert len(episode) == 3
+    assert ends["agent_0"][0] == mixed_end
+    assert ends["agent_1"] == (False, True)
 
 
 def test_agents_keep_their_order_under_any_hash_seed() -> None:
