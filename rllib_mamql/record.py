@@ -45,6 +45,7 @@ def record_dataset(
     seed: int,
     out: str | pathlib.Path,
     command: str | None = None,
+    licence: str | None = None,
 ) -> DatasetMetadata:
     """Plays whole episodes until at least ``steps`` joint steps are recorded, and writes them.
 
@@ -60,6 +61,7 @@ def record_dataset(
         seed: Seed of environments and expert.
         out: Folder to create.
         command: What made it, for the metadata.
+        licence: Its licence, for the metadata; None: Apache-2.0 for this package's scripted experts, else unknown.
 
     Returns:
         The metadata written.
@@ -81,7 +83,7 @@ def record_dataset(
             expert=description,
             seed=seed,
             # What others record of their own environments is theirs to license.
-            licence="Apache-2.0" if env in ENVIRONMENTS and expert == "scripted" else None,
+            licence=licence or ("Apache-2.0" if env in ENVIRONMENTS and expert == "scripted" else None),
             command=command,
             expert_return=summarise_returns(episodes, return_aggregation(rollout.envs[0])),
             expert_events=mean_events(episodes),

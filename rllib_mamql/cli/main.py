@@ -105,6 +105,7 @@ def evaluate(**options: Any) -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="A new or empty folder.")
 @click.option("--env-config", multiple=True, metavar="KEY=VALUE", help="Setting of the environment.")
+@click.option("--licence", metavar="NAME", help="Licence to note in the dataset, for example Apache-2.0.")
 def record(**options: Any) -> None:
     """Record a dataset of expert play."""
     from rllib_mamql.cli import tools

@@ -70,7 +70,9 @@ def evaluate(
     write_json(json_path, document("evaluate", checkpoint=folder, seed=seed, **vars(result)))
 
 
-def record(env: str, expert: str, steps: int, seed: int, out: Path, env_config: Sequence[str]) -> None:
+def record(
+    env: str, expert: str, steps: int, seed: int, out: Path, env_config: Sequence[str], licence: str | None
+) -> None:
     """Records a dataset of expert play."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out} exists and is not an empty folder; choose another name or remove it")
@@ -84,18 +86,21 @@ def record(env: str, expert: str, steps: int, seed: int, out: Path, env_config: 
 
     quiet(verbose=False)
 
-    metadata = record_dataset(env, config, expert, steps, seed, out, _command(env, expert, steps, seed, env_config))
+    command = _command(env, expert, steps, seed, env_config, licence)
+    metadata = record_dataset(env, config, expert, steps, seed, out, command, licence)
     print(f"{out}: {steps} joint steps of {env}")
     for name, summary in (("expert", metadata.expert_return), ("random", metadata.random_return)):
         if summary is not None:
             print(f"{name} return {interval(summary.mean, summary.ci95)}, {summary.episodes} episodes")
 
 
-def _command(env: str, expert: str, steps: int, seed: int, env_config: Sequence[str]) -> str:
+def _command(env: str, expert: str, steps: int, seed: int, env_config: Sequence[str], licence: str | None) -> str:
     """What remakes the dataset, without its place: the same command gives the same bytes anywhere."""
     words = ["rllib", "record", "--env", env, "--expert", expert, "--steps", str(steps), "--seed", str(seed)]
     for text in env_config:
         words += ["--env-config", text]
+    if licence is not None:
+        words += ["--licence", licence]
     return " ".join(map(shlex.quote, words)) + " --out DIR"
 
 
