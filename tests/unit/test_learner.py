@@ -163,3 +163,18 @@ def test_inference_only_copies_carry_no_reward() -> None:
     made = learner(critic="joint")
     state = made.get_state(components="rl_module", inference_only=True)["rl_module"]["agent_0"]
     assert state and all(name.startswith("average.") for name in state)
+
+
+def test_learning_rate_follows_its_schedule() -> None:
+    """RLlib's schedules count environment steps; at rate 0 nothing moves, whatever the weight decay."""
+    made = learner(lr=[[0, 0.002], [100, 0.002], [300, 0.0]], weight_decay=1.0)
+    made.replay.add(play(seed=9))
+    (optimizer,) = [each for _, each in made.get_optimizers_for_module("agent_0")]
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.002)
+    made.update(timesteps={"num_env_steps_sampled_lifetime": 200}, num_updates=1)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+    made.update(timesteps={"num_env_steps_sampled_lifetime": 300}, num_updates=1)
+    before = {p: p.detach().clone() for p in made._params.values() if p.requires_grad}
+    made.update(timesteps={"num_env_steps_sampled_lifetime": 400}, num_updates=2)
+    for parameter, value in before.items():
+        assert torch.equal(parameter, value)
