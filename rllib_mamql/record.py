@@ -160,7 +160,8 @@ def rllib_actor(checkpoint: pathlib.Path, agents: list[str], seed: int) -> Actor
 
     from rllib_mamql.acting import module_actor
 
-    modules = MultiRLModule.from_checkpoint(checkpoint / "learner_group" / "learner" / "rl_module")
+    # Absolute: RLlib takes a relative path for an address.
+    modules = MultiRLModule.from_checkpoint(checkpoint.resolve() / "learner_group" / "learner" / "rl_module")
     names = list(modules.keys())
     missing = [agent for agent in agents if agent not in names]
     if missing and len(names) > 1:
