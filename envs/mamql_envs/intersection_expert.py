@@ -9,13 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mamql_envs.intersection_outlook import CRAWL, DRIVE, STAND, WISHES, first_beyond, foresee
 from mamql_envs.intersection_paths import Floats, Path, zones
 
-SLOWER, IDLE, FASTER = range(3)
-STAND, CRAWL, DRIVE = range(3)
-"""What a driver can wish for: indices of the speeds 0, 4.5 and 9 m/s."""
-LOOK_AHEAD = 10
-"""Steps for which the vehicles' ways are foreseen."""
 STOP_LINE = -6.0
 """A vehicle that has to wait stops before this coordinate of its path [m]."""
 HEADWAY = 6
@@ -24,48 +20,6 @@ GAP = 10.0
 """What would be left between the centres of two vehicles in a row if both braked [m]."""
 MERGED = 14.0
 """How far a vehicle has to be into a shared road before another may follow it there from elsewhere [m]."""
-
-_SPEED_STEP = 4.5
-_DT, _DECAY = 1 / 15, 8 / 9
-"""A substep [s], and what is left of the difference to the speed aimed at after it."""
-_SAMPLES = np.array([3, 6, 9, 12, 15])
-_LEFT_OVER = _DECAY**_SAMPLES
-_NEVER = 10**6
-
-# Each wish for a step, then driving on; each wish for a step, then standing.
-_WISHES = np.array([[wish] + [then] * (LOOK_AHEAD - 1) for then in (DRIVE, STAND) for wish in (STAND, CRAWL, DRIVE)])
-
-
-def foresee(s: float, speed: float, target: float, wishes: NDArray[np.int_]) -> tuple[Floats, NDArray[np.int_]]:
-    """Follows wishes as the vehicle would, if it keeps to its path.
-
-    Args:
-        s: Coordinate on the path [m].
-        speed: Speed [m/s].
-        target: Speed aimed at [m/s].
-        wishes: `(plans, steps)` of STAND, CRAWL and DRIVE.
-
-    Returns:
-        Coordinates, five to a step, `(plans, 5 * steps)`, and the first action of every plan.
-    """
-    plans, steps = wishes.shape
-    at, v, aim = np.full(plans, s), np.full(plans, speed), np.full(plans, target)
-    places = np.empty((plans, steps, len(_SAMPLES)))
-    first = np.full(plans, IDLE)
-    for step in range(steps):
-        index = np.clip(np.rint(v / _SPEED_STEP), STAND, DRIVE)
-        wish = wishes[:, step]
-        # Standing and driving are always asked for, so that an action does not depend on what was aimed at before.
-        faster = (wish > index) | (wish == DRIVE)
-        slower = (wish < index) | (wish == STAND)
-        aim = np.where(faster, np.minimum(index + 1, DRIVE) * _SPEED_STEP, aim)
-        aim = np.where(slower, np.maximum(index - 1, STAND) * _SPEED_STEP, aim)
-        if step == 0:
-            first = np.where(faster, FASTER, np.where(slower, SLOWER, IDLE))
-        lag = v - aim
-        places[:, step] = at[:, None] + aim[:, None] * _SAMPLES * _DT + lag[:, None] * (1 - _LEFT_OVER) * 9 * _DT
-        at, v = places[:, step, -1], aim + lag * _LEFT_OVER[-1]
-    return places.reshape(plans, -1), first
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,16 +46,10 @@ class _Outlook:
 
     @classmethod
     def of(cls, number: int, vehicle: Any, path: Path, s: float, *, has_agent: bool) -> _Outlook:
-        places, actions = foresee(s, vehicle.speed, vehicle.target_speed, _WISHES)
+        places, actions = foresee(s, vehicle.speed, vehicle.target_speed, WISHES)
         stops = places[3:, -1]
         must_go = not has_agent or bool(stops[STAND] > STOP_LINE)
         return cls(path, s, places[:3], stops, actions[:3], has_agent, (not must_go, -s, number))
-
-
-def _first_beyond(places: Floats, s: float) -> NDArray[np.int_]:
-    """The first sample beyond a coordinate."""
-    beyond = places > s
-    return np.where(beyond.any(axis=-1), beyond.argmax(axis=-1), _NEVER)
 
 
 def _allowed(me: _Outlook, other: _Outlook) -> NDArray[np.bool_]:
@@ -121,11 +69,11 @@ def _allowed(me: _Outlook, other: _Outlook) -> NDArray[np.bool_]:
     if me.s > enter or me.rank < other.rank:
         return every
     waits = me.stops < min(enter, STOP_LINE)
-    later = _first_beyond(me.going, enter) >= _first_beyond(other.going[DRIVE], its_leave) + HEADWAY
+    later = first_beyond(me.going, enter) >= first_beyond(other.going[DRIVE], its_leave) + HEADWAY
     if other.has_agent:
         return waits | later
-    its_coming = _first_beyond(other.going[DRIVE], its_enter)
-    return waits | later | (_first_beyond(me.going, min(leave, enter + MERGED)) + HEADWAY <= its_coming)
+    its_coming = first_beyond(other.going[DRIVE], its_enter)
+    return waits | later | (first_beyond(me.going, min(leave, enter + MERGED)) + HEADWAY <= its_coming)
 
 
 class ScriptedExpert:

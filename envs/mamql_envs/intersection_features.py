@@ -9,10 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamql_envs.intersection_fast import FastMDPVehicle
+from mamql_envs.intersection_outlook import DRIVE, STAND, WISHES, first_beyond, foresee
 from mamql_envs.intersection_paths import Path, zones
 
 _OFFSET, _SPEED, _AHEAD = 50.0, 10.0, 50.0
 """Metres, metres per second and metres of path that are one unit of an observation."""
+
+_STEPS = 1024.0
+"""Features are multiples of one part in so many, about 5 cm: recorded play is then half as large."""
 
 
 class EntityFeatures:
@@ -46,8 +50,32 @@ class EntityFeatures:
         "out_of_zone",
         "its_to_zone",
         "its_out_of_zone",
+        "stands_at_if_slower",
+        "stands_at_if_crawling",
+        "stands_at_if_driving",
+        "enters_if_slower",
+        "enters_if_crawling",
+        "enters_if_driving",
+        "its_enters",
+        "its_leaves",
+        "must_go",
+        "goes_first",
     )
-    _WIDE = ("x", "y", "vx", "vy", "speed", "to_crossing", "to_zone", "out_of_zone", "its_to_zone", "its_out_of_zone")
+    _WIDE = (
+        "x",
+        "y",
+        "vx",
+        "vy",
+        "speed",
+        "to_crossing",
+        "to_zone",
+        "out_of_zone",
+        "its_to_zone",
+        "its_out_of_zone",
+        "stands_at_if_slower",
+        "stands_at_if_crawling",
+        "stands_at_if_driving",
+    )
     LIMIT = 5.0
     """What is measured in metres or metres per second is clipped at this."""
 
@@ -108,7 +136,8 @@ class EntityFeatures:
         seen[..., 16] = s >= arrival
         seen[..., 17] = crashed
         self._meet(seen, path, s, own > 0)
-        np.clip(seen, self.low[0], self.high[0], out=seen)
+        self._foresee(seen, path, s, speed, target, own > 0)
+        np.clip(np.rint(seen * _STEPS) / _STEPS, self.low[0], self.high[0], out=seen)
 
         result = np.zeros((observers, *self.shape), dtype=np.float32)
         nearest = np.argsort(np.where(own > 0, -1.0, dx * dx + dy * dy), axis=1, kind="stable")[:, : self.shape[0]]
@@ -127,4 +156,39 @@ class EntityFeatures:
         )
         meets = (distances[..., 1] > 0) & (distances[..., 3] > 0) & ~own
         seen[..., 18] = meets
-        seen[..., 19:] = np.where(meets[..., None], distances / _AHEAD, 0.0)
+        seen[..., 19:23] = np.where(meets[..., None], distances / _AHEAD, 0.0)
+
+    @staticmethod
+    def _foresee(
+        seen: NDArray[np.float64],
+        path: NDArray[np.intp],
+        s: NDArray[np.float64],
+        speed: NDArray[np.float64],
+        target: NDArray[np.float64],
+        own: NDArray[np.bool_],
+    ) -> None:
+        """Fills in times and places of the next seconds.
+
+        Of the observer: where it would come to stand if it braked after a step of each speed (in its own row from the
+        crossing, in another's from where their paths meet), and when it would enter that place if it drove on instead.
+        Of the other: when it enters and leaves the place if it drives on, whether it can still stop before the
+        crossing, and whether it is to go before the observer: if it cannot stop, else if it is closer.
+        """
+        n, count = seen.shape[:2]
+        places, _ = foresee(s[:, None], speed[:, None], target[:, None], WISHES)
+        going, stops = places[:, :3], places[:, 3:, -1]
+        must_go = stops[:, STAND] > 0
+        meets = seen[..., 18] > 0
+        mine, its = zones()[path[:n, None], path], zones()[path, path[:n, None]]
+        stands = np.where(own[..., None], stops[:n, None], stops[:n, None] - np.maximum(mine[..., :1], -_AHEAD))
+        seen[..., 23:26] = np.where((meets | own)[..., None], stands / _AHEAD, 0.0)
+        times = np.stack(
+            [first_beyond(going[:n, None, wish], mine[..., :1]) for wish in range(3)]
+            + [first_beyond(going[None, :, DRIVE], its[..., edge, None]) for edge in range(2)],
+            axis=-1,
+        )
+        horizon = going.shape[-1]
+        seen[..., 26:31] = np.where(meets[..., None], np.minimum(times, horizon) / horizon, 0.0)
+        seen[..., 31] = must_go
+        rank = np.lexsort((np.arange(count), -s, ~must_go)).argsort()
+        seen[..., 32] = rank < rank[:n, None]

@@ -70,10 +70,11 @@ class IntersectionParallelEnv(ParallelEnv):
 
     ## Observations
 
-    `observation="entities"`: `Box(N, 23)` of float32, a row for each vehicle: the observing vehicle (row 0), then the
+    `observation="entities"`: `Box(N, 33)` of float32, a row for each vehicle: the observing vehicle (row 0), then the
     others by distance; rows of absent vehicles are all zeros. N is `vehicles`, and more with traffic (10) and the
     challenger (1). Everything is relative to the observing vehicle's position and heading, so that agents can share
-    parameters. Distances are in units of 50 m, speeds of 10 m/s, clipped at +-5.
+    parameters. Distances are in units of 50 m, speeds of 10 m/s, clipped at +-5; all is rounded to
+    multiples of 1/1024.
 
     | Num   | Column                                                                                             |
     |-------|----------------------------------------------------------------------------------------------------|
@@ -91,8 +92,14 @@ class IntersectionParallelEnv(ParallelEnv):
     | 18    | the paths of this vehicle and of the observing one meet, and neither has left that zone behind     |
     | 19-20 | the observing vehicle's way to that zone, and to its end (0 where there is none)                   |
     | 21-22 | this vehicle's way to that zone, and to its end                                                    |
+    | 23-25 | where the observing vehicle would stand if it braked after a step at 0, 4.5 and 9 m/s: beyond the  |
+    |       | crossing's edge in row 0, else beyond the start of the zone                                        |
+    | 26-28 | when it would enter that zone if it drove on after such a step, in units of 10 s, 1 if later       |
+    | 29-30 | when this vehicle enters and leaves the zone if it drives on, likewise                             |
+    | 31    | this vehicle can no longer stop before the crossing                                                |
+    | 32    | it is to go before the observing one: those that cannot stop, then those closer to the crossing    |
 
-    `observation="vector"`: the same rows one after another, `Box(N * 23,)`.
+    `observation="vector"`: the same rows one after another, `Box(N * 33,)`.
 
     ## Rewards
 

@@ -17,6 +17,7 @@ from mamql_envs.intersection_paths import path_between, paths, zones
 from mamql_envs.intersection_sim import REAR_GAP, REAR_GAP_RANGE
 from mamql_envs.intersection_v0 import FASTER, IDLE, SLOWER, parallel_env
 
+ROUNDING = 1 / 2048
 COLUMN = {name: i for i, name in enumerate(EntityFeatures.COLUMNS)}
 
 # Prints a digest of two episodes with random actions, of a picture, and whether a display was opened.
@@ -225,7 +226,7 @@ def test_observations_lie_in_their_space_and_padding_is_zero():
                     assert present[0] and seen[0, COLUMN["self"]] == 1
                     assert not seen[~present].any()
                     distance = np.hypot(seen[present, COLUMN["x"]], seen[present, COLUMN["y"]])
-                    assert (np.diff(distance) >= -1e-6).all()
+                    assert (np.diff(distance) >= -4 * ROUNDING).all()
 
 
 def test_the_vector_is_the_entities_in_a_row():
@@ -241,15 +242,19 @@ def test_an_observation_says_where_the_others_are():
     # agent_0 comes from the south, agent_1 from the west: to its left, ahead.
     own, others = seen["agent_0"][0], seen["agent_0"][1:]
     place = env.place(env.vehicle("agent_0"))
-    assert own[COLUMN["to_crossing"]] == pytest.approx(-place[1] / 50)
-    assert own[COLUMN["speed"]] == pytest.approx(1.0) and own[COLUMN["target_speed"]] == pytest.approx(0.9)
+    assert own[COLUMN["to_crossing"]] == pytest.approx(-place[1] / 50, abs=ROUNDING)
+    assert own[COLUMN["speed"]] == pytest.approx(1.0, abs=ROUNDING) and own[COLUMN["target_speed"]] == pytest.approx(
+        0.9, abs=ROUNDING
+    )
     assert own[COLUMN["left"] + place[0].turn] == 1
     headings = {(round(float(row[COLUMN["cos_h"]])), round(float(row[COLUMN["sin_h"]]))): row for row in others}
     west = headings[0, 1]
     assert west[COLUMN["x"]] > 0 > west[COLUMN["y"]]
-    assert west[COLUMN["vy"]] == pytest.approx(1.0) and west[COLUMN["vx"]] == pytest.approx(-1.0)
+    assert west[COLUMN["vy"]] == pytest.approx(1.0, abs=ROUNDING) and west[COLUMN["vx"]] == pytest.approx(
+        -1.0, abs=ROUNDING
+    )
     north = headings[-1, 0]
-    assert north[COLUMN["x"]] > 0 and north[COLUMN["vx"]] == pytest.approx(-2.0)
+    assert north[COLUMN["x"]] > 0 and north[COLUMN["vx"]] == pytest.approx(-2.0, abs=ROUNDING)
     assert not others[:, COLUMN["target_speed"]].any()
 
 

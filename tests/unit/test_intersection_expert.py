@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mamql_envs.intersection_expert import FASTER, SLOWER, ScriptedExpert, foresee
+from mamql_envs.intersection_expert import ScriptedExpert
+from mamql_envs.intersection_outlook import FASTER, SLOWER, foresee
 from mamql_envs.intersection_v0 import parallel_env
 
 
