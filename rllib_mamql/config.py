@@ -22,6 +22,7 @@ CRITICS = ("marginal", "joint")
 VALUE_TERMS = ("initial", "expert", "rollout", "rollout+expert")
 CHI_SQUARE_STATES = ("expert", "mixture")
 MODES = ("online", "offline")
+AUTO = "auto"
 SHARED_MODULE = "shared"
 
 
@@ -45,7 +46,7 @@ class MAMQLConfig(AlgorithmConfig):
 
         self.mode = "online"
         self.rationality = 3.0
-        self.evaluation_rationality: float | None = None
+        self.evaluation_rationality: float | str | None = None
         self.critic = "marginal"
         self.marginal_samples: int | None = None
         self.value_term: str | None = None
@@ -151,7 +152,8 @@ class MAMQLConfig(AlgorithmConfig):
         """Sets how trained policies act, and RLlib's evaluation settings by ``kwargs``.
 
         Args:
-            evaluation_rationality: Inverse temperature > 0 when acting without exploration; None: ``rationality``.
+            evaluation_rationality: Inverse temperature > 0 when acting without exploration; None: ``rationality``;
+                ``auto`` keeps a tenth of the expert's episodes out of training and fits it to them.
             **kwargs: RLlib's own evaluation settings.
 
         Returns:
@@ -183,7 +185,9 @@ class MAMQLConfig(AlgorithmConfig):
     def _validate_ranges(self) -> None:
         _number("gamma", self.gamma, low=0.0, high=1.0, open_high=True)
         _number("rationality", self.rationality, low=0.0, open_low=True)
-        if self.evaluation_rationality is not None:
+        if isinstance(self.evaluation_rationality, str):
+            _choice("evaluation_rationality", self.evaluation_rationality, (AUTO,))
+        elif self.evaluation_rationality is not None:
             _number("evaluation_rationality", self.evaluation_rationality, low=0.0, open_low=True)
         _number("chi_square_scale", self.chi_square_scale, low=0.0, open_low=True)
         _number("reward_shrinkage", self.reward_shrinkage, low=0.0)
@@ -279,6 +283,11 @@ class MAMQLConfig(AlgorithmConfig):
         return modules_of(list(spaces), self.parameter_sharing)
 
     @property
+    def _fixed_evaluation_rationality(self) -> float:
+        value = self.evaluation_rationality
+        return self.rationality if value is None or isinstance(value, str) else value
+
+    @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
         from rllib_mamql import rl_module
 
@@ -287,7 +296,7 @@ class MAMQLConfig(AlgorithmConfig):
             # RLlib's default is tanh, which saturates on features that count.
             "fcnet_activation": "relu",
             rl_module.RATIONALITY: self.rationality,
-            rl_module.EVALUATION_RATIONALITY: self.evaluation_rationality or self.rationality,
+            rl_module.EVALUATION_RATIONALITY: self._fixed_evaluation_rationality,
             rl_module.CRITIC: self.critic,
             rl_module.REWARD_HIDDENS: list(self.reward_hiddens),
         }

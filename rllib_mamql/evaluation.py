@@ -33,6 +33,7 @@ class EvaluationResult:
         env_config: Its keywords.
         episodes: How many were played.
         policy: ``boltzmann`` or ``greedy``.
+        rationality: ``{module: inverse temperature}`` that they acted at.
         return_mean: Mean over episodes of the return (mean over agents, or the team's; see ``episode_return``).
         return_ci95: 95% interval of it (Student's t over episodes).
         per_agent: ``{agent: {"mean": ..., "ci95": [low, high]}}``.
@@ -64,6 +65,7 @@ class EvaluationResult:
     expert_events: dict[str, dict[str, float]] = field(default_factory=dict)
     event_ratio: dict[str, float | None] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    rationality: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -209,6 +211,7 @@ def evaluate_checkpoint(
         expert_events={agent: dict(kinds) for agent, kinds in expert_events.items()},
         event_ratio=diagnostics.event_ratio(events, expert_events),
         metrics=mean_metrics(finished),
+        rationality={name: module.evaluation_rationality for name, module in stored.modules.items()},
         warnings=diagnostics.event_warnings(events, expert_events),
         normalised_score=normalised_score(summary.mean, expert, random),
         expert_return=expert,

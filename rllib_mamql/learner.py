@@ -47,6 +47,7 @@ from rllib_mamql.marginal import joint_marginal
 from rllib_mamql.minibatch import ExpertSource, Minibatch, draw_minibatch
 from rllib_mamql.replay import JointReplayBuffer, TensorColumns
 from rllib_mamql.rl_module import MARGINAL_Q, MAMQLModule
+from rllib_mamql.temperature import fit_policies
 
 JOINT = "joint_batch"
 """Key under which the first module's batch carries what belongs to no module."""
@@ -430,6 +431,25 @@ class MAMQLLearner(TorchLearner):
         """Restores :meth:`get_state`."""
         super().set_state(state)
         self.updates = int(state.get("updates", self.updates))
+
+    @torch.no_grad()
+    def fit_rationality(self, columns: JointColumns) -> tuple[dict[str, float], dict[str, float]]:
+        """Fits each acting network's rationality to expert steps it was not trained on.
+
+        Args:
+            columns: Held-out joint steps.
+
+        Returns:
+            Rationality and mean log-likelihood by module (:func:`~rllib_mamql.temperature.fit_policies`).
+        """
+        held = ExpertSource(columns, None, self._device).columns
+        scored: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        for module_id, agents in self._agents_of.items():
+            for agent in agents:
+                alive = held[column(ALIVE, agent)].bool()
+                q = self._unwrapped(module_id).average(held[column(OBS, agent)][alive])
+                scored.setdefault(module_id, []).append((q, held[column(ACTIONS, agent)][alive]))
+        return fit_policies(scored, self.config.rationality)
 
     def describe(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         """Model configs and network weights (numpy) by module, for a checkpoint that needs no Ray to act."""

@@ -24,6 +24,7 @@ from rllib_mamql.columns import num_rows, take
 from rllib_mamql.config import MAMQLConfig, environment_spaces
 from rllib_mamql.data.schema import check_environment
 from rllib_mamql.errors import ConfigError
+from rllib_mamql.rl_module import EVALUATION_RATIONALITY
 
 __all__ = ["MAMQL", "MAMQLConfig"]
 
@@ -142,8 +143,13 @@ class MAMQL(Algorithm):
         """Writes RLlib's checkpoint, and beside it what acts and the learners' data, both free of pickles."""
         super().save_checkpoint(checkpoint_dir)
         path = pathlib.Path(checkpoint_dir)
-        spec = self._on_learner(0, lambda learner: learner.describe())
-        checkpoint.write_networks(path, self.config, self.offline_data.metadata, *spec)
+        model_configs, weights = self._on_learner(0, lambda learner: learner.describe())
+        held_out = self.offline_data.held_out
+        if held_out is not None:
+            fitted, _ = self._on_learner(0, lambda learner: learner.fit_rationality(held_out))
+            for module_id, rationality in fitted.items():
+                model_configs[module_id][EVALUATION_RATIONALITY] = rationality
+        checkpoint.write_networks(path, self.config, self.offline_data.metadata, model_configs, weights)
         for rank in range(max(1, self.config.num_learners)):
             state = self._on_learner(rank, lambda learner: learner.get_data_state())
             checkpoint.write_learner_data(path, rank, state)

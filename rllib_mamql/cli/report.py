@@ -51,6 +51,7 @@ class TrialReport:
     expert_events: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     event_ratio: Mapping[str, float | None] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
+    rationality: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     recovered_rewards: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
@@ -161,6 +162,11 @@ def print_play(play: TrialReport | EvaluationResult, title: str, console: Consol
         if kinds:
             table.caption = "reward events, all agents together"
         console.print(table)
+    if play.rationality:
+        shown = {name: f"{value:.3g}" for name, value in play.rationality.items()}
+        same = len(set(shown.values())) == 1
+        text = next(iter(shown.values())) if same else ", ".join(f"{name} {value}" for name, value in shown.items())
+        console.print(f"acting at rationality {text}")
     for warning in play.warnings:
         console.print(f"[bold yellow]warning:[/] {escape(warning)}")
 

@@ -271,6 +271,7 @@ def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -
         expert_events=evaluation.expert_events if evaluation else {},
         event_ratio=evaluation.event_ratio if evaluation else {},
         metrics=evaluation.metrics if evaluation else {},
+        rationality=evaluation.rationality if evaluation else {},
         warnings=evaluation.warnings if evaluation else (),
         recovered_rewards=evaluation.recovered_rewards if evaluation else {},
         error=error,

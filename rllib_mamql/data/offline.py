@@ -28,6 +28,7 @@ from rllib_mamql.data.reading import (
     select_steps,
     size_of_files,
 )
+from rllib_mamql.data.selection import hold_out
 from rllib_mamql.data.tables import from_table
 from rllib_mamql.data.validation import check_form, check_values
 from rllib_mamql.errors import ConfigError, DatasetError
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT = 2 * 1024**3
 """Bytes up to which ``expert_in_memory="auto"`` holds a dataset in memory."""
+
+HELD_OUT_SHARE = 0.1
+"""Share of the expert's episodes that ``evaluation_rationality: auto`` keeps out of training."""
 
 SHUFFLE_ROWS = 4096
 """Rows that a streaming learner mixes at a time: a window, since the whole does not fit in memory."""
@@ -108,7 +112,8 @@ class MAMQLOfflineData(OfflineData):
         in_memory: Whether :attr:`dataset` holds the data.
         dataset: The data after selecting ``expert_steps``, or None where it is streamed.
         metadata: What the dataset says about itself, with ``expert_return`` of the whole dataset.
-        num_steps: Joint steps, after selection.
+        num_steps: Joint steps, after selection, without those held out.
+        held_out: Joint steps kept out of training to fit the evaluation rationality to, or None.
 
     Raises:
         DatasetError: If the dataset cannot be read or is not valid.
@@ -135,6 +140,13 @@ class MAMQLOfflineData(OfflineData):
         self._files = find_files(self.path, self.filesystem_object)
         self.in_memory = bool(in_memory) if in_memory != "auto" else size_of_files(self._files) <= limit
         self.dataset: JointDataset | None = None
+        self.held_out: JointColumns | None = None
+        fits_rationality = getattr(config, "evaluation_rationality", None) == "auto"
+        if fits_rationality and not self.in_memory:
+            raise ConfigError(
+                "evaluation_rationality is 'auto', which holds out expert episodes, but the expert data is streamed: "
+                "give a number, or set expert_in_memory to true"
+            )
         self.metadata: DatasetMetadata
         self._selection: dict[str, int] | None = None
         self._data: Dataset | None = None
@@ -147,6 +159,8 @@ class MAMQLOfflineData(OfflineData):
             if steps is not None:
                 self._selection = select_episodes(columns, steps, seed)
                 columns = select_steps(columns, steps, seed)
+            if fits_rationality:
+                columns, self.held_out = hold_out(columns, HELD_OUT_SHARE, seed)
             self.metadata = dataset.metadata
             self.num_steps = num_rows(columns)
             self.dataset = JointDataset(columns, dataset.metadata, dataset.files)

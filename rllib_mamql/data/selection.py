@@ -41,6 +41,30 @@ def select_episodes(columns: Mapping[str, Array], steps: int, seed: int) -> dict
     return chosen
 
 
+def hold_out(columns: JointColumns, share: float, seed: int) -> tuple[JointColumns, JointColumns]:
+    """Splits joint steps by whole episodes.
+
+    Args:
+        columns: Joint steps of at least two episodes.
+        share: Share of the episodes to hold out, in (0, 1); at least one is held out, and never all.
+        seed: Seed of the choice.
+
+    Returns:
+        The rows to train on and those held out.
+
+    Raises:
+        DatasetError: If there is one episode only.
+    """
+    episodes = columns[EPS_ID].astype(str)
+    names = np.unique(episodes)
+    if len(names) < 2:
+        raise DatasetError("holding out expert episodes needs at least two, the data has one: use more expert_steps")
+    count = min(max(1, round(share * len(names))), len(names) - 1)
+    chosen = np.random.default_rng(seed).permutation(names)[:count]
+    held = np.isin(episodes, chosen)
+    return take(columns, ~held), take(columns, held)
+
+
 def select_steps(columns: Mapping[str, Array], steps: int, seed: int) -> JointColumns:
     """A subset of exactly ``steps`` rows: whole episodes in random order, then the first steps of one more.
 

@@ -28,7 +28,14 @@ def dataset(folder: pathlib.Path, vehicles: int, steps: int) -> pathlib.Path:
     out = folder / str(vehicles)
     if not out.exists():
         print(f"recording {steps} joint steps of {vehicles} vehicles into {out}", flush=True)
-        config = ["--env-config", f"vehicles={vehicles}", "--env-config", "observation=entities"]
+        config = [
+            "--expert",
+            "scripted",
+            "--env-config",
+            f"vehicles={vehicles}",
+            "--env-config",
+            "observation=entities",
+        ]
         rllib("record", "--env", "intersection", *config, "--steps", str(steps), "--out", str(out))
     return out
 
@@ -58,7 +65,7 @@ def train(data: pathlib.Path, vehicles: int, steps: int, seed: int, episodes: in
 def table(cells: list[dict[str, Any]]) -> str:
     """A Markdown table, one row a cell: means over seeds, and the returns' range."""
     lines = [
-        "| vehicles | expert steps | return | lowest to highest | score | arrived | crashed | published count | seeds |",
+        "| vehicles | expert steps | return | lowest, highest | score | arrived | crashed | published count | seeds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for vehicles, steps in sorted({(cell["vehicles"], cell["steps"]) for cell in cells}):

@@ -11,6 +11,7 @@ import ray
 
 from rllib_mamql.checkpoint import read_checkpoint
 from rllib_mamql.config import MAMQLConfig
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation import evaluate_checkpoint
 from rllib_mamql.mamql import MAMQL
 from rllib_mamql.record import record_dataset
@@ -158,3 +159,22 @@ def test_evaluation_as_rllib_users_know_it(dataset: str) -> None:
 def test_a_dataset_of_another_environment_is_refused(dataset: str) -> None:
     with pytest.raises(ValueError, match=r"states 4.*states 5|shape"):
         config(dataset).environment(TOY, env_config={"states": 5}).build_algo()
+
+
+def test_the_evaluation_rationality_is_fitted_to_episodes_kept_out_of_training(
+    dataset: str, tmp_path: pathlib.Path
+) -> None:
+    algorithm = config(dataset).evaluation(evaluation_rationality="auto").build_algo()
+    algorithm.train()
+    data, learner = algorithm.offline_data, algorithm.learner_group._learner
+    assert len(learner.expert) == data.num_steps and 0 < 200 - data.num_steps < 100
+    algorithm.save_checkpoint(str(tmp_path))
+    expected, _ = learner.fit_rationality(data.held_out)
+    algorithm.stop()
+    acted = {name: module.evaluation_rationality for name, module in read_checkpoint(tmp_path).modules.items()}
+    assert acted == pytest.approx(expected) and set(acted) == {"agent_0", "agent_1"}
+    assert evaluate_checkpoint(tmp_path, episodes=2).rationality == pytest.approx(expected)
+
+    streamed = config(dataset, expert_in_memory=False).evaluation(evaluation_rationality="auto")
+    with pytest.raises(ConfigError, match="streamed"):
+        streamed.build_algo()

@@ -1,0 +1,47 @@
+"""The rationality that explains actions best is the one they were drawn at."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rllib_mamql import objective
+from rllib_mamql.columns import EPS_ID, num_rows
+from rllib_mamql.data.selection import hold_out
+from rllib_mamql.errors import DatasetError
+from rllib_mamql.temperature import RANGE, fit_policies, fit_rationality
+from tests.joint_data import make_columns
+
+
+@pytest.mark.parametrize("true", [0.8, 3.0, 12.0])
+def test_a_known_rationality_is_found(true: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(40_000, 5, generator=generator)
+    actions = torch.multinomial(objective.log_policy(q, true).exp(), 1, generator=generator).squeeze(-1)
+    found, likelihood = fit_rationality(q, actions, 3.0)
+    assert found == pytest.approx(true, rel=0.05)
+    for other in (0.7 * true, 1.4 * true):
+        assert likelihood > objective.take_actions(objective.log_policy(q, other), actions).mean()
+
+
+def test_actions_that_are_always_best_give_the_end_of_the_range() -> None:
+    q = torch.randn(100, 3)
+    found, _ = fit_rationality(q, q.argmax(-1), 2.0)
+    assert found == pytest.approx(2.0 * RANGE, rel=0.01)
+
+
+def test_agents_of_one_module_are_fitted_together() -> None:
+    q = torch.tensor([[1.0, 0.0]] * 4)
+    first, second = torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 1, 1])
+    fitted, _ = fit_policies({"shared": [(q, first), (q, second)]}, 1.0)
+    assert fitted["shared"] == pytest.approx(np.log(3.0), rel=1e-3)  # 6 of 8: sigmoid(lambda) = 3/4
+
+
+def test_whole_episodes_are_held_out_and_never_all() -> None:
+    columns = make_columns(lengths=(4, 4))
+    kept, held = hold_out(columns, 0.9, seed=0)
+    assert set(kept[EPS_ID]).isdisjoint(held[EPS_ID])
+    assert num_rows(kept) == num_rows(held) == 4
+    with pytest.raises(DatasetError, match="at least two"):
+        hold_out(kept, 0.1, seed=0)
