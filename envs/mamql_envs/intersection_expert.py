@@ -9,17 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mamql_envs.intersection_outlook import CRAWL, DRIVE, STAND, WISHES, first_beyond, foresee
+from mamql_envs.intersection_outlook import CRAWL, DRIVE, MERGED, STAND, STOP_LINE, WISHES, first_beyond, foresee
 from mamql_envs.intersection_paths import Floats, Path, zones
 
-STOP_LINE = -6.0
-"""A vehicle that has to wait stops before this coordinate of its path [m]."""
 HEADWAY = 6
 """Samples, a fifth of a second each, between one vehicle leaving a zone and the next entering it."""
 GAP = 10.0
 """What would be left between the centres of two vehicles in a row if both braked [m]."""
-MERGED = 14.0
-"""How far a vehicle has to be into a shared road before another may follow it there from elsewhere [m]."""
 
 
 @dataclass(frozen=True, eq=False)

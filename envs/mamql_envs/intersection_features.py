@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mamql_envs.intersection_fast import FastMDPVehicle
-from mamql_envs.intersection_outlook import DRIVE, STAND, WISHES, first_beyond, foresee
+from mamql_envs.intersection_outlook import DRIVE, MERGED, STAND, STOP_LINE, WISHES, first_beyond, foresee
 from mamql_envs.intersection_paths import Path, zones
 
 _OFFSET, _SPEED, _AHEAD = 50.0, 10.0, 50.0
@@ -60,6 +60,7 @@ class EntityFeatures:
         "its_leaves",
         "must_go",
         "goes_first",
+        "its_stands_at_if_slower",
     )
     _WIDE = (
         "x",
@@ -75,6 +76,7 @@ class EntityFeatures:
         "stands_at_if_slower",
         "stands_at_if_crawling",
         "stands_at_if_driving",
+        "its_stands_at_if_slower",
     )
     LIMIT = 5.0
     """What is measured in metres or metres per second is clipped at this."""
@@ -172,19 +174,23 @@ class EntityFeatures:
         Of the observer: where it would come to stand if it braked after a step of each speed (in its own row from the
         crossing, in another's from where their paths meet), and when it would enter that place if it drove on instead.
         Of the other: when it enters and leaves the place if it drives on, whether it can still stop before the
-        crossing, and whether it is to go before the observer: if it cannot stop, else if it is closer.
+        crossing, whether it is to go before the observer: if it cannot stop, else if it is closer, and where it would
+        stand, from where the paths meet, if it braked at once: the gap that is left on a shared road.
         """
         n, count = seen.shape[:2]
         places, _ = foresee(s[:, None], speed[:, None], target[:, None], WISHES)
         going, stops = places[:, :3], places[:, 3:, -1]
-        must_go = stops[:, STAND] > 0
+        must_go = stops[:, STAND] > STOP_LINE
         meets = seen[..., 18] > 0
         mine, its = zones()[path[:n, None], path], zones()[path, path[:n, None]]
+        # On a shared exit the way is free once the other is well into it, as drivers who merge count on.
+        its_leave = np.where(np.isinf(its[..., 1]), its[..., 0] + MERGED, its[..., 1])
+        its_edges = np.stack([its[..., 0], its_leave], axis=-1)
         stands = np.where(own[..., None], stops[:n, None], stops[:n, None] - np.maximum(mine[..., :1], -_AHEAD))
         seen[..., 23:26] = np.where((meets | own)[..., None], stands / _AHEAD, 0.0)
         times = np.stack(
             [first_beyond(going[:n, None, wish], mine[..., :1]) for wish in range(3)]
-            + [first_beyond(going[None, :, DRIVE], its[..., edge, None]) for edge in range(2)],
+            + [first_beyond(going[None, :, DRIVE], its_edges[..., edge, None]) for edge in range(2)],
             axis=-1,
         )
         horizon = going.shape[-1]
@@ -192,3 +198,5 @@ class EntityFeatures:
         seen[..., 31] = must_go
         rank = np.lexsort((np.arange(count), -s, ~must_go)).argsort()
         seen[..., 32] = rank < rank[:n, None]
+        its_stand = stops[:, STAND] - np.maximum(its[..., 0], -_AHEAD)
+        seen[..., 33] = np.where(meets, its_stand / _AHEAD, 0.0)

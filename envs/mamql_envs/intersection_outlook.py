@@ -13,6 +13,10 @@ STAND, CRAWL, DRIVE = range(3)
 LOOK_AHEAD = 10
 """Steps for which the vehicles' ways are foreseen."""
 SAMPLES_PER_STEP = 5
+STOP_LINE = -6.0
+"""A vehicle that has to wait stops before this coordinate of its path [m]."""
+MERGED = 14.0
+"""How far a vehicle has to be into a shared road before another may follow it there from elsewhere [m]."""
 NEVER = 10**6
 """A sample that does not come within the time looked ahead."""
 

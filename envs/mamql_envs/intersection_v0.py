@@ -70,7 +70,7 @@ class IntersectionParallelEnv(ParallelEnv):
 
     ## Observations
 
-    `observation="entities"`: `Box(N, 33)` of float32, a row for each vehicle: the observing vehicle (row 0), then the
+    `observation="entities"`: `Box(N, 34)` of float32, a row for each vehicle: the observing vehicle (row 0), then the
     others by distance; rows of absent vehicles are all zeros. N is `vehicles`, and more with traffic (10) and the
     challenger (1). Everything is relative to the observing vehicle's position and heading, so that agents can share
     parameters. Distances are in units of 50 m, speeds of 10 m/s, clipped at +-5; all is rounded to
@@ -95,11 +95,12 @@ class IntersectionParallelEnv(ParallelEnv):
     | 23-25 | where the observing vehicle would stand if it braked after a step at 0, 4.5 and 9 m/s: beyond the  |
     |       | crossing's edge in row 0, else beyond the start of the zone                                        |
     | 26-28 | when it would enter that zone if it drove on after such a step, in units of 10 s, 1 if later       |
-    | 29-30 | when this vehicle enters and leaves the zone if it drives on, likewise                             |
-    | 31    | this vehicle can no longer stop before the crossing                                                |
+    | 29-30 | when this vehicle enters and leaves the zone (of a shared exit: is 14 m into it) if it drives on   |
+    | 31    | this vehicle can no longer stop 6 m before the crossing                                            |
     | 32    | it is to go before the observing one: those that cannot stop, then those closer to the crossing    |
+    | 33    | where this vehicle would stand if it braked at once, beyond the start of the zone                  |
 
-    `observation="vector"`: the same rows one after another, `Box(N * 33,)`.
+    `observation="vector"`: the same rows one after another, `Box(N * 34,)`.
 
     ## Rewards
 

@@ -18,7 +18,7 @@ import torch
 from rllib_mamql import objective
 from rllib_mamql.acting import module_actor
 from rllib_mamql.cli.experiment import Overrides, load_experiments
-from rllib_mamql.cli.settings import resolve_input
+from rllib_mamql.cli.settings import resolve_input, to_overrides
 from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, OBS, JointColumns, column, num_rows, take
 from rllib_mamql.config import MAMQLConfig, environment_spaces
 from rllib_mamql.data.reading import read_dataset
@@ -46,9 +46,10 @@ class Trial:
         (experiment,) = load_experiments(path, Overrides(sets=tuple(sets), config={"seed": seed}))
         settings = dict(experiment.settings.config)
         self.env, self.env_config = str(experiment.settings.env), dict(settings.get("env_config", {}))
-        settings |= {"env": self.env, "input_": resolve_input(settings["input_"], experiment.folder)}
+        settings["input_"] = resolve_input(settings["input_"], experiment.folder)
         # The reward regression changes no critic and no return.
-        self.config = config = MAMQLConfig().update_from_dict({**settings, "learn_reward": False})
+        self.config = config = MAMQLConfig()
+        config.update_from_dict(to_overrides({**settings, "learn_reward": False}, self.env, config))
         config.validate()
         torch.manual_seed(seed)
         module_of = config.module_of
@@ -90,7 +91,7 @@ class Trial:
             module.unwrapped().evaluation_rationality = multiple * self.config.rationality
         generator = torch.Generator().manual_seed(1)
         actor = module_actor(self.learner.module, self.config.module_of, generator, explore=False)
-        finished, aggregation = play(self.env, self.env_config, actor, episodes=episodes, seed=999, num_envs=100)
+        finished, aggregation = play(self.env, self.env_config, actor, episodes=episodes, seed=999, num_envs=min(100, episodes))
         mean, (low, _) = mean_and_ci95([episode_return(episode.returns, aggregation) for episode in finished])
         return mean, mean - low
 
