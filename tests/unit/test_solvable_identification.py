@@ -192,6 +192,6 @@ def test_the_error_falls_with_the_root_of_the_sample(case: str) -> None:
         "two laws": ([game, another_law(game, 50)], "own"),
         "two discounts": ([game, replace(game, discount=0.5)], "own"),
     }[case]
-    steps = [2_000, 8_000, 32_000, 128_000]
+    steps = [4_000, 16_000, 64_000, 256_000]
     exponent = np.polyfit(np.log(steps), np.log(errors(games, family, steps, seeds=8)), 1)[0]
     assert -0.6 < exponent < -0.4, exponent
