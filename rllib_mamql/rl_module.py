@@ -12,6 +12,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor, nn
 
 from rllib_mamql.encoders import build_encoder
+from rllib_mamql.reward_networks import build_reward
 
 MARGINAL_Q = "marginal_q"
 """Key of ``forward_train``'s output: marginal action values ``(B, A)``."""
@@ -22,6 +23,8 @@ EVALUATION_RATIONALITY = "evaluation_rationality"
 CRITIC = "critic"
 OTHER_ACTIONS = "other_actions"
 REWARD_HIDDENS = "reward_hiddens"
+REWARD_INPUTS = "reward_inputs"
+REWARD_NETWORK = "reward_network"
 
 
 class MarginalCritic(nn.Module):
@@ -68,13 +71,6 @@ class JointHead(nn.Module):
             hidden = hidden + embedding(others[..., index])
         return self.head(torch.relu(hidden))
 
-    def enumerate_others(self, observations: Tensor) -> Tensor:
-        """Values for every joint action of the others, ``(B, A, A_1, ..., A_m)``."""
-        grid = torch.cartesian_prod(*(torch.arange(n, device=observations.device) for n in self.other_actions))
-        grid = grid.view(1, -1, len(self.other_actions)).expand(observations.shape[0], -1, -1)
-        values = self(observations, grid)
-        return values.transpose(1, 2).reshape(observations.shape[0], values.shape[-1], *self.other_actions)
-
 
 class MAMQLModule(TorchRLModule, InferenceOnlyAPI):
     """One agent's (or one sharing group's) networks.
@@ -88,7 +84,7 @@ class MAMQLModule(TorchRLModule, InferenceOnlyAPI):
 
     average: MarginalCritic
     critic: MarginalCritic
-    reward: JointHead
+    reward: nn.Module
     joint_critic: JointHead | None
 
     def setup(self) -> None:
@@ -99,21 +95,23 @@ class MAMQLModule(TorchRLModule, InferenceOnlyAPI):
         self.evaluation_rationality = float(config[EVALUATION_RATIONALITY])
         others = tuple(config[OTHER_ACTIONS])
 
-        def encoder(hiddens: list[int] | None = None) -> Any:
-            own = config if hiddens is None else {**config, "fcnet_hiddens": hiddens}
-            return build_encoder(self.observation_space, self.action_space, own)
-
-        first = encoder()
+        first = build_encoder(self.observation_space, self.action_space, config)
         critic = MarginalCritic(first, first.out_features, actions)
         self.average = copy.deepcopy(critic).requires_grad_(False)
         if self.inference_only:
             return
         self.critic = critic
-        reward_encoder = encoder(config[REWARD_HIDDENS])
-        self.reward = JointHead(reward_encoder, reward_encoder.out_features, actions, others)
+        self.reward = build_reward(
+            self.observation_space,
+            self.action_space,
+            {**config, "fcnet_hiddens": config[REWARD_HIDDENS]},
+            others,
+            network=config.get(REWARD_NETWORK, "plain"),
+            inputs=config.get(REWARD_INPUTS, "joint"),
+        )
         self.joint_critic = None
         if config[CRITIC] == "joint":
-            joint_encoder = encoder()
+            joint_encoder = build_encoder(self.observation_space, self.action_space, config)
             self.joint_critic = JointHead(joint_encoder, joint_encoder.out_features, actions, others)
 
     def get_non_inference_attributes(self) -> list[str]:

@@ -114,6 +114,48 @@ def record(**options: Any) -> None:
 
 
 @cli.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--gauge", type=click.Choice(["sparse", "state_only", "none"]), default="sparse", show_default=True)
+@click.option("--strength", type=click.FloatRange(min=0), default=0.1, show_default=True, help="Weight of the gauge.")
+@click.option("--network", type=click.Choice(["plain", "entity_additive"]), default="plain", show_default=True)
+@click.option(
+    "--inputs",
+    type=click.Choice(["joint", "state_action", "state"]),
+    default="joint",
+    show_default=True,
+    help="What the reward depends on.",
+)
+@click.option("--updates", type=click.IntRange(min=1), default=3000, show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=30000, show_default=True, help="Joint steps to play.")
+@click.option("--explore", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of random actions.")
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Use these rows in place of play.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def recover(**options: Any) -> None:
+    """Recover the rewards of a checkpoint in a gauge, and write them into it."""
+    from rllib_mamql.cli import rewards
+
+    rewards.recover(**options)
+
+
+@cli.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--data", type=click.Path(path_type=Path), metavar="DIR", help="The expert's data: adds a clone's reward."
+)
+@click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Joint steps of each kind.")
+@click.option("--sampled", is_flag=True, help="Compare with the reward paid; do not try all joint actions.")
+@click.option("--resamples", type=click.IntRange(min=0), default=500, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the scores: .png, .svg or .pdf.")
+@JSON_OPTION
+def reward(**options: Any) -> None:
+    """Score recovered rewards against the true ones, on held-out play."""
+    from rllib_mamql.cli import rewards
+
+    rewards.reward(**options)
+
+
+@cli.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @JSON_OPTION
 def inspect(**options: Any) -> None:

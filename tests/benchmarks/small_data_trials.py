@@ -91,7 +91,9 @@ class Trial:
             module.unwrapped().evaluation_rationality = multiple * self.config.rationality
         generator = torch.Generator().manual_seed(1)
         actor = module_actor(self.learner.module, self.config.module_of, generator, explore=False)
-        finished, aggregation = play(self.env, self.env_config, actor, episodes=episodes, seed=999, num_envs=min(100, episodes))
+        finished, aggregation = play(
+            self.env, self.env_config, actor, episodes=episodes, seed=999, num_envs=min(100, episodes)
+        )
         mean, (low, _) = mean_and_ci95([episode_return(episode.returns, aggregation) for episode in finished])
         return mean, mean - low
 

@@ -1,0 +1,131 @@
+"""``rllib recover`` and ``rllib reward``: rewards in a gauge, and how good they are."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from rllib_mamql.cli.report import check_output, document, number, write_json
+from rllib_mamql.cli.tools import newest_checkpoint
+from rllib_mamql.errors import ConfigError
+
+
+def recover(checkpoint: Path, data: Path | None, **settings: Any) -> None:
+    """Recovers the rewards of a checkpoint and writes them into it."""
+    folder = newest_checkpoint(checkpoint)
+    from rllib_mamql.cli.train import quiet, say
+    from rllib_mamql.recovery import RecoverySettings
+
+    quiet(verbose=False)
+    chosen = RecoverySettings(**settings)
+    say(f"recovering rewards of {folder}: gauge {chosen.gauge}, {chosen.updates} updates")
+    recovered = recover_checkpoint(folder, chosen, data)
+    table = Table(box=SIMPLE_HEAD)
+    for name in ("module", "policy error [nats]", "mean |r| [nats]"):
+        table.add_column(name, justify="left" if name == "module" else "right")
+    for module_id in recovered.rewards:
+        table.add_row(
+            module_id,
+            number(recovered.policy_error.get(module_id), 3),
+            number(recovered.mean_absolute.get(module_id), 3),
+        )
+    Console().print(table)
+    print(f"{folder}/rewards.npz ({recovered.seconds:.0f} s); `rllib reward {folder}` scores it")
+
+
+def recover_checkpoint(folder: Path, settings: Any, data: Path | None = None) -> Any:
+    """Recovers a checkpoint's rewards from exploring play, or from a dataset's rows, and writes them into it."""
+    from rllib_mamql.checkpoint import read_checkpoint
+    from rllib_mamql.exploring import explore
+    from rllib_mamql.recovery import recover as fit
+    from rllib_mamql.reward_store import write_rewards
+
+    stored = read_checkpoint(folder)
+    if data is None:
+        columns = explore(stored, settings.steps, settings.explore, settings.seed)
+    else:
+        columns = _dataset(data, stored)
+    recovered = fit(stored, columns, settings)
+    write_rewards(folder, recovered, settings)
+    return recovered
+
+
+def _dataset(data: Path, stored: Any) -> Any:
+    from rllib_mamql.data.reading import read_dataset
+
+    dataset = read_dataset(str(data))
+    if list(dataset.metadata.agents) != list(stored.module_of):
+        raise ConfigError(
+            f"--data {data} has agents {list(dataset.metadata.agents)}, the checkpoint {list(stored.module_of)}: "
+            "name a dataset of the same environment"
+        )
+    return dataset.columns
+
+
+def reward(
+    checkpoint: Path,
+    data: Path | None,
+    steps: int,
+    seed: int,
+    sampled: bool,
+    resamples: int,
+    json_path: Path | None,
+    plot: Path | None,
+) -> None:
+    """Scores the recovered rewards of a checkpoint against the true ones."""
+    check_output(json_path, "--json")
+    check_output(plot, "--plot")
+    folder = newest_checkpoint(checkpoint)
+    from rllib_mamql.cli.train import quiet, say
+    from rllib_mamql.cloning import fit_clone
+    from rllib_mamql.registration import ENVIRONMENTS
+    from rllib_mamql.reward_report import by_event, play_held_out, score
+    from rllib_mamql.reward_store import read_with_rewards
+
+    quiet(verbose=False)
+    stored, how = read_with_rewards(folder)
+    gauge = "none (as training regressed it)" if how is None else how["settings"]["gauge"]
+    clone = None if data is None else fit_clone(stored, _dataset(data, stored), seed=seed)
+    entry = ENVIRONMENTS.get(stored.env)
+    kinds = ["policy", "exploring"] + (["expert"] if entry is not None and entry.expert_module else [])
+    console = Console()
+    console.print(f"{folder}: rewards in gauge {gauge}", markup=False)
+    results: dict[str, dict[str, Any]] = {}
+    for kind in kinds:
+        started = time.monotonic()
+        held_out = play_held_out(stored, kind, steps=steps, seed=seed, exact=not sampled)
+        results[kind] = {}
+        for agent in stored.module_of:
+            scores = score(stored, held_out, agent, clone=clone, resamples=resamples)
+            results[kind][agent] = {
+                name: {metric: value.value for metric, value in metrics.items()}
+                | {f"{metric}_ci95": value.ci95 for metric, value in metrics.items()}
+                for name, metrics in scores.items()
+            }
+            console.print(_table(f"{kind} states, {agent}", scores, by_event(stored, held_out, agent)))
+        say(f"{kind} states: {steps} joint steps, {time.monotonic() - started:.0f} s")
+    write_json(
+        json_path, document("reward", checkpoint=folder, recovery=how, seed=seed, exact=not sampled, states=results)
+    )
+    if plot is not None:
+        from rllib_mamql.reward_plot import plot_scores
+
+        plot_scores(results, plot)
+        print(f"plot: {plot}")
+
+
+def _table(title: str, scores: dict[str, dict[str, Any]], events: dict[str, float]) -> Table:
+    paid = ", ".join(f"{kind} is paid: {mean:.2f}" for kind, mean in events.items())
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, caption=f"mean recovered where {paid}")
+    table.add_column("predictor")
+    metrics = list(next(iter(scores.values())))
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for name, values in scores.items():
+        table.add_row(name, *(str(values[metric]) for metric in metrics))
+    return table
