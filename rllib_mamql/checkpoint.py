@@ -79,6 +79,10 @@ def write_networks(
             "rationality": config.rationality,
             "evaluation_rationality": config.evaluation_rationality,
             "critic": config.critic,
+            "reward_gauge": config.reward_gauge,
+            "reward_gauge_strength": config.reward_gauge_strength,
+            "reward_inputs": config.reward_inputs,
+            "reward_network": config.reward_network,
         },
     }
     (path / DOCUMENT).write_text(json.dumps(document, indent=1))

@@ -12,7 +12,7 @@ from rllib_mamql.acting import agents_by_module
 from rllib_mamql.checkpoint import Checkpoint
 from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
 from rllib_mamql.encoders import build_encoder
-from rllib_mamql.rl_module import MarginalCritic
+from rllib_mamql.heads import MarginalCritic
 
 
 def fit_clone(

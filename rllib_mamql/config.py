@@ -15,8 +15,10 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
 from rllib_mamql import registration
+from rllib_mamql.checks import check_choice, check_integer, check_number
 from rllib_mamql.encoders import ENCODER_DEFAULTS
 from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.reward_networks import REWARD_GAUGES, REWARD_INPUTS, REWARD_NETWORKS
 
 CRITICS = ("marginal", "joint")
 VALUE_TERMS = ("initial", "expert", "rollout", "rollout+expert")
@@ -58,6 +60,10 @@ class MAMQLConfig(AlgorithmConfig):
         self.reward_shrinkage = 1e-3
         self.reward_hiddens: list[int] = [64, 64]
         self.reward_interval = 4
+        self.reward_inputs = "joint"
+        self.reward_network = "plain"
+        self.reward_gauge = "none"
+        self.reward_gauge_strength = 0.1
         self.expert_steps: int | None = None
         self.expert_in_memory: bool | str = "auto"
         self.expert_memory_limit = 2 * 1024**3
@@ -99,6 +105,10 @@ class MAMQLConfig(AlgorithmConfig):
         reward_shrinkage: Any = NotProvided,
         reward_hiddens: Any = NotProvided,
         reward_interval: Any = NotProvided,
+        reward_inputs: Any = NotProvided,
+        reward_network: Any = NotProvided,
+        reward_gauge: Any = NotProvided,
+        reward_gauge_strength: Any = NotProvided,
         expert_steps: Any = NotProvided,
         expert_in_memory: Any = NotProvided,
         expert_memory_limit: Any = NotProvided,
@@ -127,6 +137,11 @@ class MAMQLConfig(AlgorithmConfig):
             reward_shrinkage: beta >= 0 of the reward regression.
             reward_hiddens: Hidden layers of the reward's encoder.
             reward_interval: Gradient steps between two steps of the reward regression, >= 1.
+            reward_inputs: What rewards depend on: ``joint`` (s, a_i, a_-i), ``state_action`` (s, a_i) or ``state``.
+            reward_network: ``plain`` or ``entity_additive`` (a sum over entities and pairs of them).
+            reward_gauge: Which of the rewards that explain the policy to recover when training has ended: ``none``
+                (what the regression beside the critics gave), ``sparse`` or ``state_only``; see ``recovery``.
+            reward_gauge_strength: k >= 0 of the gauge: nats of policy error that one nat of reward is worth.
             expert_steps: Joint expert steps to use, chosen by ``seed``, whole episodes first; None uses all.
             expert_in_memory: True, False (streams through Ray Data) or ``auto`` (by size).
             expert_memory_limit: Bytes up to which ``auto`` holds expert data in memory.
@@ -183,19 +198,20 @@ class MAMQLConfig(AlgorithmConfig):
         super().validate()
 
     def _validate_ranges(self) -> None:
-        _number("gamma", self.gamma, low=0.0, high=1.0, open_high=True)
-        _number("rationality", self.rationality, low=0.0, open_low=True)
+        check_number("gamma", self.gamma, low=0.0, high=1.0, open_high=True)
+        check_number("rationality", self.rationality, low=0.0, open_low=True)
         if isinstance(self.evaluation_rationality, str):
-            _choice("evaluation_rationality", self.evaluation_rationality, (AUTO,))
+            check_choice("evaluation_rationality", self.evaluation_rationality, (AUTO,))
         elif self.evaluation_rationality is not None:
-            _number("evaluation_rationality", self.evaluation_rationality, low=0.0, open_low=True)
-        _number("chi_square_scale", self.chi_square_scale, low=0.0, open_low=True)
-        _number("reward_shrinkage", self.reward_shrinkage, low=0.0)
-        _number("weight_average", self.weight_average, low=0.0, high=1.0, open_high=True)
-        _number("weight_decay", self.weight_decay, low=0.0)
-        _number("updates_per_step", self.updates_per_step, low=0.0, open_low=True)
+            check_number("evaluation_rationality", self.evaluation_rationality, low=0.0, open_low=True)
+        check_number("chi_square_scale", self.chi_square_scale, low=0.0, open_low=True)
+        check_number("reward_shrinkage", self.reward_shrinkage, low=0.0)
+        check_number("reward_gauge_strength", self.reward_gauge_strength, low=0.0)
+        check_number("weight_average", self.weight_average, low=0.0, high=1.0, open_high=True)
+        check_number("weight_decay", self.weight_decay, low=0.0)
+        check_number("updates_per_step", self.updates_per_step, low=0.0, open_low=True)
         if not isinstance(self.lr, (list, tuple)):
-            _number("lr", self.lr, low=0.0, open_low=True)
+            check_number("lr", self.lr, low=0.0, open_low=True)
         for name in (
             "expert_batch_size",
             "rollout_batch_size",
@@ -204,25 +220,28 @@ class MAMQLConfig(AlgorithmConfig):
             "reward_interval",
             "expert_memory_limit",
         ):
-            _integer(name, getattr(self, name))
+            check_integer(name, getattr(self, name))
         for name in ("marginal_samples", "expert_steps"):
             if getattr(self, name) is not None:
-                _integer(name, getattr(self, name))
+                check_integer(name, getattr(self, name))
         hiddens = self.reward_hiddens
         if not isinstance(hiddens, (list, tuple)) or not hiddens:
             raise ConfigError(f"reward_hiddens is {hiddens!r}: give a list of layer sizes, such as [64, 64]")
         for size in hiddens:
-            _integer("reward_hiddens", size)
+            check_integer("reward_hiddens", size)
 
     def _validate_choices(self) -> None:
-        _choice("mode", self.mode, MODES)
-        _choice("critic", self.critic, CRITICS)
-        _choice("chi_square_states", self.chi_square_states, CHI_SQUARE_STATES)
+        check_choice("mode", self.mode, MODES)
+        check_choice("critic", self.critic, CRITICS)
+        check_choice("chi_square_states", self.chi_square_states, CHI_SQUARE_STATES)
+        check_choice("reward_inputs", self.reward_inputs, REWARD_INPUTS)
+        check_choice("reward_network", self.reward_network, REWARD_NETWORKS)
+        check_choice("reward_gauge", self.reward_gauge, REWARD_GAUGES)
         if self.value_term is None:
             if not self._is_frozen:
                 self.value_term = "rollout+expert" if self.mode == "online" else "expert"
         else:
-            _choice("value_term", self.value_term, VALUE_TERMS)
+            check_choice("value_term", self.value_term, VALUE_TERMS)
         if self.mode == "offline":
             if self.value_term not in ("expert", "initial", None):
                 raise ConfigError(
@@ -299,6 +318,8 @@ class MAMQLConfig(AlgorithmConfig):
             rl_module.EVALUATION_RATIONALITY: self._fixed_evaluation_rationality,
             rl_module.CRITIC: self.critic,
             rl_module.REWARD_HIDDENS: list(self.reward_hiddens),
+            rl_module.REWARD_INPUTS: self.reward_inputs,
+            rl_module.REWARD_NETWORK: self.reward_network,
         }
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
@@ -337,7 +358,7 @@ def modules_of(agents: list[str], sharing: str | Mapping[str, list[str]]) -> dic
         ConfigError: If a group names an unknown agent, or an agent twice.
     """
     if isinstance(sharing, str):
-        _choice("parameter_sharing", sharing, ("none", "all"))
+        check_choice("parameter_sharing", sharing, ("none", "all"))
         return {agent: SHARED_MODULE if sharing == "all" else agent for agent in agents}
     result: dict[str, str] = {}
     for module, group in sharing.items():
@@ -384,34 +405,3 @@ def _environment_spaces(env: str, env_config: str) -> dict[str, tuple[gym.spaces
 
 def _module_for(agent: str, episode: Any = None, *, mapping: Mapping[str, str], **kwargs: Any) -> str:
     return mapping[agent]
-
-
-def _number(
-    name: str,
-    value: Any,
-    *,
-    low: float,
-    high: float | None = None,
-    open_low: bool = False,
-    open_high: bool = False,
-) -> None:
-    bounds = f"{'above' if open_low else 'at least'} {low:g}"
-    if high is not None:
-        bounds += f" and {'below' if open_high else 'at most'} {high:g}"
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
-    if good:
-        good = value > low if open_low else value >= low
-        if good and high is not None:
-            good = value < high if open_high else value <= high
-    if not good:
-        raise ConfigError(f"{name} is {value!r}: it must be a number {bounds}")
-
-
-def _integer(name: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name} is {value!r}: it must be a whole number of at least 1")
-
-
-def _choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}: {nearest(str(value), allowed)} (one of {', '.join(allowed)})")

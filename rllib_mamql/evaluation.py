@@ -15,7 +15,7 @@ from scipy import stats
 
 from rllib_mamql import diagnostics
 from rllib_mamql.acting import module_actor, random_actor
-from rllib_mamql.checkpoint import Checkpoint, read_checkpoint
+from rllib_mamql.checkpoint import Checkpoint
 from rllib_mamql.data.schema import ReturnSummary
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.registration import make_batch, make_env
@@ -178,7 +178,9 @@ def evaluate_checkpoint(
         raise ConfigError(f"episodes is {episodes}: it must be at least 1")
     if video is not None and pathlib.Path(video).suffix not in VIDEO_SUFFIXES:
         raise ConfigError(f"video {str(video)!r} has no known ending: use one of {', '.join(VIDEO_SUFFIXES)}")
-    stored = read_checkpoint(path)
+    from rllib_mamql.reward_store import read_with_rewards
+
+    stored, _ = read_with_rewards(path)
     finished, aggregation = play(
         stored.env,
         stored.env_config,

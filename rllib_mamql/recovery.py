@@ -33,14 +33,14 @@ from torch import Tensor, nn
 from rllib_mamql import objective
 from rllib_mamql.acting import agents_by_module
 from rllib_mamql.checkpoint import Checkpoint
+from rllib_mamql.checks import check_choice, check_integer, check_number
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, JointColumns, column
 from rllib_mamql.encoders import build_encoder
-from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.heads import JointHead, MarginalCritic
 from rllib_mamql.marginal import enumerate_others
-from rllib_mamql.reward_networks import build_reward
-from rllib_mamql.rl_module import REWARD_HIDDENS, JointHead, MarginalCritic
+from rllib_mamql.reward_networks import REWARD_GAUGES, build_reward
+from rllib_mamql.rl_module import REWARD_HIDDENS
 
-GAUGES = ("none", "sparse", "state_only")
 LOGIT_SCALE = 3.0
 """The explanation critic's outputs are multiplied by this: decided policies have logits of several units."""
 ENUMERATED = 125
@@ -76,15 +76,11 @@ class RecoverySettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.gauge not in GAUGES:
-            raise ConfigError(f"gauge is {self.gauge!r}: {nearest(self.gauge, GAUGES)} (one of {', '.join(GAUGES)})")
+        check_choice("gauge", self.gauge, REWARD_GAUGES)
         for name in ("updates", "rows", "steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if not 0.0 <= self.explore <= 1.0:
-            raise ConfigError(f"explore is {self.explore}: it must be a share from 0 to 1")
-        if not self.strength >= 0.0:
-            raise ConfigError(f"strength is {self.strength}: it must be at least 0")
+            check_integer(name, getattr(self, name))
+        check_number("explore", self.explore, low=0.0, high=1.0)
+        check_number("strength", self.strength, low=0.0)
 
 
 @dataclass(frozen=True)

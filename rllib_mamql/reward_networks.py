@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from rllib_mamql.encoders import build_encoder
 from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.heads import JointHead
 
 REWARD_INPUTS = ("joint", "state_action", "state")
 REWARD_NETWORKS = ("plain", "entity_additive")
+REWARD_GAUGES = ("none", "sparse", "state_only")
 FACTORS, HIDDEN = 16, 48
 
 
@@ -110,8 +112,6 @@ def build_reward(
     Raises:
         ConfigError: If a name is unknown, or the network does not fit the observations.
     """
-    from rllib_mamql.rl_module import JointHead
-
     for name, value, known in (("reward_network", network, REWARD_NETWORKS), ("reward_inputs", inputs, REWARD_INPUTS)):
         if value not in known:
             raise ConfigError(f"{name} is {value!r}: {nearest(str(value), known)} (one of {', '.join(known)})")

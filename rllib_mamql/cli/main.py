@@ -115,15 +115,13 @@ def record(**options: Any) -> None:
 
 @cli.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--gauge", type=click.Choice(["sparse", "state_only", "none"]), default="sparse", show_default=True)
-@click.option("--strength", type=click.FloatRange(min=0), default=0.1, show_default=True, help="Weight of the gauge.")
-@click.option("--network", type=click.Choice(["plain", "entity_additive"]), default="plain", show_default=True)
+@click.option("--gauge", type=click.Choice(["sparse", "state_only", "none"]), help="As trained with, or sparse.")
+@click.option("--strength", type=click.FloatRange(min=0), help="Weight of the gauge; as trained with, or 0.1.")
+@click.option("--network", type=click.Choice(["plain", "entity_additive"]), help="As trained with, or plain.")
 @click.option(
     "--inputs",
     type=click.Choice(["joint", "state_action", "state"]),
-    default="joint",
-    show_default=True,
-    help="What the reward depends on.",
+    help="What the reward depends on; as trained with, or joint.",
 )
 @click.option("--updates", type=click.IntRange(min=1), default=3000, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=30000, show_default=True, help="Joint steps to play.")

@@ -19,10 +19,9 @@ def recover(checkpoint: Path, data: Path | None, **settings: Any) -> None:
     """Recovers the rewards of a checkpoint and writes them into it."""
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.train import quiet, say
-    from rllib_mamql.recovery import RecoverySettings
 
     quiet(verbose=False)
-    chosen = RecoverySettings(**settings)
+    chosen = trained_settings(folder, **settings)
     say(f"recovering rewards of {folder}: gauge {chosen.gauge}, {chosen.updates} updates")
     recovered = recover_checkpoint(folder, chosen, data)
     table = Table(box=SIMPLE_HEAD)
@@ -36,6 +35,23 @@ def recover(checkpoint: Path, data: Path | None, **settings: Any) -> None:
         )
     Console().print(table)
     print(f"{folder}/rewards.npz ({recovered.seconds:.0f} s); `rllib reward {folder}` scores it")
+
+
+def trained_settings(folder: Path, **changes: Any) -> Any:
+    """The recovery settings that a checkpoint was trained with, with changes that are not None.
+
+    A checkpoint trained with gauge ``none`` is recovered from with ``sparse``, unless told otherwise.
+    """
+    from rllib_mamql.checkpoint import read_checkpoint
+    from rllib_mamql.recovery import RecoverySettings
+
+    trained = read_checkpoint(folder).settings
+    names = {"gauge": "reward_gauge", "strength": "reward_gauge_strength"}
+    names |= {"network": "reward_network", "inputs": "reward_inputs"}
+    kept = {key: trained[name] for key, name in names.items() if name in trained}
+    if kept.get("gauge") == "none":
+        del kept["gauge"]
+    return RecoverySettings(**kept | {key: value for key, value in changes.items() if value is not None})
 
 
 def recover_checkpoint(folder: Path, settings: Any, data: Path | None = None) -> Any:

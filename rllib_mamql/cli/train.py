@@ -243,6 +243,8 @@ def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -
     metrics, trial, config = result.metrics or {}, tune_trial.trial_id, dict(tune_trial.config)
     error = last_line(result.error) if result.error is not None else None
     checkpoint = result.checkpoint.path if result.checkpoint is not None else None
+    if error is None and checkpoint is not None and is_ours(item.algorithm):
+        _recover(checkpoint, config)
     evaluation = None
     if error is None and checkpoint is not None and options.eval_episodes:
         evaluation = _evaluate(item, config, checkpoint, options.eval_episodes)
@@ -276,6 +278,22 @@ def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -
         recovered_rewards=evaluation.recovered_rewards if evaluation else {},
         error=error,
     )
+
+
+def _recover(checkpoint: str, config: Mapping[str, Any]) -> None:
+    """Recovers rewards in the gauge that the trial asked for; ``none`` keeps what training regressed."""
+    if config.get("reward_gauge", "none") == "none":
+        return
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        say(f"rewards are not recovered in a gauge, {checkpoint} is not on this machine: copy it, then `rllib recover`")
+        return
+    from rllib_mamql.cli.rewards import recover_checkpoint, trained_settings
+
+    settings = trained_settings(folder, seed=config.get("seed") or 0)
+    say(f"recovering rewards of {checkpoint}: gauge {settings.gauge}, {settings.updates} updates")
+    recovered = recover_checkpoint(folder, settings)
+    say(f"rewards recovered ({recovered.seconds:.0f} s)")
 
 
 def _evaluate(item: Prepared, config: dict[str, Any], checkpoint: str, episodes: int) -> Any:

@@ -1,0 +1,41 @@
+"""Checks of settings; each raises ConfigError with the name, the value found and what is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rllib_mamql.errors import ConfigError, nearest
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    low: float,
+    high: float | None = None,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> None:
+    """Refuses what is no number in the range that the bounds, open or closed, describe."""
+    bounds = f"{'above' if open_low else 'at least'} {low:g}"
+    if high is not None:
+        bounds += f" and {'below' if open_high else 'at most'} {high:g}"
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    if good:
+        good = value > low if open_low else value >= low
+        if good and high is not None:
+            good = value < high if open_high else value <= high
+    if not good:
+        raise ConfigError(f"{name} is {value!r}: it must be a number {bounds}")
+
+
+def check_integer(name: str, value: Any) -> None:
+    """Refuses what is no whole number of at least 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{name} is {value!r}: it must be a whole number of at least 1")
+
+
+def check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Refuses what is none of the words allowed, naming the nearest."""
+    if value not in allowed:
+        raise ConfigError(f"{name} is {value!r}: {nearest(str(value), allowed)} (one of {', '.join(allowed)})")
