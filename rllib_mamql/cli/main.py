@@ -154,6 +154,32 @@ def reward(**options: Any) -> None:
 
 
 @cli.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--algo", default="PPO", show_default=True, help="An algorithm of RLlib's own.")
+@click.option(
+    "--reward",
+    type=click.Choice(["recovered", "implied", "cloning", "true"]),
+    default="recovered",
+    show_default=True,
+    help="What the new agents are paid.",
+)
+@click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Demonstrations, for --reward cloning.")
+@click.option("--env-config", multiple=True, metavar="KEY=VALUE", help="Changes the environment.")
+@click.option("--sticky-actions", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
+@click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--episodes", type=click.IntRange(min=1), default=200, show_default=True, help="Of the final evaluation.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a setting of the algorithm.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="A new or empty folder.")
+@JSON_OPTION
+def relearn(**options: Any) -> None:
+    """Train new agents from scratch on recovered rewards, and score them by the true return."""
+    from rllib_mamql.cli import relearn as command
+
+    command.relearn(**options)
+
+
+@cli.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @JSON_OPTION
 def inspect(**options: Any) -> None:

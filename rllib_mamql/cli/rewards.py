@@ -65,15 +65,14 @@ def recover_checkpoint(folder: Path, settings: Any, data: Path | None = None) ->
     if data is None:
         columns = explore(stored, settings.steps, settings.explore, settings.seed)
     else:
-        columns = _dataset(data, stored)
+        columns = read_for(data, stored)
     recovered = fit(stored, columns, settings)
     write_rewards(folder, recovered, settings)
     return recovered
 
 
-def _dataset(data: Path, stored: Any) -> Any:
-    from rllib_mamql.data.reading import read_dataset
-
+def read_for(data: Path, stored: Any) -> Any:
+    """The joint steps of a dataset of the checkpoint's agents."""
     dataset = read_dataset(str(data))
     if list(dataset.metadata.agents) != list(stored.module_of):
         raise ConfigError(
@@ -106,7 +105,7 @@ def reward(
     quiet(verbose=False)
     stored, how = read_with_rewards(folder)
     gauge = "none (as training regressed it)" if how is None else how["settings"]["gauge"]
-    clone = None if data is None else fit_clone(stored, _dataset(data, stored), seed=seed)
+    clone = None if data is None else fit_clone(stored, read_for(data, stored), seed=seed)
     entry = ENVIRONMENTS.get(stored.env)
     kinds = ["policy", "exploring"] + (["expert"] if entry is not None and entry.expert_module else [])
     console = Console()

@@ -1,0 +1,86 @@
+"""``rllib relearn``: new agents from scratch on recovered rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from rllib_mamql.cli.report import check_output, document, interval, number, write_json
+from rllib_mamql.cli.tools import newest_checkpoint
+from rllib_mamql.cli.yaml_loader import parse_assignment
+from rllib_mamql.errors import ConfigError
+
+
+def relearn(
+    checkpoint: Path,
+    algo: str,
+    reward: str,
+    data: Path | None,
+    env_config: Sequence[str],
+    sticky_actions: float,
+    iterations: int,
+    episodes: int,
+    sets: Sequence[str],
+    seed: int,
+    out: Path,
+    json_path: Path | None,
+) -> None:
+    """Trains an RLlib algorithm on a checkpoint's rewards and prints the true return that it reaches."""
+    check_output(json_path, "--json")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out {out} exists and is not an empty folder; choose another name or remove it")
+    folder = newest_checkpoint(checkpoint)
+    from rllib_mamql.cli.rewards import read_for
+    from rllib_mamql.cli.settings import check_keys, find_algorithm, is_ours
+    from rllib_mamql.cli.train import RunOptions, quiet, ray_session, say
+    from rllib_mamql.cloning import fit_clone
+    from rllib_mamql.relearning import RelearnSettings
+    from rllib_mamql.relearning import relearn as learn
+    from rllib_mamql.reward_sources import reward_source
+    from rllib_mamql.reward_store import read_with_rewards
+
+    quiet(verbose=False)
+    algorithm = find_algorithm(algo)
+    if is_ours(algorithm):
+        raise ConfigError(f"--algo {algo} learns from demonstrations, not from rewards: name PPO or another of RLlib's")
+    changes = dict(parse_assignment(text, "--set") for text in sets)
+    check_keys(changes, algorithm.get_default_config(), "--set")
+    stored, how = read_with_rewards(folder)
+    if reward == "recovered" and how is None:
+        say(f"{folder} holds no rewards in a gauge, only those that training regressed; `rllib recover` recovers them")
+    clone = None if data is None else fit_clone(stored, read_for(data, stored), seed=seed)
+    source = reward_source(stored, reward, clone)
+    settings = RelearnSettings(
+        env_config=dict(parse_assignment(text, "--env-config") for text in env_config),
+        sticky_actions=sticky_actions,
+        iterations=iterations,
+        episodes=episodes,
+        seed=seed,
+        algorithm=changes,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    with ray_session(RunOptions(), []):
+        result = learn(stored, source, algorithm, settings, out, say)
+    table = Table(title=f"{algo} from scratch on the {reward} reward", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("")
+    table.add_column("true return [95% CI]", justify="right")
+    table.add_row("all", interval(result.returns.mean, result.returns.ci95))
+    for agent, summary in result.returns.per_agent.items():
+        table.add_row(agent, interval(summary["mean"], tuple(summary["ci95"])))
+    if result.normalised_score is not None:
+        table.add_row("normalised score", number(result.normalised_score, 3))
+    Console().print(table)
+    print(f"{result.checkpoint}: {result.env_steps:,} joint steps, {result.train_time_s:.0f} s")
+    fields: dict[str, Any] = {
+        "env": stored.env, "env_config": {**stored.env_config, **settings.env_config}, "seed": seed, "algo": algo,
+        "reward": reward, "sticky_actions": sticky_actions, "return_mean": result.returns.mean,
+        "return_ci95": result.returns.ci95, "per_agent": result.returns.per_agent,
+        "normalised_score": result.normalised_score, "curve": result.curve, "env_steps": result.env_steps,
+        "train_time_s": result.train_time_s,
+    }  # fmt: skip
+    write_json(json_path, document("relearn", checkpoint=folder, **fields))
