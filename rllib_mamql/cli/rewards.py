@@ -73,6 +73,8 @@ def recover_checkpoint(folder: Path, settings: Any, data: Path | None = None) ->
 
 def read_for(data: Path, stored: Any) -> Any:
     """The joint steps of a dataset of the checkpoint's agents."""
+    from rllib_mamql.data.reading import read_dataset
+
     dataset = read_dataset(str(data))
     if list(dataset.metadata.agents) != list(stored.module_of):
         raise ConfigError(
