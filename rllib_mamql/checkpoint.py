@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -143,7 +144,7 @@ def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
             metadata=DatasetMetadata.from_json(json.dumps(document["dataset"])),
             settings=dict(document["settings"]),
         )
-    except (KeyError, ValueError, OSError, EOFError, StopIteration) as error:
+    except (KeyError, ValueError, OSError, EOFError, StopIteration, zipfile.BadZipFile) as error:
         if isinstance(error, UserError):
             raise
         raise CheckpointError(

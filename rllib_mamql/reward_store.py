@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, A
             states = {k[len(prefix) :]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)}
             network.load_state_dict(states)
             module.reward = network.requires_grad_(False).eval()
-    except (KeyError, ValueError, OSError, EOFError, RuntimeError) as error:
+    except (KeyError, ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(

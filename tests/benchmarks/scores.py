@@ -15,8 +15,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[2]
+
+
+def mean_metrics(trials: list[dict[str, Any]]) -> dict[str, float]:
+    """The environment's own numbers, averaged over seeds."""
+    return {name: statistics.mean(trial["metrics"][name] for trial in trials) for name in trials[0].get("metrics", {})}
 
 
 def main() -> int:
@@ -52,6 +58,7 @@ def main() -> int:
     print(
         f"{arguments.example}: mean return {statistics.mean(returns):.2f}, "
         + (f"mean score {statistics.mean(scores):.3f}, lowest {min(scores):.3f}, " if scores else "")
+        + "".join(f"{name} {value:.3g}, " for name, value in mean_metrics(trials).items())
         + f"median training time {statistics.median(times):.0f} s, {len(trials)} seeds"
     )
     if arguments.json:

@@ -1,0 +1,134 @@
+"""Rewards recovered in a gauge, from a pair that is soft-optimal for the toy environment's true reward."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rllib_mamql.checkpoint import Checkpoint, CheckpointError
+from rllib_mamql.columns import ACTIONS, column, num_rows
+from rllib_mamql.errors import ConfigError
+from rllib_mamql.exploring import explore
+from rllib_mamql.recovery import Recovered, RecoverySettings, recover
+from rllib_mamql.reward_report import by_event, play_held_out, score
+from rllib_mamql.reward_store import REWARDS, read_with_rewards, write_rewards
+from tests.toy_checkpoint import toy_checkpoint
+
+FAST = RecoverySettings(updates=600, rows=128, steps=3000, lr=3e-3)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return toy_checkpoint(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="module")
+def recovered(stored: Checkpoint) -> Recovered:
+    return recover(stored, explore(stored, FAST.steps, FAST.explore, seed=0), FAST)
+
+
+def test_a_sparse_gauge_finds_the_reward_that_the_pair_plays_for(stored: Checkpoint, recovered: Recovered) -> None:
+    write_rewards(stored.path, recovered, FAST)
+    read, _ = read_with_rewards(stored.path)
+    assert recovered.policy_error["shared"] < 0.03
+    for states in ("policy", "exploring"):
+        held_out = play_held_out(read, states, steps=400, seed=0, exact=True)
+        scores = score(read, held_out, "agent_0", resamples=0)
+        found, implied = scores["recovered"], scores["implied"]
+        assert found["pearson"].value is not None and implied["pearson"].value is not None
+        assert found["pearson"].value > 0.85
+        assert found["pearson"].value > implied["pearson"].value + 0.1
+        assert found["epic"].value is not None and found["epic"].value < 0.3
+        assert scores["zero"]["epic"].value == pytest.approx(0.5**0.5)
+        paid = by_event(read, held_out, "agent_1")
+        assert paid["reward 1"] > paid["reward 0"] + 0.1
+
+
+def test_no_gauge_regresses_what_the_critic_implies(stored: Checkpoint) -> None:
+    columns = explore(stored, 3000, 0.5, seed=0)
+    plain = recover(stored, columns, dataclasses.replace(FAST, gauge="none", updates=900))
+    module = dataclasses.replace(stored, modules={"shared": _with_reward(stored, plain)})
+    held_out = play_held_out(module, "exploring", steps=400, seed=0, exact=True)
+    scores = score(module, held_out, "agent_0", resamples=0)
+    assert scores["recovered"]["pearson"].value == pytest.approx(scores["implied"]["pearson"].value, abs=0.1)
+
+
+def test_a_stronger_gauge_is_sparser_and_less_faithful(stored: Checkpoint) -> None:
+    columns = explore(stored, 2000, 0.5, seed=0)
+    weak = recover(stored, columns, dataclasses.replace(FAST, updates=300, strength=0.01))
+    strong = recover(stored, columns, dataclasses.replace(FAST, updates=300, strength=1.0))
+    assert strong.mean_absolute["shared"] < weak.mean_absolute["shared"]
+    assert strong.policy_error["shared"] > weak.policy_error["shared"]
+
+
+@pytest.mark.parametrize("gauge", ["sparse", "state_only"])
+@pytest.mark.parametrize("inputs", ["state", "state_action", "joint"])
+def test_a_reward_depends_on_what_it_may_see(stored: Checkpoint, gauge: str, inputs: str) -> None:
+    settings = dataclasses.replace(FAST, gauge=gauge, inputs=inputs, updates=60)
+    network = recover(stored, explore(stored, 400, 0.5, seed=0), settings).rewards["shared"]
+    observations = torch.eye(8)
+    first = network(observations, torch.zeros(8, 1, dtype=torch.long))
+    other = network(observations, torch.ones(8, 1, dtype=torch.long))
+    assert torch.equal(first, other) == (inputs != "joint")
+    assert torch.allclose(first, first[:, :1].expand_as(first)) == (inputs == "state")
+    assert all(not p.requires_grad for p in network.parameters())
+
+
+def test_the_same_seed_recovers_the_same_reward(stored: Checkpoint) -> None:
+    columns = explore(stored, 400, 0.5, seed=3)
+    settings = dataclasses.replace(FAST, updates=40)
+    first, second = (recover(stored, columns, settings).rewards["shared"].state_dict() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_exploring_play_covers_all_actions(stored: Checkpoint) -> None:
+    columns = explore(stored, 900, 1.0, seed=0)
+    assert num_rows(columns) >= 900
+    shares = np.bincount(columns[column(ACTIONS, "agent_0")][:600], minlength=3) / 600
+    assert shares.min() > 0.25
+
+
+def test_modules_of_their_own_recover_their_own_rewards(tmp_path: Path) -> None:
+    stored = toy_checkpoint(tmp_path, sharing="none")
+    result = recover(stored, explore(stored, 200, 0.5, seed=0), dataclasses.replace(FAST, updates=5))
+    assert set(result.rewards) == set(result.policy_error) == {"agent_0", "agent_1"}
+    write_rewards(tmp_path, result, FAST)
+    read, document = read_with_rewards(tmp_path)
+    assert document is not None and document["settings"]["gauge"] == "sparse"
+    observations, others = torch.rand(5, 8), torch.zeros(5, 1, dtype=torch.long)
+    for name, network in result.rewards.items():
+        assert torch.equal(read.modules[name].reward(observations, others), network(observations, others))
+
+
+def test_stored_rewards_that_are_damaged_are_refused(tmp_path: Path) -> None:
+    stored = toy_checkpoint(tmp_path)
+    assert read_with_rewards(tmp_path)[1] is None
+    result = recover(stored, explore(stored, 100, 0.5, seed=0), dataclasses.replace(FAST, updates=2))
+    file = write_rewards(tmp_path, result, FAST)
+    assert [path.name for path in tmp_path.glob("*rewards*")] == [REWARDS]
+    whole = file.read_bytes()
+    for broken in (whole[:-300], b"", b"nonsense"):
+        file.write_bytes(broken)
+        with pytest.raises(CheckpointError, match="rllib recover"):
+            read_with_rewards(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("gauge", "sparce"), ("strength", -1.0), ("explore", 1.5), ("updates", 0), ("rows", 0), ("steps", 0)],
+)
+def test_impossible_settings_are_named(setting: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"{setting} is {value!r}"):
+        dataclasses.replace(RecoverySettings(), **{setting: value})
+
+
+def _with_reward(stored: Checkpoint, result: Recovered) -> object:
+    import copy
+
+    module = copy.deepcopy(stored.modules["shared"])
+    module.reward = result.rewards["shared"]
+    return module
