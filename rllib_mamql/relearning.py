@@ -21,6 +21,9 @@ from rllib_mamql.rollout import Actor, ColumnarRollout, return_aggregation
 from rllib_mamql.wrappers import RecoveredRewardEnv, StickyActionsEnv
 
 ENV = "recovered-reward"
+LOOKS = 10
+"""How often the true return is looked at while training."""
+
 PPO_SETTINGS: dict[str, Any] = {
     "num_env_runners": 0,
     "num_envs_per_env_runner": 16,
@@ -46,7 +49,6 @@ class RelearnSettings:
         env_config: Of the environment, merged over the checkpoint's; another layout, for example.
         sticky_actions: Probability in [0, 1) with which an action is repeated in place of the one chosen.
         iterations: Training iterations, >= 1.
-        eval_every: Iterations between two looks at the true return, >= 1.
         episodes: Episodes of the final evaluation, >= 1.
         seed: Seed.
         algorithm: What the algorithm's settings depart from; see ``PPO_SETTINGS``.
@@ -54,14 +56,13 @@ class RelearnSettings:
 
     env_config: Mapping[str, Any] = field(default_factory=dict)
     sticky_actions: float = 0.0
-    iterations: int = 100
-    eval_every: int = 10
+    iterations: int = 30
     episodes: int = 200
     seed: int = 0
     algorithm: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "eval_every", "episodes"):
+        for name in ("iterations", "episodes"):
             check_integer(name, getattr(self, name))
 
 
@@ -128,7 +129,7 @@ def relearn(
             spent += time.monotonic() - started
             steps = int(result["env_runners"]["num_env_steps_sampled_lifetime"])
             last = iteration == settings.iterations
-            if iteration % settings.eval_every == 0 and not last:
+            if iteration % max(1, settings.iterations // LOOKS) == 0 and not last:
                 summary = _true_returns(_actor(trainer, stored, settings.seed), inside, 50, settings.seed)
                 curve.append({"env_steps": steps, "train_time_s": spent, "return_mean": summary.mean})
                 report(f"{steps:,} env steps, {spent:.0f} s: true return {summary.mean:.2f}")

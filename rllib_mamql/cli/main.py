@@ -166,7 +166,7 @@ def reward(**options: Any) -> None:
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Demonstrations, for --reward cloning.")
 @click.option("--env-config", multiple=True, metavar="KEY=VALUE", help="Changes the environment.")
 @click.option("--sticky-actions", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
-@click.option("--iterations", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--iterations", type=click.IntRange(min=1), default=30, show_default=True)
 @click.option("--episodes", type=click.IntRange(min=1), default=200, show_default=True, help="Of the final evaluation.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Change a setting of the algorithm.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)

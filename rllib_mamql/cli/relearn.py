@@ -39,7 +39,7 @@ def relearn(
     from rllib_mamql.cli.settings import check_keys, find_algorithm, is_ours
     from rllib_mamql.cli.train import RunOptions, quiet, ray_session, say
     from rllib_mamql.cloning import fit_clone
-    from rllib_mamql.relearning import RelearnSettings
+    from rllib_mamql.relearning import RelearnSettings, build_env
     from rllib_mamql.relearning import relearn as learn
     from rllib_mamql.reward_sources import reward_source
     from rllib_mamql.reward_store import read_with_rewards
@@ -63,6 +63,7 @@ def relearn(
         seed=seed,
         algorithm=changes,
     )
+    build_env(stored.env, {**stored.env_config, **settings.env_config}, sticky_actions, None).close()
     out.mkdir(parents=True, exist_ok=True)
     with ray_session(RunOptions(), []):
         result = learn(stored, source, algorithm, settings, out, say)

@@ -1,0 +1,209 @@
+"""Recovered rewards, scored and reused, over several seeds: ``python tests/benchmarks/rewards.py gems_soft --seeds 3``.
+
+For each seed: ``rllib train``, ``recover``, ``reward``, then ``relearn`` by PPO from scratch on each kind of reward, in the
+dynamics of the demonstrations and with sticky actions. Stages whose results are in ``--work`` already are not run again.
+Writes ``<out>.json``, ``<out>.md`` and ``<out>.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+ROOT = pathlib.Path(__file__).parents[2]
+KINDS = ("recovered", "implied", "cloning", "true")
+STATES = ("policy", "exploring", "expert")
+METRICS = ("pearson", "spearman", "epic", "ranking_accuracy")
+
+
+def rllib(log: pathlib.Path, *words: object) -> str:
+    print("rllib", *words, flush=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "rllib_mamql", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, cwd=ROOT,
+    )  # fmt: skip
+    log.write_text(done.stdout)
+    if done.returncode:
+        raise SystemExit(done.stdout)
+    return done.stdout
+
+
+def checkpoint(work: pathlib.Path, example: str, seed: int, sets: list[str]) -> pathlib.Path:
+    """Trains and recovers."""
+    result = work / "train.json"
+    if not result.exists():
+        words = [word for text in sets for word in ("--set", text)]
+        rllib(
+            work / "train.log", "train", "--file", f"tuned_examples/{example}.yaml", "--seed", seed,
+            "--storage-path", work / "results", "--json", result, "--eval-episodes", 500, *words,
+        )  # fmt: skip
+    folder = pathlib.Path(json.loads(result.read_text())["trials"][0]["checkpoint"])
+    if not (folder / "rewards.npz").exists():
+        rllib(work / "recover.log", "recover", folder, "--seed", seed)
+    return folder
+
+
+def scores(work: pathlib.Path, folder: pathlib.Path, data: str) -> dict[str, Any]:
+    out = work / "reward.json"
+    if not out.exists():
+        rllib(work / "reward.log", "reward", folder, "--data", data, "--json", out, "--plot", work / "reward.png")
+    return json.loads(out.read_text())
+
+
+def relearn(
+    work: pathlib.Path, folder: pathlib.Path, kind: str, seed: int, sticky: float, iterations: int, data: str
+) -> dict[str, Any]:
+    name = f"relearn_{kind}_{sticky:g}"
+    out = work / f"{name}.json"
+    if not out.exists():
+        cloned = ["--data", data] if kind == "cloning" else []
+        rllib(
+            work / f"{name}.log", "relearn", folder, "--reward", kind, *cloned, "--sticky-actions", sticky,
+            "--iterations", iterations, "--seed", seed, "--out", work / name, "--json", out,
+        )  # fmt: skip
+    return json.loads(out.read_text())
+
+
+def mean_of(reports: list[dict[str, Any]], states: str, predictor: str, metric: str) -> float | None:
+    values = [
+        scored[predictor][metric] for report in reports for scored in report["states"].get(states, {}).values()
+        if predictor in scored
+    ]  # fmt: skip
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if known else None
+
+
+def page(
+    arguments: argparse.Namespace, reports: list[dict[str, Any]], learned: list[dict[str, Any]], trained: list[Any]
+) -> str:
+    name = arguments.example
+    lines = [
+        f"# Rewards recovered on `{name}`: scores and reuse",
+        "",
+        f"`{command(arguments)}` writes this page, its JSON and its plot.",
+        f"Means over {len(reports)} seeds and all agents; expert {trained[0]['expert_return']:.2f}, random "
+        f"{trained[0]['random_return']:.2f}, policies after training "
+        + ", ".join(f"{trial['return_mean']:.2f}" for trial in trained)
+        + ".",
+        "",
+        "## Against the true marginal reward, on held-out play",
+        "",
+        "| states | reward | " + " | ".join(METRICS) + " |",
+        "| --- " * (len(METRICS) + 2) + "|",
+    ]
+    for states in STATES:
+        for predictor in ("recovered", "implied", "cloning", "constant", "zero"):
+            cells = [mean_of(reports, states, predictor, metric) for metric in METRICS]
+            if any(cell is not None for cell in cells):
+                shown = " | ".join("-" if cell is None else f"{cell:.2f}" for cell in cells)
+                lines.append(f"| {states} | {predictor} | {shown} |")
+    lines += [
+        "",
+        f"## PPO from scratch on each reward, {arguments.iterations} iterations",
+        "",
+        "True return at the end (and normalised, where the dynamics are those of the demonstrations), a seed each.",
+        "",
+        "| dynamics | reward | true return | normalised, mean |",
+        "| --- | --- | --- | --- |",
+    ]
+    for sticky in arguments.sticky:
+        for kind in arguments.kinds:
+            runs = [run for run in learned if run["reward"] == kind and run["sticky_actions"] == sticky]
+            if runs:
+                returns = ", ".join(f"{run['return_mean']:.1f}" for run in runs)
+                normal = [run["normalised_score"] for run in runs if run["normalised_score"] is not None]
+                shown = f"{statistics.mean(normal):.2f}" if normal else "-"
+                dynamics = f"sticky actions {sticky:g}" if sticky else "as demonstrated"
+                lines.append(f"| {dynamics} | {kind} | {returns} | {shown} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(learned: list[dict[str, Any]], arguments: argparse.Namespace, expert: float, file: pathlib.Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(
+        1, len(arguments.sticky), figsize=(5.5 * len(arguments.sticky), 3.6), squeeze=False, layout="constrained"
+    )
+    for axis, sticky in zip(axes[0], arguments.sticky, strict=True):
+        for index, kind in enumerate(arguments.kinds):
+            for number, run in enumerate(r for r in learned if r["reward"] == kind and r["sticky_actions"] == sticky):
+                points = [*run["curve"], {"env_steps": run["env_steps"], "return_mean": run["return_mean"]}]
+                steps = [point["env_steps"] / 1000 for point in points]
+                label = kind if number == 0 else None
+                axis.plot(steps, [point["return_mean"] for point in points], color=f"C{index}", label=label)
+        axis.axhline(expert, color="grey", linestyle=":", label="expert")
+        axis.set_title("as demonstrated" if not sticky else f"sticky actions {sticky:g}")
+        axis.set_xlabel("thousand joint steps of PPO")
+        axis.set_ylabel("true return")
+    axes[0][0].legend(fontsize=8, title="PPO is paid")
+    figure.savefig(file, dpi=110)
+
+
+def command(arguments: argparse.Namespace) -> str:
+    words = ["python tests/benchmarks/rewards.py", arguments.example, f"--seeds {arguments.seeds}"]
+    words += [
+        f"--iterations {arguments.iterations}",
+        f"--set {' --set '.join(arguments.sets)}" if arguments.sets else "",
+    ]
+    words += [
+        "--sticky " + " ".join(f"{value:g}" for value in arguments.sticky),
+        "--kinds " + " ".join(arguments.kinds),
+    ]
+    return " ".join(word for word in words if word)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("example", help="a file under tuned_examples, without .yaml")
+    parser.add_argument("--data", help="demonstrations, for cloning; the example's own by default")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--iterations", type=int, default=12)
+    parser.add_argument("--sticky", type=float, nargs="*", default=[0.0, 0.25])
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS))
+    parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--work", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="written with the endings .json, .md and .png")
+    arguments = parser.parse_args()
+    data = arguments.data or example_data(arguments.example)
+    reports, learned, trained = [], [], []
+    for seed in range(arguments.seeds):
+        work = arguments.work.resolve() / str(seed)
+        work.mkdir(parents=True, exist_ok=True)
+        folder = checkpoint(work, arguments.example, seed, arguments.sets)
+        trained.append(json.loads((work / "train.json").read_text())["trials"][0])
+        reports.append(scores(work, folder, data))
+        for sticky in arguments.sticky:
+            for kind in arguments.kinds:
+                learned.append(relearn(work, folder, kind, seed, sticky, arguments.iterations, data))
+                print(f"{kind}, sticky {sticky:g}, seed {seed}: {learned[-1]['return_mean']:.2f}", flush=True)
+    keep = ("seed", "return_mean", "return_ci95", "expert_return", "random_return", "normalised_score", "train_time_s")
+    document = {
+        "command": command(arguments),
+        "trained": [{key: trial[key] for key in keep} for trial in trained],
+        "rewards": [{"seed": seed, "states": report["states"]} for seed, report in enumerate(reports)],
+        "relearned": [{key: value for key, value in run.items() if key != "checkpoint"} for run in learned],
+    }
+    arguments.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
+    arguments.out.with_suffix(".md").write_text(page(arguments, reports, learned, trained))
+    if learned:
+        plot(learned, arguments, trained[0]["expert_return"], arguments.out.with_suffix(".png"))
+    return 0
+
+
+def example_data(example: str) -> str:
+    from rllib_mamql.cli.yaml_loader import read_yaml
+
+    document = read_yaml(ROOT / "tuned_examples" / f"{example}.yaml")
+    return str(ROOT / next(iter(document.values()))["config"]["input_"])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
