@@ -1,4 +1,4 @@
-"""Recovered rewards, scored and reused: ``python tests/benchmarks/rewards.py gems_soft --work DIR --out docs/rewards_gems``.
+"""Recovered rewards, scored and reused: ``python tests/benchmarks/rewards.py gems_soft --work DIR --out FILE``.
 
 For each seed: ``rllib train``, ``recover``, ``reward``, then ``relearn`` by PPO from scratch on each kind of reward,
 in the dynamics of the demonstrations and with sticky actions. Stages whose results are in ``--work`` already are not
