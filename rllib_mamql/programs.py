@@ -38,7 +38,7 @@ PLAIN = {
 }
 """What traced programs do with sizes and with operators of several results."""
 
-# All are functions of their arguments: none reads or writes anything else, none draws at random, none changes its input.
+# Functions of their arguments: none reads or writes anything else, draws at random, or changes its input.
 OPERATORS = frozenset(
     f"aten.{name}"
     for name in (

@@ -43,7 +43,8 @@ def trace(network: nn.Module, inputs: Mapping[str, Tensor], dynamic: Mapping[str
             problem = error
     text = " ".join(str(problem).split())[:300]
     raise ConfigError(
-        f"{type(network).__name__} cannot be exported ({type(problem).__name__}: {text}): use an encoder of this package"
+        f"{type(network).__name__} cannot be exported ({type(problem).__name__}: {text}): use an encoder of this "
+        "package"
     ) from problem
 
 
