@@ -14,6 +14,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import logging
 import math
 import os
 import pathlib
@@ -148,8 +149,10 @@ def _write_module(folder: pathlib.Path, stem: str, module: Any, onnx: bool) -> d
 
 
 def _write_onnx(traced: Any, inputs: list[str], file: pathlib.Path) -> None:
+    # It warns of its own next release, and, in its log, of operators of packages that are not installed.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's own making, about its next release
+        warnings.simplefilter("ignore")
         written = torch.onnx.export(
             traced, input_names=inputs, output_names=["values"], dynamo=True, external_data=False, verbose=False
         )
