@@ -238,8 +238,9 @@ class Reward:
         return actions
 
     def _score(self, batch: Array, actions: Array) -> Array:
-        """``(B, K, A)`` of ``(B, K, m)``; a network without others to look at scores each observation once."""
-        values = self._network(batch, actions.astype(np.int64)).astype(np.float64)
+        """``(B, K, A)`` of ``(B, K, m)``; without others, each observation is scored once."""
+        given = actions if self.others else actions[:, :1]
+        values = self._network(batch, given.astype(np.int64)).astype(np.float64)
         return np.broadcast_to(values, (*actions.shape[:2], values.shape[-1]))
 
 
