@@ -59,9 +59,9 @@ class EntityAdditive(nn.Module):
     def forward(self, observations: Tensor, others: Tensor) -> Tensor:
         """Values ``(B, A)`` given the others' actions ``(B, m)``, or ``(B, K, A)`` given ``(B, K, m)``."""
         present = (observations[..., :1] > 0.5).to(observations.dtype)
-        own = (self.single(observations) * present).sum(1).view(len(observations), self.actions, FACTORS + 1)
+        own = (self.single(observations) * present).sum(1).view(observations.shape[0], self.actions, FACTORS + 1)
         pairs = self.pair(self.first(observations).unsqueeze(2) + self.second(observations).unsqueeze(1))
-        hidden = (pairs * (present.unsqueeze(2) * present.unsqueeze(1))).sum((1, 2)) / len(observations[0])
+        hidden = (pairs * (present.unsqueeze(2) * present.unsqueeze(1))).sum((1, 2)) / observations.shape[1]
         if others.dim() == 3:
             hidden, own = hidden.unsqueeze(1), own.unsqueeze(1)
         gate = torch.ones_like(hidden)

@@ -180,6 +180,17 @@ def relearn(**options: Any) -> None:
 
 
 @cli.command()
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="A new or empty folder.")
+@click.option("--onnx", is_flag=True, help="Write ONNX files too; needs rllib-mamql[onnx].")
+def export(**options: Any) -> None:
+    """Write policies and recovered rewards for use without Ray."""
+    from rllib_mamql.cli import export
+
+    export.export(**options)
+
+
+@cli.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @JSON_OPTION
 def inspect(**options: Any) -> None:

@@ -51,7 +51,14 @@ def test_only_registration_names_the_environments() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["rllib_mamql.objective", "rllib_mamql.data.schema", "mamql_envs.overcooked_v0", "mamql_envs.gems_v0"]
+    "module",
+    [
+        "rllib_mamql.objective",
+        "rllib_mamql.exported",
+        "rllib_mamql.data.schema",
+        "mamql_envs.overcooked_v0",
+        "mamql_envs.gems_v0",
+    ],
 )
 def test_imports_no_ray(module: str) -> None:
     code = f"import sys, {module}; assert not any(m == 'ray' or m.startswith('ray.') for m in sys.modules)"
