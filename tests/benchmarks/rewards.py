@@ -167,7 +167,7 @@ def main() -> int:
     parser.add_argument("example", help="a file under tuned_examples, without .yaml")
     parser.add_argument("--data", help="demonstrations, for cloning; the example's own by default")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--iterations", type=int, default=10)
+    parser.add_argument("--iterations", type=int, default=30)
     parser.add_argument("--sticky", type=float, nargs="*", default=[0.0, 0.25])
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
