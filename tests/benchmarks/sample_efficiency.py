@@ -62,6 +62,20 @@ def train(data: pathlib.Path, vehicles: int, steps: int, seed: int, episodes: in
     }
 
 
+INTRODUCTION = """# The intersection: score against demonstrations and vehicles
+
+`python tests/benchmarks/sample_efficiency.py --seeds 1 --data DIR` writes this page, [its
+figures](sample_efficiency.json) and [its plot](sample_efficiency.png): `tuned_examples/intersection.yaml`, tuned for
+four vehicles, trained for 800 updates whatever the data. The return is a vehicle's, counted once (maximum 2);
+*published count* goes on paying an arrived vehicle +2 at every step, as highway-env's own reward does. Two vehicles
+are no contest, who always idles arrives. More seeds for four and six vehicles from 5,000 steps: the headers of the
+tuned examples.
+
+![score against vehicles](sample_efficiency.png)
+
+"""
+
+
 def table(cells: list[dict[str, Any]]) -> str:
     """A Markdown table, one row a cell: means over seeds, and the returns' range."""
     lines = [
@@ -120,7 +134,7 @@ def main() -> int:
                 cells.append(train(data, vehicles, steps, seed, arguments.episodes))
                 print(cells[-1], flush=True)
                 arguments.json.write_text(json.dumps(cells, indent=1) + "\n")
-    arguments.json.with_suffix(".md").write_text(table(cells))
+    arguments.json.with_suffix(".md").write_text(INTRODUCTION + table(cells))
     plot(cells, arguments.json.with_suffix(".png"))
     print(table(cells))
     return 0
