@@ -21,8 +21,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def mean_metrics(trials: list[dict[str, Any]]) -> dict[str, float]:
-    """The environment's own numbers, averaged over seeds."""
-    return {name: statistics.mean(trial["metrics"][name] for trial in trials) for name in trials[0].get("metrics", {})}
+    """The environment's own numbers and its reward events an episode, averaged over seeds."""
+    return {
+        name: statistics.mean(trial[field].get(name, 0.0) for trial in trials)
+        for field in ("metrics", "events")
+        for name in trials[0].get(field, {})
+    }
 
 
 def main() -> int:
