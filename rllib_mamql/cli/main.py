@@ -153,6 +153,20 @@ def reward(**options: Any) -> None:
     rewards.reward(**options)
 
 
+@cli.command("map")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--plot", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The picture: .png, .svg or .pdf."
+)
+@click.option("--steps", type=click.IntRange(min=1), default=3000, show_default=True, help="Joint steps to play.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def map_rewards(**options: Any) -> None:
+    """Draw what recovered rewards value, over the places of gems, overcooked or intersection."""
+    from rllib_mamql.cli import rewards
+
+    rewards.map_rewards(**options)
+
+
 @cli.command()
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--algo", default="PPO", show_default=True, help="An algorithm of RLlib's own.")

@@ -1,0 +1,88 @@
+"""Draws maps of recovered rewards: a row of maps for each agent, one colour scale for all, white at 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rllib_mamql.reward_maps import RewardMap
+
+EMPTY = "#d9d9d9"
+"""Colour of cells about which nothing is known."""
+INCHES = 2.3
+
+
+def plot_maps(rows: Mapping[str, Sequence[RewardMap]], title: str, file: Path) -> None:
+    """Draws maps into a file.
+
+    Args:
+        rows: ``{row: maps}``, as ``reward_maps`` gives them.
+        title: Above all.
+        file: Where the picture goes; its ending says the format.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    count = len(next(iter(rows.values())))
+    limit = colour_limit([found.values for maps in rows.values() for found in maps])
+    height, width = next(iter(rows.values()))[0].values.shape
+    inches = INCHES * min(max(height / width, 0.75), 1.3)
+    figure, axes = pyplot.subplots(
+        len(rows), count, figsize=(INCHES * count + 1.4, inches * len(rows) + 1.1), squeeze=False, layout="constrained"
+    )
+    colours = pyplot.get_cmap("RdBu_r").with_extremes(bad=EMPTY)
+    image = None
+    for line, (name, maps) in zip(axes, rows.items(), strict=True):
+        for place, (axis, found) in enumerate(zip(line, maps, strict=True)):
+            image = axis.imshow(found.values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
+            _decorate(axis, found, limit)
+            if place == 0:
+                axis.annotate(
+                    name, (-0.42 if found.probe.y_label else -0.12, 0.5), xycoords="axes fraction",
+                    rotation=90, ha="center", va="center", fontsize=11, fontweight="bold",
+                )  # fmt: skip
+    assert image is not None
+    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.01, extend="both")
+    bar.set_label("mean marginal recovered reward")
+    figure.suptitle(title, fontsize=12)
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
+
+
+def colour_limit(values: Sequence[np.ndarray]) -> float:
+    """The end of a colour scale around 0: the largest absolute value of all but the outermost hundredth."""
+    known = np.concatenate([np.abs(part[np.isfinite(part)]) for part in values] or [np.zeros(0)])
+    return max(float(np.quantile(known, 0.99)), 1e-6) if len(known) else 1.0
+
+
+def _decorate(axis: Any, found: RewardMap, limit: float) -> None:
+    probe, values = found.probe, found.values
+    axis.set_title(probe.title, fontsize=10)
+    axis.set_xticks(list(probe.x_ticks), list(probe.x_ticks.values()), fontsize=7)
+    axis.set_yticks(list(probe.y_ticks), list(probe.y_ticks.values()), fontsize=7)
+    axis.set_xlabel(probe.x_label, fontsize=8)
+    axis.set_ylabel(probe.y_label, fontsize=8)
+    if probe.y_label:
+        axis.invert_yaxis()
+    for (row, place), text in probe.marks.items():
+        dark = np.isfinite(values[row, place]) and abs(values[row, place]) > 0.6 * limit
+        axis.text(place, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
+    if probe.focus is not None:
+        row, place = probe.focus
+        value = values[row, place]
+        if np.isfinite(value):
+            dark = abs(value) > 0.6 * limit
+            axis.text(place, row, f"{value:+.2f}", ha="center", va="center", fontsize=7,
+                      color="white" if dark else "black")  # fmt: skip
+        axis.add_patch(_square(place, row))
+
+
+def _square(x: int, y: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.2)
