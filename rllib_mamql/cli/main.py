@@ -90,6 +90,12 @@ def train(path: Path, **options: Any) -> None:
 @click.option("--greedy", is_flag=True, help="Take the most likely action in place of sampling.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--video", type=click.Path(path_type=Path), metavar="FILE", help="Film one episode: .gif, .mp4 or .png.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Demonstrations to compare play with.  [default: those of training, if they are there]",
+)
 @JSON_OPTION
 def evaluate(**options: Any) -> None:
     """Play episodes with a checkpoint, or the newest one of a trial's or a run's folder."""
