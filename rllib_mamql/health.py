@@ -111,9 +111,9 @@ def examine(stored: Checkpoint, expert: JointColumns | None, *, seed: int = 0, s
     numbers["bounds"] = shares
     if expert is None:
         return Health(numbers, warnings)
-    covered = {agent: found for agent in stored.module_of if (found := _coverage(agent, play, expert, seed))}
+    covered = {agent: near for agent in stored.module_of if (near := _coverage(agent, play, expert, seed))}
     fits = _fits_of(stored, expert, numbers, seed)
-    numbers["coverage"] = {agent: vars(found) for agent, found in covered.items()}
+    numbers["coverage"] = {agent: vars(near) for agent, near in covered.items()}
     return Health(numbers, warnings + diagnostics.coverage_warnings(covered) + diagnostics.rationality_warnings(fits))
 
 

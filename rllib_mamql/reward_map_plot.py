@@ -29,7 +29,7 @@ def plot_maps(rows: Mapping[str, Sequence[RewardMap]], title: str, file: Path) -
     from matplotlib import pyplot
 
     count = len(next(iter(rows.values())))
-    limit = colour_limit([found.values for maps in rows.values() for found in maps])
+    limit = colour_limit([found for maps in rows.values() for found in maps])
     height, width = next(iter(rows.values()))[0].values.shape
     inches = INCHES * min(max(height / width, 0.75), 1.3)
     figure, axes = pyplot.subplots(
@@ -42,22 +42,27 @@ def plot_maps(rows: Mapping[str, Sequence[RewardMap]], title: str, file: Path) -
             image = axis.imshow(found.values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
             _decorate(axis, found, limit)
             if place == 0:
+                usual = np.concatenate([part.values[np.isfinite(part.values)] for part in maps])
+                text = f"{name}\nmedian {np.median(usual):+.2f}" if len(usual) else name
                 axis.annotate(
-                    name, (-0.42 if found.probe.y_label else -0.12, 0.5), xycoords="axes fraction",
-                    rotation=90, ha="center", va="center", fontsize=11, fontweight="bold",
+                    text, (-0.42 if found.probe.y_label else -0.12, 0.5), xycoords="axes fraction",
+                    rotation=90, ha="center", va="center", fontsize=9, fontweight="bold",
                 )  # fmt: skip
     assert image is not None
     bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.01, extend="both")
     bar.set_label("mean marginal recovered reward")
     figure.suptitle(title, fontsize=12)
+    figure.supxlabel(next(iter(rows.values()))[0].probe.note, fontsize=9)
     figure.savefig(file, dpi=120)
     pyplot.close(figure)
 
 
-def colour_limit(values: Sequence[np.ndarray]) -> float:
-    """The end of a colour scale around 0: the largest absolute value of all but the outermost hundredth."""
-    known = np.concatenate([np.abs(part[np.isfinite(part)]) for part in values] or [np.zeros(0)])
-    return max(float(np.quantile(known, 0.99)), 1e-6) if len(known) else 1.0
+def colour_limit(maps: Sequence[RewardMap]) -> float:
+    """The end of a colour scale around 0: the largest absolute value but for the outermost fiftieth, and any focus."""
+    known = np.concatenate([np.abs(found.values[np.isfinite(found.values)]) for found in maps])
+    focused = [abs(float(found.values[found.probe.focus])) for found in maps if found.probe.focus is not None]
+    sizes = [float(np.quantile(known, 0.98))] if len(known) else []
+    return max([size for size in sizes + focused if size > 0.0], default=1.0)
 
 
 def _decorate(axis: Any, found: RewardMap, limit: float) -> None:

@@ -32,7 +32,7 @@ EXPLORE = 0.25
 ENUMERATED = 125
 """Most joint actions of the others that are all tried; of more, ``SAMPLES`` are drawn."""
 SAMPLES = 32
-FEWEST = 3
+FEWEST = 5
 """A cell with fewer values stays empty."""
 OWN_ROWS = 2
 """Up to so many agents each have a row of maps; of more, those that share a module share one."""
@@ -62,6 +62,8 @@ class _Probe(Protocol):
     def y_ticks(self) -> Mapping[int, str]: ...
     @property
     def marks(self) -> Mapping[tuple[int, int], str]: ...
+    @property
+    def note(self) -> str: ...
     @property
     def focus(self) -> tuple[int, int] | None: ...
 
@@ -154,8 +156,10 @@ def _evaluate(
         size = probe.shape[0] * probe.shape[1]
         values = marginal_rewards(stored, agent, probe.observations, probe.alive, generator)
         shown = probe.cells >= 0
-        total = np.bincount(probe.cells[shown], values[shown], minlength=size)
-        result.append((probe, total, np.bincount(probe.cells[shown], minlength=size)))
+        total, count = np.zeros(size), np.zeros(size, dtype=np.int64)
+        np.add.at(total, probe.cells[shown], values[shown])
+        np.add.at(count, probe.cells[shown], 1)
+        result.append((probe, total, count))
     return result
 
 

@@ -82,6 +82,7 @@ def _probe(
         seen,
         {name: np.ones(len(rows), dtype=bool) for name in AGENTS},
         np.concatenate(where),
+        note="a cell: reward of stepping onto it, or staying on it; the gem is in the middle",
         focus=(RADIUS, RADIUS),
     )
 

@@ -80,6 +80,7 @@ def probes(
                     y_label=label,
                     x_ticks=ways,
                     y_ticks=ticks,
+                    note="a cell: reward of the action named above",
                 )
             )
     return result

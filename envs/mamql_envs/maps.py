@@ -32,6 +32,7 @@ class Probe:
         x_ticks: Labels by column, where they are to be shown.
         y_ticks: Labels by row.
         marks: Text to write into cells.
+        note: What the value of a cell is, in words.
         focus: The cell whose value is written into it, if there is one.
     """
 
@@ -45,4 +46,5 @@ class Probe:
     x_ticks: Mapping[int, str] = field(default_factory=dict)
     y_ticks: Mapping[int, str] = field(default_factory=dict)
     marks: Mapping[Cell, str] = field(default_factory=dict)
+    note: str = ""
     focus: Cell | None = None

@@ -68,6 +68,8 @@ def probes(
                 {name: values[rows] for name, values in alive.items()},
                 cells,
                 marks=marks,
+                note="onions O, tomatoes T, dishes D, pots P, serving S and counters: reward of interacting with them; "
+                "floor: of moving on or staying",
             )
         )
     return result
