@@ -20,7 +20,7 @@ COLLAPSED, KEPT = 0.5, 0.7
 
 REWARD_SHARE, Q_SHARE = "reward_bound_share", "q_bound_share"
 """Metrics: the 90th percentile of the implied reward's size and the mean action value, in their bounds."""
-REWARD_LIMIT, Q_LIMIT = 1.5, 0.25
+REWARD_LIMIT, Q_LIMIT = 1.5, 0.5
 """A critic that learns has shares of some tenths (about 1 where the expert is deterministic) and some hundredths."""
 
 COVERED, UNCOVERED = 0.95, 0.5
