@@ -13,6 +13,8 @@ from rllib_mamql.reward_maps import RewardMap
 EMPTY = "#d9d9d9"
 """Colour of cells about which nothing is known."""
 INCHES = 2.3
+WIDEST = 5
+"""Most maps side by side."""
 
 
 def plot_maps(rows: Mapping[str, Sequence[RewardMap]], title: str, file: Path) -> None:
@@ -28,33 +30,43 @@ def plot_maps(rows: Mapping[str, Sequence[RewardMap]], title: str, file: Path) -
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    count = len(next(iter(rows.values())))
+    first = next(iter(rows.values()))
+    # Too many maps for one line go into two.
+    wide = len(first) if len(first) <= WIDEST else -(-len(first) // 2)
+    lines = [(name, maps, maps[at : at + wide]) for name, maps in rows.items() for at in range(0, len(maps), wide)]
     limit = colour_limit([found for maps in rows.values() for found in maps])
-    height, width = next(iter(rows.values()))[0].values.shape
-    inches = INCHES * min(max(height / width, 0.75), 1.3)
+    height, width = first[0].values.shape
+    inches = INCHES * min(max(height / width, 0.75), 1.3) + (0.3 if first[0].probe.x_label else 0.0)
     figure, axes = pyplot.subplots(
-        len(rows), count, figsize=(INCHES * count + 1.4, inches * len(rows) + 1.1), squeeze=False, layout="constrained"
+        len(lines), wide, figsize=(INCHES * wide + 1.6, inches * len(lines) + 0.9), squeeze=False, layout="constrained"
     )
     colours = pyplot.get_cmap("RdBu_r").with_extremes(bad=EMPTY)
     image = None
-    for line, (name, maps) in zip(axes, rows.items(), strict=True):
-        for place, (axis, found) in enumerate(zip(line, maps, strict=True)):
+    for line, (name, maps, shown) in zip(axes, lines, strict=True):
+        for axis in line[len(shown) :]:
+            axis.set_axis_off()
+        for place, (axis, found) in enumerate(zip(line, shown, strict=False)):
             image = axis.imshow(found.values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
             _decorate(axis, found, limit)
             if place == 0:
-                usual = np.concatenate([part.values[np.isfinite(part.values)] for part in maps])
-                text = f"{name}\nmedian {np.median(usual):+.2f}" if len(usual) else name
                 axis.annotate(
-                    text, (-0.42 if found.probe.y_label else -0.12, 0.5), xycoords="axes fraction",
+                    f"{name}\nmedian {_median(maps):+.2f}",
+                    (-0.42 if found.probe.y_label else -0.12, 0.5), xycoords="axes fraction",
                     rotation=90, ha="center", va="center", fontsize=9, fontweight="bold",
                 )  # fmt: skip
     assert image is not None
     bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.01, extend="both")
     bar.set_label("mean marginal recovered reward")
     figure.suptitle(title, fontsize=12)
-    figure.supxlabel(next(iter(rows.values()))[0].probe.note, fontsize=9)
+    figure.supxlabel(first[0].probe.note, fontsize=9)
     figure.savefig(file, dpi=120)
     pyplot.close(figure)
+
+
+def _median(maps: Sequence[RewardMap]) -> float:
+    """The value of most cells, at which a reward says nothing in particular; NaN where there are none."""
+    known = np.concatenate([found.values[np.isfinite(found.values)] for found in maps])
+    return float(np.median(known)) if len(known) else float("nan")
 
 
 def colour_limit(maps: Sequence[RewardMap]) -> float:

@@ -16,7 +16,7 @@ WAY = (-10.0, 50.0)
 """Metres before a place that are shown; negative: inside it."""
 WAY_BINS = 12
 SPEED = (0.0, 10.0)
-SPEED_BINS = 5
+SPEED_BINS = 4
 
 
 def snapshot(env: Any) -> None:
@@ -94,6 +94,7 @@ def _bins(values: NDArray[Any], limits: tuple[float, float], count: int) -> NDAr
     return np.where((index >= 0) & (index < count), index, NOWHERE)
 
 
-def _ticks(limits: tuple[float, float], count: int, step: int = 1) -> dict[int, str]:
+def _ticks(limits: tuple[float, float], count: int, step: int = 1) -> dict[float, str]:
+    """Labels at the edges of bins."""
     width = (limits[1] - limits[0]) / count
-    return {i: f"{limits[0] + (i + 0.5) * width:g}" for i in range(0, count, step)}
+    return {i - 0.5: f"{limits[0] + i * width:g}" for i in range(0, count + 1, step)}

@@ -29,8 +29,8 @@ class Probe:
             NOWHERE.
         x_label: What columns are; empty for a map that needs no axes.
         y_label: What rows are.
-        x_ticks: Labels by column, where they are to be shown.
-        y_ticks: Labels by row.
+        x_ticks: Labels by place, `column - 0.5` being a column's left edge.
+        y_ticks: The same of rows.
         marks: Text to write into cells.
         note: What the value of a cell is, in words.
         focus: The cell whose value is written into it, if there is one.
@@ -43,8 +43,8 @@ class Probe:
     cells: NDArray[np.int64]
     x_label: str = ""
     y_label: str = ""
-    x_ticks: Mapping[int, str] = field(default_factory=dict)
-    y_ticks: Mapping[int, str] = field(default_factory=dict)
+    x_ticks: Mapping[float, str] = field(default_factory=dict)
+    y_ticks: Mapping[float, str] = field(default_factory=dict)
     marks: Mapping[Cell, str] = field(default_factory=dict)
     note: str = ""
     focus: Cell | None = None
