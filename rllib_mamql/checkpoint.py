@@ -80,6 +80,9 @@ def write_networks(
             "rationality": config.rationality,
             "evaluation_rationality": config.evaluation_rationality,
             "critic": config.critic,
+            "chi_square_scale": config.chi_square_scale,
+            "chi_square_states": config.chi_square_states,
+            "input": _input(config.input_),
             "reward_gauge": config.reward_gauge,
             "reward_gauge_strength": config.reward_gauge_strength,
             "reward_inputs": config.reward_inputs,
@@ -180,6 +183,12 @@ def read_learner_data(path: pathlib.Path, rank: int) -> dict[str, Any] | None:
         "generator": arrays["generator"],
         "initial_q": {agent: float(value) for agent, value in _below("initial_q/", arrays).items()},
     }
+
+
+def _input(value: Any) -> list[str]:
+    """Where the demonstrations were; they may be gone by the time the checkpoint is read."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [str(item) for item in values if isinstance(item, (str, pathlib.Path))]
 
 
 def _save_arrays(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:

@@ -43,6 +43,7 @@ class EvaluationResult:
         event_ratio: ``{kind: learned rate / expert's}``; None where the expert has none.
         metrics: Means of the numbers that the environment gives under ``episode_metrics``.
         warnings: What looks wrong, in words (``diagnostics``).
+        diagnostics: The numbers behind the warnings (``health``).
         normalised_score: ``(return - random) / (expert - random)``; None where either is unknown.
         expert_return: The expert's mean return, from the dataset.
         random_return: Random play's, from the dataset.
@@ -67,6 +68,7 @@ class EvaluationResult:
     metrics: dict[str, float] = field(default_factory=dict)
     rationality: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    diagnostics: dict[str, Any] = field(default_factory=dict)
 
 
 def mean_and_ci95(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
@@ -159,6 +161,7 @@ def evaluate_checkpoint(
     seed: int = 0,
     video: str | pathlib.Path | None = None,
     num_envs: int = 25,
+    data: str | pathlib.Path | None = None,
 ) -> EvaluationResult:
     """Plays a checkpoint's policies in its own environment.
 
@@ -169,18 +172,22 @@ def evaluate_checkpoint(
         seed: Seed of environments and actions.
         video: Films one more episode into this ``.gif``, ``.mp4`` or (its frames in a sheet) ``.png``.
         num_envs: Environments stepped together.
+        data: The demonstrations, to compare play with; None takes those of training, if they are still there.
 
     Raises:
         CheckpointError: If the folder is no checkpoint.
-        ConfigError: If a setting is out of range.
+        ConfigError: If a setting is out of range, or ``data`` is of other agents.
+        DatasetError: If ``data`` is no dataset.
     """
     if episodes < 1:
         raise ConfigError(f"episodes is {episodes}: it must be at least 1")
     if video is not None and pathlib.Path(video).suffix not in VIDEO_SUFFIXES:
         raise ConfigError(f"video {str(video)!r} has no known ending: use one of {', '.join(VIDEO_SUFFIXES)}")
+    from rllib_mamql.health import examine, find_demonstrations
     from rllib_mamql.reward_store import read_with_rewards
 
     stored, _ = read_with_rewards(path)
+    demonstrations = find_demonstrations(stored, data)
     finished, aggregation = play(
         stored.env,
         stored.env_config,
@@ -195,6 +202,8 @@ def evaluate_checkpoint(
     expert = stored.metadata.expert_return.mean if stored.metadata.expert_return else None
     random = stored.metadata.random_return.mean if stored.metadata.random_return else None
     from rllib_mamql.reward_summary import reward_by_event
+
+    health = examine(stored, demonstrations, seed=seed)
 
     if video is not None:
         from rllib_mamql.video import film
@@ -214,7 +223,8 @@ def evaluate_checkpoint(
         event_ratio=diagnostics.event_ratio(events, expert_events),
         metrics=mean_metrics(finished),
         rationality={name: module.evaluation_rationality for name, module in stored.modules.items()},
-        warnings=diagnostics.event_warnings(events, expert_events),
+        warnings=[*diagnostics.event_warnings(events, expert_events), *health.warnings],
+        diagnostics=health.numbers,
         normalised_score=normalised_score(summary.mean, expert, random),
         expert_return=expert,
         random_return=random,

@@ -37,6 +37,7 @@ from rllib_mamql.columns import (
     JointColumns,
     column,
 )
+from rllib_mamql.diagnostics import implied_bounds
 from rllib_mamql.learner_metrics import (
     NUM_GRADIENT_STEPS,
     NUM_GRADIENT_STEPS_LIFETIME,
@@ -286,6 +287,7 @@ class MAMQLLearner(TorchLearner):
             reward = self._reward_loss(module, agent, columns, q, implied, weights)
             total = total + reward.total
         if self._log_this_step:
+            reward_bound, q_bound = implied_bounds(config.chi_square_scale, config.gamma)
             self._terms[agent] = AgentTerms(
                 critic=loss,
                 reward=reward,
@@ -297,6 +299,8 @@ class MAMQLLearner(TorchLearner):
                 expert_weights=weights[expert],
                 rationality=lam,
                 initial_q=self._initial_q.setdefault(agent, q_now.detach().mean()),
+                reward_bound=reward_bound,
+                q_bound=q_bound,
             )
         return total
 

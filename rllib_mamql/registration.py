@@ -33,11 +33,13 @@ class EnvEntry:
             raises ValueError or TypeError on a wrong keyword or value.
         expert_module: Its ``ScriptedExpert`` plays all agents; None where there is none.
         batch: Module and class of the batched form, built as ``(num_envs, **env_config)``; None where there is none.
+        maps_module: Its ``snapshot`` and ``probes`` say what a map of a reward shows; None where there is none.
     """
 
     module: str
     expert_module: str | None = None
     batch: tuple[str, str] | None = None
+    maps_module: str | None = None
 
     @property
     def factory(self) -> Callable[..., ParallelEnv]:
@@ -51,9 +53,18 @@ class EnvEntry:
 
 
 ENVIRONMENTS: dict[str, EnvEntry] = {
-    "overcooked": EnvEntry("mamql_envs.overcooked_v0", "mamql_envs.overcooked_expert"),
-    "gems": EnvEntry("mamql_envs.gems_v0", "mamql_envs.gems_expert", ("mamql_envs.gems_batch", "GemsBatch")),
-    "intersection": EnvEntry("mamql_envs.intersection_v0", "mamql_envs.intersection_expert"),
+    "overcooked": EnvEntry(
+        "mamql_envs.overcooked_v0", "mamql_envs.overcooked_expert", maps_module="mamql_envs.overcooked_maps"
+    ),
+    "gems": EnvEntry(
+        "mamql_envs.gems_v0",
+        "mamql_envs.gems_expert",
+        ("mamql_envs.gems_batch", "GemsBatch"),
+        maps_module="mamql_envs.gems_maps",
+    ),
+    "intersection": EnvEntry(
+        "mamql_envs.intersection_v0", "mamql_envs.intersection_expert", maps_module="mamql_envs.intersection_maps"
+    ),
 }
 
 PETTINGZOO_PREFIX = "pettingzoo:"

@@ -14,6 +14,28 @@ RANGE = 8.0
 """The fit looks from one such part of the training rationality to so many times it."""
 
 
+MULTIPLES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Multiples of a rationality at which a profile gives the likelihood."""
+
+
+def likelihood_profile(q: Tensor, actions: Tensor, rationality: float) -> dict[float, float]:
+    """Mean log-likelihood of actions as a function of the rationality.
+
+    Args:
+        q: Action values ``(N, A)``.
+        actions: Actions taken, ``(N,)``, in ``[0, A)``.
+        rationality: What multiples are taken of, > 0.
+
+    Returns:
+        ``{multiple: nats}`` for ``MULTIPLES``.
+    """
+    values, taken = q.detach().double().cpu(), actions.cpu()
+    return {
+        multiple: float(objective.take_actions(objective.log_policy(values, multiple * rationality), taken).mean())
+        for multiple in MULTIPLES
+    }
+
+
 def fit_rationality(q: Tensor, actions: Tensor, rationality: float) -> tuple[float, float]:
     """The inverse temperature that makes observed actions most likely.
 

@@ -90,6 +90,12 @@ def train(path: Path, **options: Any) -> None:
 @click.option("--greedy", is_flag=True, help="Take the most likely action in place of sampling.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--video", type=click.Path(path_type=Path), metavar="FILE", help="Film one episode: .gif, .mp4 or .png.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Demonstrations to compare play with.  [default: those of training, if they are there]",
+)
 @JSON_OPTION
 def evaluate(**options: Any) -> None:
     """Play episodes with a checkpoint, or the newest one of a trial's or a run's folder."""
@@ -151,6 +157,20 @@ def reward(**options: Any) -> None:
     from rllib_mamql.cli import rewards
 
     rewards.reward(**options)
+
+
+@cli.command("map")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option(
+    "--plot", type=click.Path(path_type=Path), required=True, metavar="FILE", help="The picture: .png, .svg or .pdf."
+)
+@click.option("--steps", type=click.IntRange(min=1), default=3000, show_default=True, help="Joint steps to play.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def map_rewards(**options: Any) -> None:
+    """Draw what recovered rewards value, over the places of gems, overcooked or intersection."""
+    from rllib_mamql.cli import rewards
+
+    rewards.map_rewards(**options)
 
 
 @cli.command()

@@ -18,6 +18,7 @@ from ray.tune.result import SHOULD_CHECKPOINT
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from rllib_mamql.diagnostics import Q_SHARE, REWARD_SHARE, divergence_warnings
 from rllib_mamql.learner_metrics import EXPERT_LOG_LIKELIHOOD, NUM_GRADIENT_STEPS_LIFETIME
 
 SAVE_EVERY_S = 30.0
@@ -82,6 +83,7 @@ class TrialMonitor(Callback):
         self._printed: dict[str, float] = {}
         self._saved: dict[str, float] = {}
         self._last_seen: dict[str, float] = {}
+        self._warned: set[tuple[str, str]] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles callbacks into the experiment's folder; a terminal has no place there.
@@ -112,6 +114,7 @@ class TrialMonitor(Callback):
         if due or INTERRUPTION.at is not None:
             result[SHOULD_CHECKPOINT] = True
         self._show(trials, trial, result)
+        self._warn(trial, result)
 
     def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Notes when the trial was last saved."""
@@ -177,6 +180,31 @@ class TrialMonitor(Callback):
             self._tasks[trial.trial_id] = self._progress.add_task("", total=1.0, name=name)
         done = 1.0 if final == "done" else nearness(result, self.stop)
         self._progress.update(self._tasks[trial.trial_id], description=line, completed=done)
+
+    def _warn(self, trial: Trial, result: Mapping[str, Any]) -> None:
+        """Says once a trial what diverges; numbers that go on growing are no news."""
+        for agent, shares in bound_shares(result).items():
+            for name, share in shares.items():
+                for warning in divergence_warnings({agent: {name: share}}):
+                    if (trial.trial_id, name) in self._warned:
+                        continue
+                    self._warned.add((trial.trial_id, name))
+                    line = f"warning: {self.experiment} {trial.trial_id.split('_')[-1]}: {warning}"
+                    if self._progress is None:
+                        print(line, file=sys.stderr, flush=True)
+                    else:
+                        self._progress.console.print(line, style="bold yellow", markup=False, highlight=False)
+
+
+def bound_shares(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """What learners report of rewards and action values in their bounds, ``{agent: {metric: share}}``."""
+    found: dict[str, dict[str, float]] = {}
+    for module in (result.get("learners") or {}).values():
+        for agent, metrics in module.items() if isinstance(module, Mapping) else ():
+            if isinstance(metrics, Mapping):
+                shares = {name: float(metrics[name]) for name in (REWARD_SHARE, Q_SHARE) if name in metrics}
+                found |= {agent: shares} if shares else {}
+    return found
 
 
 def lookup(result: Mapping[str, Any], path: str) -> Any:

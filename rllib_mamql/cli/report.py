@@ -53,6 +53,7 @@ class TrialReport:
     metrics: Mapping[str, float] = field(default_factory=dict)
     rationality: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
     recovered_rewards: Mapping[str, Any] = field(default_factory=dict)
     error: str | None = None
 

@@ -1,4 +1,4 @@
-"""``rllib recover`` and ``rllib reward``: rewards in a gauge, and how good they are."""
+"""``rllib recover``, ``rllib reward`` and ``rllib map``: rewards in a gauge, how good they are, what they value."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from rich.table import Table
 from rllib_mamql.cli.report import check_output, document, number, write_json
 from rllib_mamql.cli.tools import newest_checkpoint
 from rllib_mamql.errors import ConfigError
+
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def recover(checkpoint: Path, data: Path | None, **settings: Any) -> None:
@@ -134,6 +136,36 @@ def reward(
 
         plot_scores(results, plot)
         print(f"plot: {plot}")
+
+
+def map_rewards(checkpoint: Path, plot: Path, steps: int, seed: int) -> None:
+    """Draws the recovered rewards of a checkpoint over the places of its environment."""
+    check_output(plot, "--plot")
+    check_picture(plot, "--plot")
+    folder = newest_checkpoint(checkpoint)
+    from rllib_mamql.cli.train import quiet, say
+    from rllib_mamql.reward_map_plot import plot_maps
+    from rllib_mamql.reward_maps import reward_maps
+    from rllib_mamql.reward_store import read_with_rewards
+
+    quiet(verbose=False)
+    stored, how = read_with_rewards(folder)
+    started = time.monotonic()
+    maps = reward_maps(stored, steps=steps, seed=seed)
+    gauge = "none: as training regressed it" if how is None else how["settings"]["gauge"]
+    plot_maps(maps, f"What the recovered rewards of {stored.env} value (gauge {gauge})", plot)
+    say(f"maps from {steps} joint steps, {time.monotonic() - started:.0f} s")
+    print(f"plot: {plot}")
+
+
+def check_picture(path: Path, option: str) -> None:
+    """Refuses a picture whose ending says no known format.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    if path.suffix not in PICTURES:
+        raise ConfigError(f"{option} {str(path)!r} has no known ending: use one of {', '.join(PICTURES)}")
 
 
 def _table(title: str, scores: dict[str, dict[str, Any]], events: dict[str, float]) -> Table:

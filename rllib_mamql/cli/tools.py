@@ -38,7 +38,13 @@ def newest_checkpoint(path: Path) -> Path:
 
 
 def evaluate(
-    checkpoint: Path, episodes: int, greedy: bool, seed: int, video: Path | None, json_path: Path | None
+    checkpoint: Path,
+    episodes: int,
+    greedy: bool,
+    seed: int,
+    video: Path | None,
+    data: Path | None,
+    json_path: Path | None,
 ) -> None:
     """Plays a checkpoint and prints its returns."""
     check_output(json_path, "--json")
@@ -48,7 +54,7 @@ def evaluate(
     from rllib_mamql.evaluation import evaluate_checkpoint
 
     quiet(verbose=False)
-    result = evaluate_checkpoint(folder, episodes=episodes, greedy=greedy, seed=seed, video=video)
+    result = evaluate_checkpoint(folder, episodes=episodes, greedy=greedy, seed=seed, video=video, data=data)
     print(f"{folder}: {result.episodes} episodes of {result.env}, {result.policy} policy")
     table = Table(box=SIMPLE_HEAD)
     table.add_column("")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from rllib_mamql.cli.main import main
+from tests.toy_checkpoint import toy_checkpoint
 from tests.toy_data import TOY, replace_cell, truncate, write_pickle, write_toy_dataset
 
 MAMQL = """
@@ -147,6 +148,12 @@ def test_other_commands(rllib: Callable[..., Done], tmp_path: Path, dataset: Pat
     refused(rllib("evaluate", "no/such/run"), "no folder")
     refused(rllib("evaluate", tmp_path), "holds no checkpoint")
     refused(rllib("evaluate", tmp_path, "--episodes", "0"), "--episodes")
+    refused(rllib("map", tmp_path, "--plot", tmp_path / "map.png"), "holds no checkpoint")
+    refused(rllib("map", tmp_path), "--plot")
+    refused(rllib("map", tmp_path, "--plot", tmp_path / "map.doc"), "no known ending", ".png, .svg, .pdf")
+    refused(rllib("map", tmp_path, "--plot", "no/such/map.png"), "does not exist")
+    toy_checkpoint(tmp_path / "toy")
+    refused(rllib("map", tmp_path / "toy", "--plot", tmp_path / "map.png"), "only of overcooked, gems, intersection")
     record = ("record", "--steps", "10", "--out", "new")
     refused(rllib(*record, "--env", "overcoked", "--expert", "random"), "did you mean 'overcooked'?")
     refused(rllib(*record, "--env", TOY, "--expert", "scripted"), "no scripted expert")

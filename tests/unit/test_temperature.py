@@ -10,7 +10,7 @@ from rllib_mamql import objective
 from rllib_mamql.columns import EPS_ID, num_rows
 from rllib_mamql.data.selection import hold_out
 from rllib_mamql.errors import DatasetError
-from rllib_mamql.temperature import RANGE, fit_policies, fit_rationality
+from rllib_mamql.temperature import MULTIPLES, RANGE, fit_policies, fit_rationality, likelihood_profile
 from tests.joint_data import make_columns
 
 
@@ -29,6 +29,17 @@ def test_actions_that_are_always_best_give_the_end_of_the_range() -> None:
     q = torch.randn(100, 3)
     found, _ = fit_rationality(q, q.argmax(-1), 2.0)
     assert found == pytest.approx(2.0 * RANGE, rel=0.01)
+
+
+def test_the_profile_is_concave_and_highest_next_to_the_fit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(5_000, 5, generator=generator)
+    actions = torch.multinomial(objective.log_policy(q, 6.0).exp(), 1, generator=generator).squeeze(-1)
+    profile = likelihood_profile(q, actions, 3.0)
+    assert list(profile) == list(MULTIPLES)
+    assert max(profile, key=lambda multiple: profile[multiple]) == 2.0
+    slopes = np.diff(list(profile.values())) / np.diff(list(profile))
+    assert (np.diff(slopes) < 0).all()
 
 
 def test_agents_of_one_module_are_fitted_together() -> None:

@@ -1,0 +1,105 @@
+"""Draws maps of recovered rewards: a row of maps for each agent, one colour scale for all, white at 0."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rllib_mamql.reward_maps import RewardMap
+
+EMPTY = "#d9d9d9"
+"""Colour of cells about which nothing is known."""
+INCHES = 2.3
+WIDEST = 5
+"""Most maps side by side."""
+
+
+def plot_maps(rows: Mapping[str, Sequence[RewardMap]], title: str, file: Path) -> None:
+    """Draws maps into a file.
+
+    Args:
+        rows: ``{row: maps}``, as ``reward_maps`` gives them.
+        title: Above all.
+        file: Where the picture goes; its ending says the format.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    first = next(iter(rows.values()))
+    # Too many maps for one line go into two.
+    wide = len(first) if len(first) <= WIDEST else -(-len(first) // 2)
+    lines = [(name, maps, maps[at : at + wide]) for name, maps in rows.items() for at in range(0, len(maps), wide)]
+    limit = colour_limit([found for maps in rows.values() for found in maps])
+    height, width = first[0].values.shape
+    inches = INCHES * min(max(height / width, 0.75), 1.3) + (0.3 if first[0].probe.x_label else 0.0)
+    figure, axes = pyplot.subplots(
+        len(lines), wide, figsize=(INCHES * wide + 1.6, inches * len(lines) + 0.9), squeeze=False, layout="constrained"
+    )
+    colours = pyplot.get_cmap("RdBu_r").with_extremes(bad=EMPTY)
+    image = None
+    for line, (name, maps, shown) in zip(axes, lines, strict=True):
+        for axis in line[len(shown) :]:
+            axis.set_axis_off()
+        for place, (axis, found) in enumerate(zip(line, shown, strict=False)):
+            image = axis.imshow(found.values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
+            _decorate(axis, found, limit)
+            if place == 0:
+                axis.annotate(
+                    f"{name}\nmedian {_median(maps):+.2f}",
+                    (-0.42 if found.probe.y_label else -0.12, 0.5), xycoords="axes fraction",
+                    rotation=90, ha="center", va="center", fontsize=9, fontweight="bold",
+                )  # fmt: skip
+    assert image is not None
+    bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.01, extend="both")
+    bar.set_label("mean marginal recovered reward")
+    figure.suptitle(title, fontsize=12)
+    figure.supxlabel(first[0].probe.note, fontsize=9)
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
+
+
+def _median(maps: Sequence[RewardMap]) -> float:
+    """The value of most cells, at which a reward says nothing in particular; NaN where there are none."""
+    known = np.concatenate([found.values[np.isfinite(found.values)] for found in maps])
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def colour_limit(maps: Sequence[RewardMap]) -> float:
+    """The end of a colour scale around 0: the largest absolute value but for the outermost fiftieth, and any focus."""
+    known = np.concatenate([np.abs(found.values[np.isfinite(found.values)]) for found in maps])
+    focused = [abs(float(found.values[found.probe.focus])) for found in maps if found.probe.focus is not None]
+    sizes = [float(np.quantile(known, 0.98))] if len(known) else []
+    return max([size for size in sizes + focused if size > 0.0], default=1.0)
+
+
+def _decorate(axis: Any, found: RewardMap, limit: float) -> None:
+    probe, values = found.probe, found.values
+    axis.set_title(probe.title, fontsize=10)
+    axis.set_xticks(list(probe.x_ticks), list(probe.x_ticks.values()), fontsize=7)
+    axis.set_yticks(list(probe.y_ticks), list(probe.y_ticks.values()), fontsize=7)
+    axis.set_xlabel(probe.x_label, fontsize=8)
+    axis.set_ylabel(probe.y_label, fontsize=8)
+    if probe.y_label:
+        axis.invert_yaxis()
+    for (row, place), text in probe.marks.items():
+        dark = np.isfinite(values[row, place]) and abs(values[row, place]) > 0.6 * limit
+        axis.text(place, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
+    if probe.focus is not None:
+        row, place = probe.focus
+        value = values[row, place]
+        if np.isfinite(value):
+            dark = abs(value) > 0.6 * limit
+            axis.text(place, row, f"{value:+.2f}", ha="center", va="center", fontsize=7,
+                      color="white" if dark else "black")  # fmt: skip
+        axis.add_patch(_square(place, row))
+
+
+def _square(x: int, y: int) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.2)
