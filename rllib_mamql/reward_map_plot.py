@@ -1,8 +1,12 @@
-"""Draws maps of recovered rewards: a row of maps for each agent, one colour scale for all, white at 0."""
+"""Draws maps of recovered rewards: a row of maps for each agent, one colour scale for all, white at the row's median.
+
+Most cells pay nothing in particular: what a reward values shows against what it gives them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +14,8 @@ import numpy as np
 
 from rllib_mamql.reward_maps import RewardMap
 
+LINEAR = 0.15
+"""Share of the colour scale, from 0, that is linear."""
 EMPTY = "#d9d9d9"
 """Colour of cells about which nothing is known."""
 INCHES = 2.3
@@ -29,10 +35,14 @@ def plot_maps(rows: Mapping[str, Sequence[RewardMap]], title: str, file: Path) -
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.colors import SymLogNorm
 
     first = next(iter(rows.values()))
     # Too many maps for one line go into two.
     wide = len(first) if len(first) <= WIDEST else -(-len(first) // 2)
+    medians = {name: _median(maps) for name, maps in rows.items()}
+    rows = {name: _centred(maps) for name, maps in rows.items()}
+    first = next(iter(rows.values()))
     lines = [(name, maps, maps[at : at + wide]) for name, maps in rows.items() for at in range(0, len(maps), wide)]
     limit = colour_limit([found for maps in rows.values() for found in maps])
     height, width = first[0].values.shape
@@ -42,21 +52,23 @@ def plot_maps(rows: Mapping[str, Sequence[RewardMap]], title: str, file: Path) -
     )
     colours = pyplot.get_cmap("RdBu_r").with_extremes(bad=EMPTY)
     image = None
-    for line, (name, maps, shown) in zip(axes, lines, strict=True):
+    for line, (name, _, shown) in zip(axes, lines, strict=True):
         for axis in line[len(shown) :]:
             axis.set_axis_off()
         for place, (axis, found) in enumerate(zip(line, shown, strict=False)):
-            image = axis.imshow(found.values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
+            # Rewards differ by factors: linear near 0, logarithmic beyond.
+            norm = SymLogNorm(LINEAR * limit, vmin=-limit, vmax=limit)
+            image = axis.imshow(found.values, cmap=colours, norm=norm, aspect="auto")
             _decorate(axis, found, limit)
             if place == 0:
                 axis.annotate(
-                    f"{name}\nmedian {_median(maps):+.2f}",
+                    f"{name}\nmedian {medians[name]:+.2f}",
                     (-0.42 if found.probe.y_label else -0.12, 0.5), xycoords="axes fraction",
                     rotation=90, ha="center", va="center", fontsize=9, fontweight="bold",
                 )  # fmt: skip
     assert image is not None
     bar = figure.colorbar(image, ax=axes, shrink=0.85, pad=0.01, extend="both")
-    bar.set_label("mean marginal recovered reward")
+    bar.set_label("mean marginal recovered reward, less the row's median")
     figure.suptitle(title, fontsize=12)
     figure.supxlabel(first[0].probe.note, fontsize=9)
     figure.savefig(file, dpi=120)
@@ -67,6 +79,11 @@ def _median(maps: Sequence[RewardMap]) -> float:
     """The value of most cells, at which a reward says nothing in particular; NaN where there are none."""
     known = np.concatenate([found.values[np.isfinite(found.values)] for found in maps])
     return float(np.median(known)) if len(known) else float("nan")
+
+
+def _centred(maps: Sequence[RewardMap]) -> list[RewardMap]:
+    median = _median(maps)
+    return [replace(found, values=found.values - median) for found in maps]
 
 
 def colour_limit(maps: Sequence[RewardMap]) -> float:
@@ -87,13 +104,13 @@ def _decorate(axis: Any, found: RewardMap, limit: float) -> None:
     if probe.y_label:
         axis.invert_yaxis()
     for (row, place), text in probe.marks.items():
-        dark = np.isfinite(values[row, place]) and abs(values[row, place]) > 0.6 * limit
+        dark = np.isfinite(values[row, place]) and abs(values[row, place]) > 0.4 * limit
         axis.text(place, row, text, ha="center", va="center", fontsize=9, color="white" if dark else "black")
     if probe.focus is not None:
         row, place = probe.focus
         value = values[row, place]
         if np.isfinite(value):
-            dark = abs(value) > 0.6 * limit
+            dark = abs(value) > 0.4 * limit
             axis.text(place, row, f"{value:+.2f}", ha="center", va="center", fontsize=7,
                       color="white" if dark else "black")  # fmt: skip
         axis.add_patch(_square(place, row))

@@ -39,7 +39,7 @@ def probes(
         agent: Whose maps.
 
     Returns:
-        Around its own gems, the other's, and shared ones with the other agent on one, beside one, and far from all.
+        Around its own gems, the other's, and shared ones with the other agent on it, on another, and far from all.
     """
     me = AGENTS.index(agent)
     rng = np.random.default_rng(me)
@@ -47,8 +47,8 @@ def probes(
     kinds = (
         ("own gem", OWN[me], None),
         ("the other's gem", OWN[1 - me], None),
-        ("shared gem,\nother on one", SHARED, "on"),
-        ("shared gem,\nother next to one", SHARED, "beside"),
+        ("shared gem,\nother on it", SHARED, "on it"),
+        ("shared gem,\nother on another", SHARED, "on another"),
         ("shared gem,\nother far away", SHARED, "far"),
     )
     return [_probe(title, things, other, cells, me, env.observation, rng) for title, things, other in kinds]
@@ -114,7 +114,7 @@ def _targets(cells: Ints, gem: Ints, me: int, width: int) -> Ints:
 def _place_other(
     cells: Ints, other: int, gem: Ints, where: str | None, rng: np.random.Generator
 ) -> tuple[Ints, NDArray[np.bool_]]:
-    """Puts the other agent on a shared gem (not the one looked at), beside one, or far from all."""
+    """Puts the other agent on the shared gem looked at, on another, or far from all."""
     cells = cells.copy()
     if where is None:
         return cells, np.ones(len(cells), dtype=bool)
@@ -124,10 +124,10 @@ def _place_other(
         cells[:, other] = rng.integers(SIZE * SIZE, size=len(cells))
         steps = np.abs(XY[shared] - XY[cells[:, other]][:, None]).sum(axis=-1)
         return cells, (steps >= FAR).all(axis=1) & ~_on(cells, slice(2, THINGS), other)
+    if where == "on it":
+        cells[:, other] = gem
+        return cells, np.ones(len(cells), dtype=bool)
     # One of the two shared gems that the map is not about.
     order = np.argsort(shared == gem[:, None], axis=1, kind="stable")[:, :2]
     cells[:, other] = shared[rows, order[rows, rng.integers(2, size=len(cells))]]
-    if where == "on":
-        return cells, np.ones(len(cells), dtype=bool)
-    cells[:, other] = _NEXT_CELL[cells[:, other], rng.integers(4, size=len(cells))]
-    return cells, ~_on(cells, slice(2, THINGS), other)
+    return cells, np.ones(len(cells), dtype=bool)
