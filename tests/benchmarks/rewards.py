@@ -17,6 +17,8 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[2]
 KINDS = ("recovered", "implied", "cloning", "true")
+SAME = "demonstrated"
+"""The dynamics of the demonstrations."""
 STATES = ("policy", "exploring", "expert")
 CHANGED = ("recovered", "implied")
 """Rewards that are compared where the dynamics differ from those of the demonstrations."""
@@ -58,17 +60,21 @@ def scores(work: pathlib.Path, folder: pathlib.Path, data: str) -> dict[str, Any
 
 
 def relearn(
-    work: pathlib.Path, folder: pathlib.Path, kind: str, seed: int, sticky: float, iterations: int, data: str
+    work: pathlib.Path, folder: pathlib.Path, kind: str, seed: int, dynamics: str, iterations: int, data: str
 ) -> dict[str, Any]:
-    name = f"relearn_{kind}_{sticky:g}"
+    name = f"relearn_{kind}_{dynamics}"
     out = work / f"{name}.json"
     if not out.exists():
-        cloned = ["--data", data] if kind == "cloning" else []
+        words = ["--data", data] if kind == "cloning" else []
+        if dynamics.startswith("sticky="):
+            words += ["--sticky-actions", dynamics.removeprefix("sticky=")]
+        elif dynamics != SAME:
+            words += ["--env-config", dynamics]
         rllib(
-            work / f"{name}.log", "relearn", folder, "--reward", kind, *cloned, "--sticky-actions", sticky,
-            "--iterations", iterations, "--seed", seed, "--out", work / name, "--json", out,
+            work / f"{name}.log", "relearn", folder, "--reward", kind, *words, "--iterations", iterations,
+            "--seed", seed, "--out", work / name, "--json", out,
         )  # fmt: skip
-    return json.loads(out.read_text())
+    return {**json.loads(out.read_text()), "dynamics": dynamics}
 
 
 def mean_of(reports: list[dict[str, Any]], states: str, predictor: str, metric: str) -> float | None:
@@ -110,18 +116,19 @@ def page(
         "",
         "True return at the end (and normalised, where the dynamics are those of the demonstrations), a seed each.",
         "",
-        "| dynamics | reward | true return | normalised, mean |",
-        "| --- | --- | --- | --- |",
+        "| dynamics | reward | true return | mean | normalised |",
+        "| --- | --- | --- | --- | --- |",
     ]
-    for sticky in arguments.sticky:
+    for dynamics in arguments.dynamics:
         for kind in arguments.kinds:
-            runs = [run for run in learned if run["reward"] == kind and run["sticky_actions"] == sticky]
+            runs = [run for run in learned if (run["reward"], run["dynamics"]) == (kind, dynamics)]
             if runs:
-                returns = ", ".join(f"{run['return_mean']:.1f}" for run in runs)
+                returns = ", ".join(f"{run['return_mean']:.2f}" for run in runs)
+                mean = statistics.mean(run["return_mean"] for run in runs)
                 normal = [run["normalised_score"] for run in runs if run["normalised_score"] is not None]
                 shown = f"{statistics.mean(normal):.2f}" if normal else "-"
-                dynamics = f"sticky actions {sticky:g}" if sticky else "as demonstrated"
-                lines.append(f"| {dynamics} | {kind} | {returns} | {shown} |")
+                lines.append(f"| {dynamics} | {kind} | {returns} | {mean:.2f} | {shown} |")
+    lines += ["", f"![true return while PPO learns]({arguments.out.with_suffix('.png').name})"]
     return "\n".join(lines) + "\n"
 
 
@@ -131,20 +138,21 @@ def plot(learned: list[dict[str, Any]], arguments: argparse.Namespace, expert: f
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    panels = arguments.dynamics
     figure, axes = pyplot.subplots(
-        1, len(arguments.sticky), figsize=(5.5 * len(arguments.sticky), 3.6), squeeze=False, layout="constrained"
+        1, len(panels), figsize=(4.6 * len(panels), 3.6), squeeze=False, layout="constrained"
     )
-    for axis, sticky in zip(axes[0], arguments.sticky, strict=True):
+    for axis, dynamics in zip(axes[0], panels, strict=True):
         for index, kind in enumerate(arguments.kinds):
-            for number, run in enumerate(r for r in learned if r["reward"] == kind and r["sticky_actions"] == sticky):
+            runs = [run for run in learned if (run["reward"], run["dynamics"]) == (kind, dynamics)]
+            for number, run in enumerate(runs):
                 points = [*run["curve"], {"env_steps": run["env_steps"], "return_mean": run["return_mean"]}]
                 steps = [point["env_steps"] / 1000 for point in points]
                 label = kind if number == 0 else None
                 axis.plot(steps, [point["return_mean"] for point in points], color=f"C{index}", label=label)
-        axis.axhline(expert, color="grey", linestyle=":", label="expert")
-        axis.set_title("as demonstrated" if not sticky else f"sticky actions {sticky:g}")
-        axis.set_xlabel("thousand joint steps of PPO")
-        axis.set_ylabel("true return")
+        if dynamics == SAME:
+            axis.axhline(expert, color="grey", linestyle=":", label="expert")
+        axis.set(title=dynamics, xlabel="thousand joint steps of PPO", ylabel="true return")
     axes[0][0].legend(fontsize=8, title="PPO is paid")
     figure.savefig(file, dpi=110)
 
@@ -168,24 +176,33 @@ def main() -> int:
     parser.add_argument("--data", help="demonstrations, for cloning; the example's own by default")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--iterations", type=int, default=30)
-    parser.add_argument("--sticky", type=float, nargs="*", default=[0.0, 0.25])
+    parser.add_argument(
+        "--dynamics",
+        nargs="*",
+        default=[SAME],
+        metavar="WHAT",
+        help="demonstrated, sticky=0.25, or a key=value of the env",
+    )
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True, help="written with the endings .json, .md and .png")
     arguments = parser.parse_args()
     data = arguments.data or example_data(arguments.example)
-    reports, learned, trained = [], [], []
+    reports, learned, trained, folders = [], [], [], []
     for seed in range(arguments.seeds):
         work = arguments.work.resolve() / str(seed)
         work.mkdir(parents=True, exist_ok=True)
         folder = checkpoint(work, arguments.example, seed, arguments.sets)
         trained.append(json.loads((work / "train.json").read_text())["trials"][0])
         reports.append(scores(work, folder, data))
-        for sticky in arguments.sticky:
-            for kind in arguments.kinds if not sticky else [kind for kind in arguments.kinds if kind in CHANGED]:
-                learned.append(relearn(work, folder, kind, seed, sticky, arguments.iterations, data))
-                print(f"{kind}, sticky {sticky:g}, seed {seed}: {learned[-1]['return_mean']:.2f}", flush=True)
+        folders.append(folder)
+    for dynamics in arguments.dynamics:
+        for seed, folder in enumerate(folders):
+            for kind in arguments.kinds if dynamics == SAME else [kind for kind in arguments.kinds if kind in CHANGED]:
+                work = arguments.work.resolve() / str(seed)
+                learned.append(relearn(work, folder, kind, seed, dynamics, arguments.iterations, data))
+                print(f"{kind}, {dynamics}, seed {seed}: {learned[-1]['return_mean']:.2f}", flush=True)
     keep = ("seed", "return_mean", "return_ci95", "expert_return", "random_return", "normalised_score", "train_time_s")
     document = {
         "command": command(arguments),
