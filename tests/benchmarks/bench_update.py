@@ -123,9 +123,7 @@ class BareLoop:
         """Expert rows, then rollout rows."""
         from_expert = torch.randint(self.expert_size, (self.expert_rows,), generator=self.generator)
         from_replay = torch.randint(self.replay_size, (self.rollout_rows,), generator=self.generator)
-        names = [
-            f"{what}.{agent}" for agent in AGENTS for what in ("obs", "next_obs", "actions", "terminateds")
-        ]
+        names = [f"{what}.{agent}" for agent in AGENTS for what in ("obs", "next_obs", "actions", "terminateds")]
         return {name: torch.cat([self.expert[name][from_expert], self.replay[name][from_replay]]) for name in names}
 
     def loss(self, index: int, rows: dict[str, Tensor], with_reward: bool) -> Tensor:
