@@ -115,6 +115,15 @@ class MAMQLModule(TorchRLModule, InferenceOnlyAPI):
             joint_encoder = build_encoder(self.observation_space, self.action_space, config)
             self.joint_critic = JointHead(joint_encoder, joint_encoder.out_features, actions, others)
 
+    def eval(self) -> MAMQLModule:
+        """Switches to evaluation mode where it is not on yet.
+
+        RLlib calls this before every action, and walking through all submodules costs more than acting does.
+        """
+        if self.training:
+            super().eval()
+        return self
+
     def get_non_inference_attributes(self) -> list[str]:
         """Parts that an inference-only copy does without (RLlib's InferenceOnlyAPI)."""
         return ["critic", "joint_critic", "reward"]

@@ -1,8 +1,8 @@
 """Joint steps a second of our env runner against RLlib's: ``python tests/benchmarks/bench_runner.py``.
 
-Both run the same config, with the same networks and number of environments; RLlib's ``MultiAgentEnvRunner`` with its own
-connectors. Beside them stands the bare environment loop with random actions (the batched form where there is one, else a
-loop over environments), which no runner can outdo.
+Both run the same config, with the same networks and number of environments; RLlib's ``MultiAgentEnvRunner`` with its
+own connectors. Beside them stands the bare environment loop with random actions (the batched form where there is one,
+else a loop over environments), which no runner can outdo.
 """
 
 from __future__ import annotations
