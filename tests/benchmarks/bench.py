@@ -1,7 +1,7 @@
-"""All benchmarks: ``make bench`` measures and writes ``docs/benchmarks.json`` and ``.png``; ``make bench-check`` compares.
+"""All benchmarks: ``make bench`` writes ``docs/benchmarks.json`` and ``.png``; ``make bench-check`` compares with them.
 
-``--check`` runs quickly and compares each ratio with the committed one: worse by more than 20% fails with status 1, after
-a second look at the script in question. Ratios that vary too much for that are printed only.
+``--check`` runs quickly and compares each ratio with the committed one: worse by more than 20% fails with status 1,
+after a second look at the script in question. Ratios that vary too much for that are printed only.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """From ``rllib train`` to the first update, against a bare Ray start: ``python tests/benchmarks/bench_start.py``.
 
 The bare script imports ``ray.rllib`` and calls ``ray.init()``. Of ``rllib train`` it counts the wall seconds until Tune
-has written the result of the first iteration, which here is one round of sampling and updating: an upper bound, for it
-holds the way of the result to the driver. Both run in turns. A last run notes when its processes reach certain points.
+has written the result of the first iteration, which here is one round of sampling and one update: an upper bound, for
+it holds the way of the result to the driver. Both run in turns. A last run notes when its processes reach certain
+points.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from tests.benchmarks.measuring import ROOT, Result, interleave, ratio, run_alon
 TARGET = 2.0
 BARE = "import ray, ray.rllib; ray.init(address='local', include_dashboard=False, log_to_driver=False); print('up')"
 EXAMPLE = ROOT / "tuned_examples" / "gems.yaml"
-SETTINGS = ("min_sample_timesteps_per_iteration=160", "expert_steps=200", "lr=0.001")
+# One round of 160 joint steps, and one update.
+SETTINGS = ("min_sample_timesteps_per_iteration=160", "updates_per_step=0.00625", "expert_steps=200", "lr=0.001")
 
 
 def environment(milestones: pathlib.Path | None = None) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Training seconds until a tuned example plays like its expert: ``python tests/benchmarks/time_to_score.py``.
 
-Runs ``rllib train`` with a checkpoint at every iteration and evaluates each: the figure is ``time_total_s`` at the first
-whose normalised score is at least 0.95, and no figure where none is. ``--iteration-steps`` makes iterations, and with
-them the figure, finer. Takes minutes a seed, and is no part of ``make bench``.
+Runs ``rllib train`` with a checkpoint at every iteration and evaluates each: the figure is ``time_total_s`` at the
+first whose normalised score is at least 0.95, and no figure where none is. ``--iteration-steps`` makes iterations, and
+with them the figure, finer. Takes minutes a seed, and is no part of ``make bench``.
 """
 
 from __future__ import annotations
