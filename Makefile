@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: train test setup lint types learning bench clean data
+.PHONY: train test setup lint types learning bench bench-check clean data
 
 train: $(STAMP)
 	$(BIN)/rllib train --file tuned_examples/overcooked.yaml
@@ -30,6 +30,13 @@ types: $(STAMP)
 
 learning: $(STAMP)
 	$(BIN)/python -m pytest -m learning
+
+# Ratios only, so that they hold on a busy machine too; the first writes docs/benchmarks.json and .png, the second compares.
+bench: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench.py
+
+bench-check: $(STAMP)
+	$(BIN)/python tests/benchmarks/bench.py --check
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

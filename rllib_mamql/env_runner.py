@@ -136,7 +136,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         """Builds the inference-only modules."""
         spec = self.config.get_multi_rl_module_spec(spaces=self.get_spaces(), inference_only=True)
         self.module = spec.build()
-        self.module.foreach_module(lambda _, module: module.to(self._device))
+        # It only acts: in evaluation mode for good, between which and training mode RLlib else switches at every step.
+        self.module.foreach_module(lambda _, module: module.to(self._device).eval())
 
     def get_spaces(self) -> dict[str, Any]:
         """Spaces of the environment and of each module, as RLlib wants them."""
@@ -238,23 +239,24 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             for agent, value in episode.returns.items():
                 module = self._module_of[agent]
                 modules[module] = modules.get(module, 0.0) + value
-            total = episode.get_return()
-            self.metrics.log_dict(
-                {
-                    EPISODE_LEN_MEAN: episode.length,
-                    EPISODE_RETURN_MEAN: total,
-                    RETURN_MEAN: episode_return(episode.returns, self._aggregation),
-                    EPISODE_AGENT_RETURN_MEAN: dict(episode.returns),
-                    EPISODE_MODULE_RETURN_MEAN: modules,
-                    EPISODE_EVENTS_MEAN: dict(episode.events),
-                },
-                window=window,
-            )
-            for reduce, length_key, return_key in (
-                ("min", EPISODE_LEN_MIN, EPISODE_RETURN_MIN),
-                ("max", EPISODE_LEN_MAX, EPISODE_RETURN_MAX),
+            total, length = episode.get_return(), float(episode.length)
+            # Value by value: log_dict walks through its argument several times, which is felt where episodes are short.
+            for key, value in (
+                (EPISODE_LEN_MEAN, length),
+                (EPISODE_RETURN_MEAN, total),
+                (RETURN_MEAN, episode_return(episode.returns, self._aggregation)),
+                *(((EPISODE_AGENT_RETURN_MEAN, agent), value) for agent, value in episode.returns.items()),
+                *(((EPISODE_MODULE_RETURN_MEAN, module), value) for module, value in modules.items()),
+                *(((EPISODE_EVENTS_MEAN, kind), float(count)) for kind, count in episode.events.items()),
             ):
-                self.metrics.log_dict({length_key: episode.length, return_key: total}, reduce=reduce, window=window)
+                self.metrics.log_value(key, value, window=window)
+            for key, value, reduce in (
+                (EPISODE_LEN_MIN, length, "min"),
+                (EPISODE_RETURN_MIN, total, "min"),
+                (EPISODE_LEN_MAX, length, "max"),
+                (EPISODE_RETURN_MAX, total, "max"),
+            ):
+                self.metrics.log_value(key, value, reduce=reduce, window=window)
         self._finished.clear()
         return self.metrics.reduce()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, WEIGHT, JointColumns, T, column
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.replay import JointReplayBuffer, TensorColumns, to_tensors
+from rllib_mamql.replay import JointReplayBuffer, TensorColumns, draw_rows, to_tensors
 
 _USED = (OBS, NEXT_OBS, ACTIONS, TERMINATEDS, ALIVE)
 
@@ -37,14 +37,14 @@ class ExpertSource:
         """Joint steps held; 0 while streaming."""
         return len(self.columns[T]) if self.columns else 0
 
-    def sample(self, rows: int, generator: torch.Generator) -> TensorColumns:
-        """Expert rows, uniformly with replacement (held) or as they come (streamed).
+    def sample(self, rows: int, generator: torch.Generator, names: Collection[str] | None = None) -> TensorColumns:
+        """Expert rows, uniformly with replacement (held) or as they come (streamed); ``names`` says which columns.
 
         Raises:
             ConfigError: If there is no expert data.
         """
         if self.columns:
-            return _draw(self.columns, rows, generator, self._device)
+            return draw_rows(self.columns, len(self), rows, generator, names)
         if self._stream is None:
             raise ConfigError("the learner has no expert data: set config.offline_data(input_=...)")
         return to_tensors(next(self._stream), self._device)
@@ -60,7 +60,7 @@ class ExpertSource:
                 "value_term 'initial' needs start states (t = 0) in memory, and the expert data has none here: "
                 "use value_term 'expert' or 'rollout'"
             )
-        return _draw(self._starts, rows, generator, self._device)
+        return draw_rows(self._starts, len(self._starts[T]), rows, generator)
 
     def close(self) -> None:
         """Ends the stream, if there is one."""
@@ -130,10 +130,10 @@ def draw_minibatch(
         with_starts: Whether to draw as many start states as expert rows.
         generator: Source of the draws.
     """
-    parts = [expert.sample(expert_rows, generator)]
-    if replay is not None and len(replay) > 0:
-        parts.append(replay.sample(rollout_rows, generator))
     names = [column(prefix, agent) for agent in agents for prefix in _USED]
+    parts = [expert.sample(expert_rows, generator, [*names, WEIGHT])]
+    if replay is not None and len(replay) > 0:
+        parts.append(replay.sample(rollout_rows, generator, names))
     joint = {name: torch.cat([part[name] for part in parts]) for name in names}
     weight = torch.ones(len(joint[names[0]]), device=joint[names[0]].device)
     if WEIGHT in parts[0]:
@@ -141,8 +141,3 @@ def draw_minibatch(
     joint[WEIGHT] = weight
     starts = expert.sample_starts(expert_rows, generator) if with_starts else None
     return Minibatch(joint, expert_rows, starts)
-
-
-def _draw(columns: TensorColumns, rows: int, generator: torch.Generator, device: torch.device) -> TensorColumns:
-    index = torch.randint(len(columns[T]), (rows,), generator=generator).to(device)
-    return {name: values[index] for name, values in columns.items()}

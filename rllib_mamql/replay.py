@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,16 @@ def to_tensors(columns: Mapping[str, Array], device: torch.device | None = None)
         for name, values in columns.items()
         if name != EPS_ID
     }
+
+
+def draw_rows(
+    columns: TensorColumns, size: int, rows: int, generator: torch.Generator, names: Collection[str] | None = None
+) -> TensorColumns:
+    """``rows`` of the first ``size`` rows, uniformly with replacement; of the columns ``names``, or of all."""
+    device = next(iter(columns.values())).device
+    index = torch.randint(size, (rows,), generator=generator).to(device)
+    wanted = columns if names is None else [name for name in names if name in columns]
+    return {name: columns[name].index_select(0, index) for name in wanted}
 
 
 class JointReplayBuffer:
@@ -68,16 +78,20 @@ class JointReplayBuffer:
         self._next = (self._next + rows) % self.capacity
         self._size = min(self._size + rows, self.capacity)
 
-    def sample(self, rows: int, generator: torch.Generator) -> TensorColumns:
+    def sample(self, rows: int, generator: torch.Generator, names: Collection[str] | None = None) -> TensorColumns:
         """``rows`` joint steps drawn uniformly with replacement.
+
+        Args:
+            rows: How many.
+            generator: Source of the draws.
+            names: Columns to give, of those there are; None gives all.
 
         Raises:
             ValueError: If the buffer is empty.
         """
         if self._size == 0:
             raise ValueError("the replay buffer is empty: add rollouts before sampling")
-        index = torch.randint(self._size, (rows,), generator=generator).to(self.device)
-        return {name: values[index] for name, values in self._columns.items()}
+        return draw_rows(self._columns, self._size, rows, generator, names)
 
     def get_state(self) -> dict[str, Any]:
         """The rows held and the write position, as numpy arrays."""

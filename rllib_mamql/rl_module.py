@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import Any
 
 import torch
@@ -70,6 +71,15 @@ class MAMQLModule(TorchRLModule, InferenceOnlyAPI):
             joint_encoder = build_encoder(self.observation_space, self.action_space, config)
             self.joint_critic = JointHead(joint_encoder, joint_encoder.out_features, actions, others)
 
+    def eval(self) -> MAMQLModule:
+        """Switches to evaluation mode where it is not on yet.
+
+        RLlib calls this before every action, and walking through all submodules costs more than acting does.
+        """
+        if self.training:
+            super().eval()
+        return self
+
     def get_non_inference_attributes(self) -> list[str]:
         """Parts that an inference-only copy does without (RLlib's InferenceOnlyAPI)."""
         return ["critic", "joint_critic", "reward"]
@@ -90,6 +100,11 @@ class MAMQLModule(TorchRLModule, InferenceOnlyAPI):
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """Moves the acting network towards the critic: ``average <- decay average + (1 - decay) critic``."""
-        ours: list[Tensor] = list(self.average.parameters())
-        theirs: list[Tensor] = list(self.critic.parameters())
+        ours, theirs = self._average_and_critic
         torch._foreach_lerp_(ours, theirs, 1.0 - decay)
+
+    @functools.cached_property
+    def _average_and_critic(self) -> tuple[list[Tensor], list[Tensor]]:
+        # Walking through a module's parameters costs more than averaging small networks does; loading weights or
+        # moving to a device keeps the parameters themselves.
+        return list(self.average.parameters()), list(self.critic.parameters())

@@ -100,7 +100,7 @@ def test_rows_of_dead_agents_weigh_nothing() -> None:
         each.config._is_frozen = False
         each.config.mode, each.config.learn_reward, each.config.value_term = "offline", True, "expert"
         rows = len(each.expert)  # every row once, instead of a random minibatch
-        each.expert.sample = lambda n, generator, each=each: each.expert.columns
+        each.expert.sample = lambda n, generator, names=None, each=each: each.expert.columns
         each.config.expert_batch_size = rows
         each._log_this_step = False
         each._update(each._minibatch())
@@ -116,7 +116,7 @@ def test_row_shuffled_data_trains_the_same() -> None:
     other.set_expert(other.config.module_of, {name: values[order] for name, values in columns.items()})
     position = torch.as_tensor(np.argsort(order))
 
-    def same_rows(rows: int, generator: torch.Generator) -> Any:
+    def same_rows(rows: int, generator: torch.Generator, names: Any = None) -> Any:
         index = torch.randint(len(order), (rows,), generator=generator)
         return {name: values[position[index]] for name, values in other.expert.columns.items()}
 

@@ -1,0 +1,248 @@
+"""Updates a second of the learner against a bare torch loop: ``python tests/benchmarks/bench_update.py``.
+
+Both train two agents on Gems at batch 256 (128 expert and 128 rollout rows) with the same networks, sampling, losses,
+clipping, AdamW, Polyak average and reward regression. Ours goes through ``LearnerGroup.update``, as training does. The
+bare loop below is written out in torch, imports nothing of the package's mathematics, and serves as a second
+implementation: before anything is timed its losses must be those of the learner to 1e-5 on the same rows and weights,
+and after some updates with the same random numbers so must its weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import pathlib
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from rllib_mamql.acting import random_actor
+from rllib_mamql.columns import JointColumns
+from rllib_mamql.config import MAMQLConfig, environment_spaces
+from rllib_mamql.learner import JOINT, MAMQLLearner
+from rllib_mamql.registration import make_batch, make_env
+from rllib_mamql.rollout import make_rollout
+from tests.benchmarks.measuring import Result, interleave, ratio, run_alone, seconds
+
+AGENTS = ("agent_0", "agent_1")
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "fcnet 256x256": ("vector", {"fcnet_hiddens": [256, 256]}),
+    "entity_attention": ("entities", {}),
+}
+"""By name: form of Gems' observation, and ``model_config``."""
+
+TARGET = 0.8
+UPDATES = 40
+"""Updates of one measurement, in one call as the tuned Gems makes them."""
+
+
+def random_play(env: str, env_config: dict[str, Any], steps: int, seed: int) -> JointColumns:
+    """Joint steps of random play: what is timed does not depend on who played."""
+    rollout = make_rollout(
+        functools.partial(make_env, env, env_config), functools.partial(make_batch, env, env_config), 16, seed
+    )
+    sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
+    columns, _ = rollout.run(random_actor(sizes, np.random.default_rng(seed)), num_steps=steps)
+    rollout.close()
+    return columns
+
+
+def learner_group(config: MAMQLConfig, expert: JointColumns, rollouts: JointColumns) -> Any:
+    """RLlib's group around one learner in this process, with data."""
+    config.validate()
+    torch.manual_seed(0)
+    by_agent = environment_spaces(str(config.env), dict(config.env_config))
+    spaces = {module: by_agent[agent] for agent, module in config.module_of.items()}
+    group = config.build_learner_group(spaces=spaces)
+    learner = group._learner
+    learner.set_expert(config.module_of, expert)
+    learner.replay.add(rollouts)
+    return group
+
+
+def gems_group(case: str) -> Any:
+    """A learner of two agents on Gems, batch 128 and 128."""
+    observation, model_config = CASES[case]
+    env_config = {"observation": observation}
+    config = (
+        MAMQLConfig()
+        .environment("gems", env_config=env_config)
+        .offline_data(input_="held in memory")
+        .training(expert_batch_size=128, rollout_batch_size=128, weight_decay=0.01)
+        .rl_module(model_config=model_config)
+        .debugging(seed=0)
+    )
+    expert, rollouts = (random_play("gems", env_config, 4000, seed) for seed in (0, 1))
+    return learner_group(config, expert, rollouts)
+
+
+class BareLoop:
+    """The same training in plain torch, for agents that act until the episode ends for all.
+
+    Args:
+        learner: Whose networks (copied), data and settings to take.
+    """
+
+    def __init__(self, learner: MAMQLLearner) -> None:
+        config = learner.config
+        modules = [learner.module[agent].unwrapped() for agent in AGENTS]
+        self.critics = [_plain(module.critic) for module in modules]
+        self.averages = [_plain(module.average) for module in modules]
+        self.rewards = [copy.deepcopy(module.reward) for module in modules]
+        for average in self.averages:
+            average.requires_grad_(False)
+        self.parameters = [
+            [*critic.parameters(), *reward.parameters()]
+            for critic, reward in zip(self.critics, self.rewards, strict=True)
+        ]
+        self.optimizers = [
+            torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+            for parameters in self.parameters
+        ]
+        self.average_pairs = [
+            (list(average.parameters()), list(critic.parameters()))
+            for average, critic in zip(self.averages, self.critics, strict=True)
+        ]
+        self.expert, self.replay = learner.expert.columns, learner.replay._columns
+        self.expert_size, self.replay_size = len(learner.expert), len(learner.replay)
+        self.expert_rows, self.rollout_rows = config.expert_batch_size, config.rollout_batch_size
+        self.lam, self.gamma, self.scale = config.rationality, config.gamma, config.chi_square_scale
+        self.shrinkage, self.interval = config.reward_shrinkage, config.reward_interval
+        self.clip, self.decay = config.grad_clip, config.weight_average
+        self.generator = torch.Generator()
+        self.generator.set_state(learner.generator.get_state())
+        self.updates = learner.updates
+
+    def draw(self) -> dict[str, Tensor]:
+        """Expert rows, then rollout rows."""
+        from_expert = torch.randint(self.expert_size, (self.expert_rows,), generator=self.generator)
+        from_replay = torch.randint(self.replay_size, (self.rollout_rows,), generator=self.generator)
+        names = [f"{what}.{agent}" for agent in AGENTS for what in ("obs", "next_obs", "actions", "terminateds")]
+        return {name: torch.cat([self.expert[name][from_expert], self.replay[name][from_replay]]) for name in names}
+
+    def loss(self, index: int, rows: dict[str, Tensor], with_reward: bool) -> Tensor:
+        """The loss of one agent."""
+        agent, other = AGENTS[index], AGENTS[1 - index]
+        observations, actions = rows[f"obs.{agent}"], rows[f"actions.{agent}"].unsqueeze(1)
+        both = self.critics[index](torch.cat([observations, rows[f"next_obs.{agent}"]]))
+        values = torch.logsumexp(self.lam * both, 1) / self.lam
+        q, value, next_value = both[: len(actions)], values[: len(actions)], values[len(actions) :]
+        continued = self.gamma * next_value * ~rows[f"terminateds.{agent}"]
+        implied = q.gather(1, actions).squeeze(1) - continued
+        loss = (value - continued).mean() - implied[: self.expert_rows].mean()
+        loss = loss + implied.square().mean() / (4 * self.scale)
+        if with_reward:
+            rewards = self.rewards[index](observations, rows[f"actions.{other}"].unsqueeze(1))
+            predicted = rewards.gather(1, actions).squeeze(1)
+            loss = loss + (predicted - implied.detach()).square().mean() + self.shrinkage * predicted.square().mean()
+        return loss
+
+    def update(self, updates: int) -> None:
+        """Makes so many gradient steps."""
+        for _ in range(updates):
+            rows = self.draw()
+            with_reward = self.updates % self.interval == 0
+            loss = self.loss(0, rows, with_reward) + self.loss(1, rows, with_reward)
+            for optimizer in self.optimizers:
+                optimizer.zero_grad()
+            loss.backward()
+            for optimizer, parameters in zip(self.optimizers, self.parameters, strict=True):
+                nn.utils.clip_grad_norm_(parameters, self.clip)
+                optimizer.step()
+            self.updates += 1
+            decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+            with torch.no_grad():
+                for average, critic in self.average_pairs:
+                    torch._foreach_lerp_(average, critic, 1 - decay)
+
+
+def _plain(network: Any) -> nn.Module:
+    """A copy without RLlib's wrappers: of a fully connected encoder only its layers."""
+    layers = getattr(getattr(getattr(network.encoder, "net", None), "net", None), "mlp", None)
+    return copy.deepcopy(network if layers is None else nn.Sequential(*layers, network.head))
+
+
+def check_agreement(group: Any, bare: BareLoop) -> float:
+    """Largest difference of the two losses on the same rows and weights, with and without reward regression.
+
+    Raises:
+        AssertionError: If a loss, or a weight after eight updates from the same random state, differs.
+    """
+    learner: MAMQLLearner = group._learner
+    worst = 0.0
+    state = learner.generator.get_state()
+    batch = learner._minibatch()
+    joint = next(iter(batch.values()))[JOINT]
+    learner.generator.set_state(state)
+    learner._log_this_step = False
+    for updates in (0, 1):
+        learner.updates = updates
+        fwd_out = {name: learner._unwrapped(name)._forward_train(part) for name, part in batch.items()}
+        losses = learner.compute_losses(fwd_out=fwd_out, batch=batch)
+        for index, agent in enumerate(AGENTS):
+            ours, theirs = losses[agent].item(), bare.loss(index, joint.columns, updates == 0).item()
+            worst = max(worst, abs(ours - theirs))
+            assert abs(ours - theirs) <= 1e-5, f"{agent}: the learner's loss is {ours}, the bare loop's {theirs}"
+    learner.updates = 0
+    group.update(episodes=[], timesteps={}, num_updates=8)
+    bare.update(8)
+    for index, agent in enumerate(AGENTS):
+        module = learner._unwrapped(agent)
+        for ours_p, theirs_p in zip(
+            (*module.critic.parameters(), *module.average.parameters(), *module.reward.parameters()),
+            (*bare.critics[index].parameters(), *bare.averages[index].parameters(), *bare.rewards[index].parameters()),
+            strict=True,
+        ):
+            # A tenth of one step: Adam enlarges rounding errors where gradients are tiny.
+            torch.testing.assert_close(ours_p, theirs_p, rtol=0.0, atol=0.1 * learner.config.lr)
+    return worst
+
+
+def without_determinism(call: Callable[[], float]) -> float:
+    """As a bare script would run: RLlib makes torch deterministic in a process whose config has a seed."""
+    torch.use_deterministic_algorithms(False)
+    try:
+        return call()
+    finally:
+        torch.use_deterministic_algorithms(True)
+
+
+def measure(quick: bool) -> Result:
+    """Both cases, in turns."""
+    ratios, rows, notes = {}, [], []
+    for case in CASES:
+        group = gems_group(case)
+        bare = BareLoop(group._learner)
+        worst = check_agreement(group, bare)
+        taken = interleave(
+            {
+                "ours": lambda group=group: seconds(
+                    lambda: group.update(episodes=[], timesteps={}, num_updates=UPDATES)
+                ),
+                "bare": lambda bare=bare: without_determinism(lambda: seconds(lambda: bare.update(UPDATES))),
+            },
+            5 if quick else 15,
+        )
+        name = f"update/{case}"
+        ratios[name] = ratio(taken["bare"], taken["ours"], target=TARGET)
+        ours, bare_s = (UPDATES / statistics.median(taken[key]) for key in ("ours", "bare"))
+        rows.append((case, ours, bare_s, ratios[name].value))
+        notes.append(f"{case}: losses of the two agree to {worst:.1g}")
+    return Result(
+        "Update: two agents on Gems, batch 256",
+        ratios,
+        ("networks", "our updates/s", "bare torch updates/s", "ours / bare"),
+        rows,
+        notes,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_alone(measure, __doc__))
