@@ -48,7 +48,7 @@ def checkpoint(work: pathlib.Path, example: str, seed: int, sets: list[str]) -> 
         )  # fmt: skip
     folder = pathlib.Path(json.loads(result.read_text())["trials"][0]["checkpoint"])
     if not (folder / "rewards.npz").exists():
-        rllib(work / "recover.log", "recover", folder, "--seed", seed)
+        rllib(work / "recover.log", "recover", folder)
     return folder
 
 
