@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from numbers import Integral
 from typing import Any, ClassVar
@@ -274,6 +275,13 @@ class OvercookedParallelEnv(ParallelEnv):
 
     def close(self) -> None:
         """Nothing to release."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        # The state is all that changes; the kitchen and its tables, which are most of the environment, are shared.
+        twin = copy.copy(self)
+        twin.agents = list(self.agents)
+        twin._state = None if self._state is None else self._state.deepcopy()
+        return twin
 
     def _checked_action(self, agent: str, actions: dict[str, Any]) -> Any:
         action = actions.get(agent)

@@ -1,3 +1,4 @@
+import copy
 import json
 import warnings
 
@@ -288,3 +289,19 @@ def test_renders_an_image_that_changes(layout):
 def test_bounds_are_finite_numbers_that_json_can_hold():
     space = parallel_env("long_cook_time").observation_space("agent_0")
     assert np.isfinite(json.loads(json.dumps([space.low.tolist(), space.high.tolist()]))).all()
+
+
+def test_a_deep_copy_goes_its_own_way():
+    env, reference = parallel_env(), parallel_env()
+    for one in (env, reference):
+        one.reset()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        actions = {agent: int(rng.integers(6)) for agent in env.agents}
+        twin = copy.deepcopy(env)
+        for _ in range(3):
+            twin.step({agent: int(rng.integers(6)) for agent in twin.agents})
+        after, expected = env.step(actions), reference.step(actions)
+        assert after[1] == expected[1]
+        for agent in env.possible_agents:
+            np.testing.assert_array_equal(after[0][agent], expected[0][agent])
