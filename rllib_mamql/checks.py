@@ -35,7 +35,8 @@ def check_integer(name: str, value: Any) -> None:
         raise ConfigError(f"{name} is {value!r}: it must be a whole number of at least 1")
 
 
-def check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     """Refuses what is none of the words allowed, naming the nearest."""
-    if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}: {nearest(str(value), allowed)} (one of {', '.join(allowed)})")
+    if value not in allowed or isinstance(value, bool):
+        words = [str(word) for word in allowed]
+        raise ConfigError(f"{name} is {value!r}: {nearest(str(value), words)} (one of {', '.join(words)})")

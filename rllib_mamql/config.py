@@ -71,6 +71,7 @@ class MAMQLConfig(AlgorithmConfig):
         self.rollout_batch_size = 128
         self.replay_capacity = 40_000
         self.updates_per_step = 0.5
+        self.rollout_staleness = 0
         self.offline_updates = 500
         self.parameter_sharing: str | dict[str, list[str]] = "none"
 
@@ -116,6 +117,7 @@ class MAMQLConfig(AlgorithmConfig):
         rollout_batch_size: Any = NotProvided,
         replay_capacity: Any = NotProvided,
         updates_per_step: Any = NotProvided,
+        rollout_staleness: Any = NotProvided,
         offline_updates: Any = NotProvided,
         parameter_sharing: Any = NotProvided,
         **kwargs: Any,
@@ -149,6 +151,8 @@ class MAMQLConfig(AlgorithmConfig):
             rollout_batch_size: Rollout rows a minibatch, for each learner.
             replay_capacity: Joint steps each learner's replay buffer holds.
             updates_per_step: Gradient steps for each joint step sampled online, > 0.
+            rollout_staleness: 0: remote runners wait for the updates. 1: they sample the next round while the learners
+                update, so that rollouts are by policies one round old.
             offline_updates: Gradient steps of one training step offline, >= 1.
             parameter_sharing: ``none``, ``all``, or ``{module: [agents]}`` for groups; agents in no group learn alone.
             **kwargs: RLlib's own training settings.
@@ -233,6 +237,7 @@ class MAMQLConfig(AlgorithmConfig):
     def _validate_choices(self) -> None:
         check_choice("mode", self.mode, MODES)
         check_choice("critic", self.critic, CRITICS)
+        check_choice("rollout_staleness", self.rollout_staleness, (0, 1))
         check_choice("chi_square_states", self.chi_square_states, CHI_SQUARE_STATES)
         check_choice("reward_inputs", self.reward_inputs, REWARD_INPUTS)
         check_choice("reward_network", self.reward_network, REWARD_NETWORKS)

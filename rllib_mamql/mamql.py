@@ -28,6 +28,11 @@ from rllib_mamql.rl_module import EVALUATION_RATIONALITY
 
 __all__ = ["MAMQL", "MAMQLConfig"]
 
+AHEAD = "rollouts"
+"""Tag of requests for rollouts that run while the learners update."""
+WAIT_S = 1.0
+"""Seconds of each wait for such rollouts; a runner that fails in the meantime is given up by RLlib."""
+
 for _name in registration.ENVIRONMENTS:
     registration.register_environment(_name)
 
@@ -101,10 +106,7 @@ class MAMQL(Algorithm):
         rollouts, sampled = [], 0
         if self.config.uses_rollouts:
             with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-                remote = self.env_runner_group.num_remote_env_runners() > 0
-                results = self.env_runner_group.foreach_env_runner(
-                    functools.partial(_sample, shares=max(1, self.config.num_learners)), local_env_runner=not remote
-                )
+                results = self._collect()
             # RLlib deals references out in contiguous runs: the first learner's share of every runner comes first.
             rollouts = [share for shares in zip(*(shares for shares, _, _ in results), strict=True) for share in shares]
             sampled = sum(steps for _, steps, _ in results)
@@ -127,6 +129,26 @@ class MAMQL(Algorithm):
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
             if self.config.uses_rollouts:
                 self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
+
+    def _collect(self) -> list[tuple[list[ray.ObjectRef], int, Any]]:
+        """A round of rollouts from every runner.
+
+        With ``rollout_staleness`` 1 the next round is already under way when this returns, with the weights that this
+        one had; a runner works through its requests in order, so that new weights reach it in between two rounds.
+        """
+        group = self.env_runner_group
+        remote = group.num_remote_env_runners() > 0
+        sample = functools.partial(_sample, shares=max(1, self.config.num_learners))
+        if not (remote and self.config.rollout_staleness):
+            return group.foreach_env_runner(sample, local_env_runner=not remote)
+        if not group.num_in_flight_async_reqs(tag=AHEAD):
+            group.foreach_env_runner_async(sample, tag=AHEAD)
+        results: list[Any] = []
+        while group.num_in_flight_async_reqs(tag=AHEAD):
+            ready = group.fetch_ready_async_reqs(tags=AHEAD, timeout_seconds=WAIT_S)
+            results += [result for _, result in sorted(ready, key=lambda pair: pair[0])]
+        group.foreach_env_runner_async(sample, tag=AHEAD)
+        return results
 
     def _env_steps(self) -> int:
         return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))

@@ -176,5 +176,12 @@ def _table(title: str, scores: dict[str, dict[str, Any]], events: dict[str, floa
     for metric in metrics:
         table.add_column(metric, justify="right")
     for name, values in scores.items():
-        table.add_row(name, *(str(values[metric]) for metric in metrics))
+        table.add_row(name, *(_short(values[metric]) for metric in metrics))
     return table
+
+
+def _short(metric: Any) -> str:
+    """A metric and half its interval, to fit a terminal; the JSON has both ends."""
+    if metric.value is None:
+        return "-"
+    return f"{metric.value:.2f}" + ("" if metric.ci95 is None else f" +-{(metric.ci95[1] - metric.ci95[0]) / 2:.2f}")

@@ -13,7 +13,7 @@ from rllib_mamql.checkpoint import read_checkpoint
 from rllib_mamql.config import MAMQLConfig
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation import evaluate_checkpoint
-from rllib_mamql.mamql import MAMQL
+from rllib_mamql.mamql import AHEAD, MAMQL
 from rllib_mamql.record import record_dataset
 
 TOY = "pettingzoo:tests.toy_env"
@@ -86,6 +86,28 @@ def test_online_counts_and_goes_on_from_a_checkpoint(dataset: str, tmp_path: pat
     assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 160
     first.stop()
     second.stop()
+
+
+def test_runners_sample_while_the_learners_update(dataset: str) -> None:
+    made = config(dataset, rollout_staleness=1).env_runners(num_env_runners=2)
+    algorithm = made.build_algo()
+    group = algorithm.env_runner_group
+    try:
+        for round_ in range(1, 4):
+            result = algorithm.train()
+            # A round is under way already, but counted only when it has been learned from.
+            assert group.num_in_flight_async_reqs(tag=AHEAD) == 2
+            assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 40 * round_
+            assert updates(result) == 20 * round_
+        while group.num_in_flight_async_reqs(tag=AHEAD):
+            group.fetch_ready_async_reqs(tags=AHEAD, timeout_seconds=1.0)
+        acting = group.foreach_env_runner(lambda runner: runner.get_state()["rl_module"], local_env_runner=False)
+        for name, value in weights(algorithm).items():
+            if name.startswith("average."):
+                for state in acting:
+                    np.testing.assert_array_equal(state["agent_0"][name], value)
+    finally:
+        algorithm.stop()
 
 
 def test_checkpoints_act_without_ray(dataset: str, tmp_path: pathlib.Path) -> None:
