@@ -10,7 +10,7 @@ import functools
 import pathlib
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
@@ -55,7 +55,7 @@ def costs(groups: dict[int, Any], updates: int, repetitions: int) -> dict[int, l
     return {int(size): values for size, values in taken.items()}
 
 
-def fitted(by_size: dict[int, Sequence[float]], target: float | None = None) -> Ratio:
+def fitted(by_size: Mapping[int, Sequence[float]], target: float | None = None) -> Ratio:
     """Exponent by round."""
     slopes = [exponent(list(by_size), round_) for round_ in zip(*by_size.values(), strict=True)]
     return Ratio(statistics.median(slopes), min(slopes), max(slopes), higher_is_better=False, target=target)

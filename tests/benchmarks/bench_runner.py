@@ -7,6 +7,7 @@ else a loop over environments), which no runner can outdo.
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import statistics
 import sys
@@ -154,7 +155,7 @@ def compare(case: Case, num_envs: int, repetitions: int) -> dict[str, list[float
         sample, close = make(case, num_envs)
         closes.append(close)
         chunk = max(20, num_envs)
-        steps = chunk * repeats_for(lambda sample=sample, chunk=chunk: sample(chunk), SECONDS)
+        steps = chunk * repeats_for(functools.partial(sample, chunk), SECONDS)
 
         def measure(sample: Callable[[int], int] = sample, steps: int = steps) -> float:
             taken = 0

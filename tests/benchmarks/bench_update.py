@@ -107,7 +107,7 @@ class BareLoop:
             for parameters in self.parameters
         ]
         self.average_pairs = [
-            (list(average.parameters()), list(critic.parameters()))
+            (as_tensors(average), as_tensors(critic))
             for average, critic in zip(self.averages, self.critics, strict=True)
         ]
         self.expert, self.replay = learner.expert.columns, learner.replay._columns
@@ -152,7 +152,7 @@ class BareLoop:
             loss = self.loss(0, rows, with_reward) + self.loss(1, rows, with_reward)
             for optimizer in self.optimizers:
                 optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             for optimizer, parameters in zip(self.optimizers, self.parameters, strict=True):
                 nn.utils.clip_grad_norm_(parameters, self.clip)
                 optimizer.step()
@@ -161,6 +161,11 @@ class BareLoop:
             with torch.no_grad():
                 for average, critic in self.average_pairs:
                     torch._foreach_lerp_(average, critic, 1 - decay)
+
+
+def as_tensors(network: nn.Module) -> list[Tensor]:
+    """Its parameters."""
+    return list(network.parameters())
 
 
 def _plain(network: Any) -> nn.Module:
@@ -221,12 +226,12 @@ def measure(quick: bool) -> Result:
         group = gems_group(case)
         bare = BareLoop(group._learner)
         worst = check_agreement(group, bare)
+        ours_updates = functools.partial(group.update, episodes=[], timesteps={}, num_updates=UPDATES)
+        bare_updates = functools.partial(bare.update, UPDATES)
         taken = interleave(
             {
-                "ours": lambda group=group: seconds(
-                    lambda: group.update(episodes=[], timesteps={}, num_updates=UPDATES)
-                ),
-                "bare": lambda bare=bare: without_determinism(lambda: seconds(lambda: bare.update(UPDATES))),
+                "ours": functools.partial(seconds, ours_updates),
+                "bare": functools.partial(without_determinism, functools.partial(seconds, bare_updates)),
             },
             5 if quick else 15,
         )

@@ -30,7 +30,7 @@ class ManyAgents(ParallelEnv[str, Any, int]):
     def observation_space(self, agent: str) -> spaces.Box:
         return spaces.Box(0.0, 1.0, self.shape, np.float32)
 
-    def action_space(self, agent: str) -> spaces.Discrete:
+    def action_space(self, agent: str) -> spaces.Discrete[Any]:
         return spaces.Discrete(ACTIONS)
 
     def _observe(self) -> dict[str, Any]:
