@@ -10,6 +10,7 @@ import torch
 from ray.rllib.core.columns import Columns
 
 from rllib_mamql.columns import Array
+from rllib_mamql.rl_module import MAMQLModule
 from rllib_mamql.rollout import Actor
 
 
@@ -56,10 +57,7 @@ def module_actor(
         actions: dict[str, Array] = {}
         for module_id, agents in groups.items():
             stacked = np.concatenate([observations[agent] for agent in agents])
-            batch = {Columns.OBS: torch.as_tensor(stacked, device=device)}
-            module = modules[module_id]
-            out = module.forward_exploration(batch) if explore else module.forward_inference(batch)
-            logits = out[Columns.ACTION_DIST_INPUTS].float().cpu()
+            logits = _logits(modules[module_id], torch.as_tensor(stacked, device=device), explore)
             if not greedy:
                 # Gumbel-max: the largest perturbed logit is a draw from the categorical.
                 uniform = torch.rand(logits.shape, generator=generator).clamp_(1e-10, 1.0 - 1e-7)
@@ -69,6 +67,14 @@ def module_actor(
         return actions
 
     return act
+
+
+def _logits(module: Any, observations: torch.Tensor, explore: bool) -> torch.Tensor:
+    if isinstance(module, MAMQLModule):
+        return module.logits(observations, explore).float().cpu()
+    batch = {Columns.OBS: observations}
+    out = module.forward_exploration(batch) if explore else module.forward_inference(batch)
+    return out[Columns.ACTION_DIST_INPUTS].float().cpu()
 
 
 def random_actor(action_sizes: Mapping[str, int], rng: np.random.Generator) -> Actor:

@@ -21,6 +21,7 @@ alive           (N,), bool          the agent acted in this step; its other cell
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import TypeAlias
 
@@ -50,6 +51,7 @@ EVENTS = "events"
 """Key of an agent's info under which an environment counts reward events by kind, ``{kind: count}``."""
 
 
+@functools.cache
 def column(prefix: str, agent: str) -> str:
     """Name of an agent's column, for example ``column(OBS, "agent_0") == "obs.agent_0"``."""
     return f"{prefix}.{agent}"

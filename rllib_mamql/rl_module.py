@@ -94,6 +94,11 @@ class MAMQLModule(TorchRLModule, InferenceOnlyAPI):
         with torch.no_grad():
             return {Columns.ACTION_DIST_INPUTS: rationality * self.average(batch[Columns.OBS])}
 
+    @torch.no_grad()
+    def logits(self, observations: Tensor, explore: bool) -> Tensor:
+        """What ``forward_exploration`` or ``forward_inference`` give, ``(B, A)``, without RLlib's wrapping."""
+        return (self.rationality if explore else self.evaluation_rationality) * self.average(observations)
+
     def _forward_train(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         return {MARGINAL_Q: self.critic(batch[Columns.OBS])}
 

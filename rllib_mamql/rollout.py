@@ -218,22 +218,26 @@ class ColumnarRollout:
         for agent in self.agents:
             alive = self.alive[agent].copy()
             batch[column(OBS, agent)] = self.observations[agent].copy()
-            batch[column(NEXT_OBS, agent)] = np.zeros_like(self.observations[agent])
             batch[column(ACTIONS, agent)] = np.where(alive, np.asarray(chosen[agent]), 0).astype(np.int64)
             batch[column(REWARDS, agent)] = np.zeros(n, dtype=np.float32)
             batch[column(TERMINATEDS, agent)] = np.zeros(n, dtype=bool)
             batch[column(TRUNCATEDS, agent)] = np.zeros(n, dtype=bool)
             batch[column(ALIVE, agent)] = alive
+        actions = {agent: batch[column(ACTIONS, agent)].tolist() for agent in self.agents}
         ended = []
         for index in range(n):
-            if self._step_one(index, batch):
+            if self._step_one(index, actions, batch):
                 ended.append((index, self._finish(index)))
+        for agent in self.agents:
+            successors = self.observations[agent].copy()
+            successors[np.logical_not(batch[column(ALIVE, agent)])] = 0
+            batch[column(NEXT_OBS, agent)] = successors
         return batch, ended
 
-    def _step_one(self, index: int, batch: JointColumns) -> bool:
+    def _step_one(self, index: int, chosen: Mapping[str, list[int]], batch: JointColumns) -> bool:
         env, run = self.envs[index], self._running[index]
         acting = [agent for agent in self.agents if self.alive[agent][index]]
-        actions = {agent: int(batch[column(ACTIONS, agent)][index]) for agent in acting}
+        actions = {agent: chosen[agent][index] for agent in acting}
         observations, rewards, terminateds, truncateds, infos = env.step(actions)
         run.t += 1
         for agent in acting:
@@ -248,13 +252,13 @@ class ColumnarRollout:
             batch[column(TRUNCATEDS, agent)][index] = truncated and not terminated
             if agent in observations:
                 self.observations[agent][index] = observations[agent]
-            batch[column(NEXT_OBS, agent)][index] = self.observations[agent][index]
             self.alive[agent][index] = not (terminated or truncated)
             run.returns[agent] += reward
             run.lengths[agent] += 1
             info = infos.get(agent, {})
             self._record_events(index, agent, info.get(EVENTS, {}))
-            run.metrics.update(info.get(EPISODE_METRICS, {}))
+            if EPISODE_METRICS in info:
+                run.metrics.update(info[EPISODE_METRICS])
         return not any(self.alive[agent][index] for agent in self.agents)
 
     def _finish(self, index: int) -> Episode:
@@ -262,7 +266,8 @@ class ColumnarRollout:
         return Episode(run.eps_id, run.t, run.returns, run.lengths, run.agent_events(self.agents), dict(run.metrics))
 
     def _record_events(self, index: int, agent: str, events: Mapping[str, int]) -> None:
-        self._running[index].events.setdefault(agent, Counter()).update(events)
+        if events:
+            self._running[index].events.setdefault(agent, Counter()).update(events)
         if self.on_step:
             self.on_step(agent, events)
 
