@@ -115,10 +115,11 @@ def reward(
     console = Console()
     console.print(f"{folder}: rewards in gauge {gauge}", markup=False)
     results: dict[str, dict[str, Any]] = {}
+    paid: dict[str, dict[str, dict[str, float]]] = {}
     for kind in kinds:
         started = time.monotonic()
         held_out = play_held_out(stored, kind, steps=steps, seed=seed, exact=not sampled)
-        results[kind] = {}
+        results[kind], paid[kind] = {}, {}
         for agent in stored.module_of:
             scores = score(stored, held_out, agent, clone=clone, resamples=resamples)
             results[kind][agent] = {
@@ -126,11 +127,11 @@ def reward(
                 | {f"{metric}_ci95": value.ci95 for metric, value in metrics.items()}
                 for name, metrics in scores.items()
             }
-            console.print(_table(f"{kind} states, {agent}", scores, by_event(stored, held_out, agent)))
+            paid[kind][agent] = by_event(stored, held_out, agent)
+            console.print(_table(f"{kind} states, {agent}", scores, paid[kind][agent]))
         say(f"{kind} states: {steps} joint steps, {time.monotonic() - started:.0f} s")
-    write_json(
-        json_path, document("reward", checkpoint=folder, recovery=how, seed=seed, exact=not sampled, states=results)
-    )
+    fields = {"recovery": how, "seed": seed, "exact": not sampled, "states": results, "mean_where_paid": paid}
+    write_json(json_path, document("reward", checkpoint=folder, **fields))
     if plot is not None:
         from rllib_mamql.reward_plot import plot_scores
 

@@ -1,7 +1,7 @@
 """Recovered rewards, scored and reused: ``python tests/benchmarks/rewards.py gems_soft --work DIR --out FILE``.
 
 For each seed: ``rllib train``, ``recover``, ``reward``, then ``relearn`` by PPO from scratch on each kind of reward,
-in the dynamics of the demonstrations and with sticky actions. Stages whose results are in ``--work`` already are not
+in the dynamics of the demonstrations and in others. Stages whose results are in ``--work`` already are not
 run again. Writes ``<out>.json``, ``<out>.md`` and ``<out>.png``.
 """
 
@@ -86,6 +86,18 @@ def mean_of(reports: list[dict[str, Any]], states: str, predictor: str, metric: 
     return statistics.mean(known) if known else None
 
 
+def paid_table(reports: list[dict[str, Any]]) -> list[str]:
+    """Mean recovered reward by what the environment paid, a row a kind of state."""
+    kinds = list(next(iter(reports[0]["mean_where_paid"]["policy"].values())))
+    lines = ["| states | " + " | ".join(kinds) + " |", "| --- " * (len(kinds) + 1) + "|"]
+    for states in STATES:
+        agents = [paid for report in reports for paid in report["mean_where_paid"].get(states, {}).values()]
+        cells = [[paid[kind] for paid in agents if kind in paid] for kind in kinds]
+        shown = [f"{statistics.mean(cell):.2f} ({min(cell):.2f} to {max(cell):.2f})" if cell else "-" for cell in cells]
+        lines.append(f"| {states} | " + " | ".join(shown) + " |")
+    return lines
+
+
 def page(
     arguments: argparse.Namespace, reports: list[dict[str, Any]], learned: list[dict[str, Any]], trained: list[Any]
 ) -> str:
@@ -110,6 +122,9 @@ def page(
             if any(cell is not None for cell in cells):
                 shown = " | ".join("-" if cell is None else f"{cell:.2f}" for cell in cells)
                 lines.append(f"| {states} | {predictor} | {shown} |")
+    lines += ["", "Means over all actions taken where the environment paid so much:", "", *paid_table(reports)]
+    if not learned:
+        return "\n".join(lines) + "\n"
     lines += [
         "",
         f"## PPO from scratch on each reward, {arguments.iterations} iterations",
@@ -163,10 +178,9 @@ def command(arguments: argparse.Namespace) -> str:
         f"--iterations {arguments.iterations}",
         f"--set {' --set '.join(arguments.sets)}" if arguments.sets else "",
     ]
-    words += [
-        "--sticky " + " ".join(f"{value:g}" for value in arguments.sticky),
-        "--kinds " + " ".join(arguments.kinds),
-    ]
+    words += ["--dynamics " + " ".join(arguments.dynamics) if arguments.dynamics else "--dynamics"]
+    words += ["--kinds " + " ".join(arguments.kinds)] if arguments.dynamics else []
+    words += ["--work DIR", f"--out docs/{arguments.out.name}"]
     return " ".join(word for word in words if word)
 
 

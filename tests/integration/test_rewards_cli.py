@@ -47,6 +47,7 @@ def test_recover_reward_and_relearn(folder: Path, tmp_path: Path) -> None:
     assert set(scores) == {"recovered", "implied", "cloning", "constant", "zero"}
     assert set(scores["recovered"]) >= {"mse_affine", "pearson", "spearman", "epic", "ranking_accuracy", "pearson_ci95"}
     assert scores["zero"]["pearson"] is None
+    assert set(document["mean_where_paid"]["policy"]["agent_0"]) == {"reward 0", "reward 1"}
     assert plot.stat().st_size > 10_000
 
     sets = ["--set", "train_batch_size_per_learner=100", "--set", "minibatch_size=50", "--set", "num_epochs=1"]
