@@ -113,7 +113,7 @@ def reward(
     entry = ENVIRONMENTS.get(stored.env)
     kinds = ["policy", "exploring"] + (["expert"] if entry is not None and entry.expert_module else [])
     console = Console()
-    console.print(f"{folder}: rewards in gauge {gauge}", markup=False)
+    console.print(f"{folder}: rewards in gauge {gauge}", markup=False, soft_wrap=True)
     results: dict[str, dict[str, Any]] = {}
     paid: dict[str, dict[str, dict[str, float]]] = {}
     for kind in kinds:
