@@ -106,7 +106,7 @@ def page(
         f"# Rewards recovered on `{name}`: scores and reuse",
         "",
         f"`{command(arguments)}` writes this page, its JSON and its plot.",
-        f"Means over {len(reports)} seeds and all agents; expert {trained[0]['expert_return']:.2f}, random "
+        f"Means over {len(reports)} seed(s) and all agents; expert {trained[0]['expert_return']:.2f}, random "
         f"{trained[0]['random_return']:.2f}, policies after training "
         + ", ".join(f"{trial['return_mean']:.2f}" for trial in trained)
         + ".",
@@ -200,6 +200,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", default=list(KINDS))
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--work", type=pathlib.Path, required=True)
+    parser.add_argument("--collect", action="store_true", help="no more runs of PPO: a page of those in --work")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="written with the endings .json, .md and .png")
     arguments = parser.parse_args()
     data = arguments.data or example_data(arguments.example)
@@ -215,6 +216,8 @@ def main() -> int:
         for seed, folder in enumerate(folders):
             for kind in arguments.kinds if dynamics == SAME else [kind for kind in arguments.kinds if kind in CHANGED]:
                 work = arguments.work.resolve() / str(seed)
+                if arguments.collect and not (work / f"relearn_{kind}_{dynamics}.json").exists():
+                    continue
                 learned.append(relearn(work, folder, kind, seed, dynamics, arguments.iterations, data))
                 print(f"{kind}, {dynamics}, seed {seed}: {learned[-1]['return_mean']:.2f}", flush=True)
     keep = ("seed", "return_mean", "return_ci95", "expert_return", "random_return", "normalised_score", "train_time_s")
