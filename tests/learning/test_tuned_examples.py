@@ -43,3 +43,12 @@ def test_overcooked_reaches_its_score(example: str, score: float, tmp_path: path
     assert trial["train_time_s"] <= 360, trial
     if "offline" in example:
         assert trial["env_steps"] == 0
+
+
+@pytest.mark.learning
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("example", "least"), [("gems", 11.5), ("intersection", 1.8)])
+def test_entities_reach_their_returns(example: str, least: float, tmp_path: pathlib.Path) -> None:
+    trial = train(example, tmp_path, "--eval-episodes", "200")
+    assert trial["return_mean"] >= least, trial
+    assert not [text for text in trial["warnings"] if "collapsed" in text or "diverges" in text], trial
