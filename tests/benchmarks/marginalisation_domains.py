@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import pathlib
 import statistics
 import subprocess
@@ -26,8 +27,12 @@ KINDS = {
 }
 
 
+def place(example: str, kind: str, seed: int, work: pathlib.Path) -> pathlib.Path:
+    return work.resolve() / f"{example}-{kind.replace(', ', '-').replace(' ', '')}-{seed}"
+
+
 def run(example: str, kind: str, seed: int, work: pathlib.Path) -> dict[str, Any]:
-    folder = work.resolve() / f"{example}-{kind.replace(', ', '-').replace(' ', '')}-{seed}"
+    folder = place(example, kind, seed, work)
     out = folder / "result.json"
     if not out.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,24 +46,18 @@ def run(example: str, kind: str, seed: int, work: pathlib.Path) -> dict[str, Any
     trial = json.loads(out.read_text())["trials"][0]
     log = next(folder.glob("*/trial_*/result.json"))
     rounds = [json.loads(line) for line in log.read_text().splitlines()]
-    curve = [entry["env_runners"].get("episode_return_mean") for entry in rounds]
-    learning = [entry["timers"]["learner_update_timer"] for entry in rounds]
-    updates = trial["updates"] / len(rounds)
+    curve = [entry["env_runners"].get("return_mean") for entry in rounds]
     return {
         "example": example, "kind": kind, "seed": seed, "return": trial["return_mean"],
         "score": trial["normalised_score"], "ci95": trial["return_ci95"], "curve": curve,
-        "ms_per_update": 1000.0 * statistics.median(map(seconds, learning)) / updates,
+        "ms_per_update": 1000.0 * trial["train_time_s"] / trial["updates"],
         "train_time_s": trial["train_time_s"],
     }  # fmt: skip
 
 
-def seconds(timer: Any) -> float:
-    return float(timer["mean"] if isinstance(timer, dict) else timer)
-
-
 def rise(cell: dict[str, Any]) -> float:
     """Mean over training of the return while sampling: high where it rose early."""
-    known = [value for value in cell["curve"] if value is not None]
+    known = [value for value in cell["curve"] if value is not None and not math.isnan(value)]
     return statistics.mean(known)
 
 
@@ -71,12 +70,14 @@ def page(cells: list[dict[str, Any]], seeds: int) -> str:
         "on Gems and 6 in Overcooked: what full enumeration sums over. The mean over training is of the returns while",
         "sampling, high where the return rose early. On solvable games: [marginalisation.md](marginalisation.md).",
         "",
-        "| example | critic | final return | score | mean over training | ms an update |",
+        "| example | critic | final return | score | mean over training | ms an update, with its sampling |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for example in EXAMPLES:
         for kind in KINDS:
             found = [cell for cell in cells if cell["example"] == example and cell["kind"] == kind]
+            if not found:
+                continue
             lines.append(
                 f"| {example} | {kind} | "
                 + ", ".join(f"{cell['return']:.2f}" for cell in found)
@@ -91,12 +92,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--work", type=pathlib.Path, required=True)
+    parser.add_argument("--collect", action="store_true", help="no more training: a page of what is in --work")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "marginalisation_domains")
     arguments = parser.parse_args()
     cells = []
     for seed in range(arguments.seeds):
         for example in EXAMPLES:
             for kind in KINDS:
+                if arguments.collect and not (place(example, kind, seed, arguments.work) / "result.json").exists():
+                    continue
                 cells.append(run(example, kind, seed, arguments.work))
                 print({key: value for key, value in cells[-1].items() if key != "curve"}, flush=True)
     arguments.out.with_suffix(".json").write_text(json.dumps(cells, indent=1) + "\n")
