@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: train test setup lint types learning bench bench-check clean data
+.PHONY: train test setup lint types slow learning bench bench-check clean data
 
 train: $(STAMP)
 	$(BIN)/rllib train --file tuned_examples/overcooked.yaml
@@ -27,6 +27,9 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
 
 learning: $(STAMP)
 	$(BIN)/python -m pytest -m learning

@@ -23,6 +23,7 @@ def run(*words: str, timeout: int = 250) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path) -> None:
     experiment = next(iter(yaml.safe_load((ROOT / example).read_text()).values()))

@@ -25,14 +25,18 @@ from rllib_mamql.rollout import ColumnarRollout
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDERS = sorted({path.parent.relative_to(ROOT) for path in (ROOT / "offline_data").rglob("*.parquet")})
 TRAINED = [folder for folder in FOLDERS if folder.parts[1] in ("mpe", "sisl") or folder.name == "soft_optimal"]
-SCRIPTED = [folder for folder in FOLDERS if folder not in TRAINED]
+SCRIPTED = [
+    pytest.param(folder, marks=[pytest.mark.slow] if "intersection" in folder.parts else [], id=str(folder))
+    for folder in FOLDERS
+    if folder not in TRAINED
+]
 
 
 def digests(folder: pathlib.Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.parquet"))}
 
 
-@pytest.mark.parametrize("folder", SCRIPTED, ids=str)
+@pytest.mark.parametrize("folder", SCRIPTED)
 def test_remade_by_its_command(folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
     metadata = read_dataset(str(ROOT / folder)).metadata
     assert metadata.licence and metadata.expert_return and metadata.random_return
