@@ -59,13 +59,7 @@ def find_demonstrations(stored: Checkpoint, data: str | pathlib.Path | None = No
         ConfigError: If ``data`` is of other agents or observations.
     """
     if data is not None:
-        found = read_dataset(str(data))
-        if not _fits(stored, found.metadata):
-            raise ConfigError(
-                f"--data {data} is of other agents or observations than the checkpoint: "
-                "name a dataset of the same environment and configuration"
-            )
-        return found.columns
+        return read_demonstrations(stored, data)
     paths = stored.settings.get("input") or []
     if not paths or not all(pathlib.Path(path).exists() for path in paths):
         return None
@@ -77,6 +71,22 @@ def find_demonstrations(stored: Checkpoint, data: str | pathlib.Path | None = No
     except UserError:
         return None
     return found.columns if _fits(stored, found.metadata) else None
+
+
+def read_demonstrations(stored: Checkpoint, data: str | pathlib.Path) -> JointColumns:
+    """The joint steps of a dataset of a checkpoint's agents and observations.
+
+    Raises:
+        DatasetError: If ``data`` is no dataset.
+        ConfigError: If it is of other agents or observations.
+    """
+    found = read_dataset(str(data))
+    if not _fits(stored, found.metadata):
+        raise ConfigError(
+            f"--data {data} is of other agents or observations than the checkpoint: "
+            "name a dataset of the same environment and configuration"
+        )
+    return found.columns
 
 
 def _fits(stored: Checkpoint, metadata: Any) -> bool:

@@ -38,13 +38,12 @@ from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, Join
 from rllib_mamql.encoders import build_encoder
 from rllib_mamql.heads import JointHead, MarginalCritic
 from rllib_mamql.marginal import enumerate_others
+from rllib_mamql.marginal_reward import ENUMERATED, policy_of
 from rllib_mamql.reward_networks import REWARD_GAUGES, build_reward
 from rllib_mamql.rl_module import REWARD_HIDDENS
 
 LOGIT_SCALE = 3.0
 """The explanation critic's outputs are multiplied by this: decided policies have logits of several units."""
-ENUMERATED = 125
-"""Most joint actions of the others up to which the explanation critic scores all of them."""
 
 
 @dataclass(frozen=True)
@@ -260,30 +259,14 @@ class _Optimiser:
         self.adam.step()
 
 
-@torch.no_grad()
 def _policies(stored: Checkpoint, columns: JointColumns) -> dict[str, tuple[Tensor, Tensor]]:
-    """Every agent's policy at each row and at its successor, ``{agent: ((N, A), (N, A))}``.
-
-    Dead agents 'play' action 0, as their rows are filled.
-    """
-    rationality = float(stored.settings["rationality"])
+    """Every agent's policy at each row and at its successor, ``{agent: ((N, A), (N, A))}``."""
     result = {}
-    for agent, module_id in stored.module_of.items():
-        module = stored.modules[module_id]
-        alive = torch.as_tensor(np.asarray(columns[column(ALIVE, agent)], dtype=bool))
-        going = alive & ~torch.as_tensor(np.asarray(columns[column(TERMINATEDS, agent)], dtype=bool))
-        pair = []
-        for name, present in ((OBS, alive), (NEXT_OBS, going)):
-            observations = columns[column(name, agent)]
-            parts = [
-                objective.log_policy(module.average(_tensor(observations[i : i + 8192])), rationality).exp()
-                for i in range(0, len(observations), 8192)
-            ]
-            policy = torch.cat(parts)
-            nothing = torch.zeros_like(policy)
-            nothing[:, 0] = 1.0
-            pair.append(torch.where(present.unsqueeze(-1), policy, nothing))
-        result[agent] = (pair[0], pair[1])
+    for agent in stored.module_of:
+        alive = np.asarray(columns[column(ALIVE, agent)], dtype=bool)
+        going = alive & ~np.asarray(columns[column(TERMINATEDS, agent)], dtype=bool)
+        now, after = columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]
+        result[agent] = (policy_of(stored, agent, now, alive), policy_of(stored, agent, after, going))
     return result
 
 

@@ -7,7 +7,6 @@ such states, and each cell gets the mean marginal reward ``E_{a_-i ~ pi_-i}[ R_i
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -15,23 +14,18 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from rllib_mamql import objective
 from rllib_mamql.acting import agents_by_module, module_actor
 from rllib_mamql.checkpoint import Checkpoint
 from rllib_mamql.columns import ALIVE, OBS, Array, column
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.exploring import exploring_actor
-from rllib_mamql.marginal import joint_marginal
+from rllib_mamql.marginal_reward import marginal_recovered
 from rllib_mamql.registration import ENVIRONMENTS, make_env
 from rllib_mamql.rollout import ColumnarRollout
 
 EXPLORE = 0.25
 """Share of random actions in the play: without them, good policies leave most of a map empty."""
-ENUMERATED = 125
-"""Most joint actions of the others that are all tried; of more, ``SAMPLES`` are drawn."""
-SAMPLES = 32
 FEWEST = 5
 """A cell with fewer values stays empty."""
 OWN_ROWS = 2
@@ -154,7 +148,7 @@ def _evaluate(
     result = []
     for probe in probes:
         size = probe.shape[0] * probe.shape[1]
-        values = marginal_rewards(stored, agent, probe.observations, probe.alive, generator)
+        values = marginal_recovered(stored, agent, probe.observations, probe.alive, generator)
         shown = probe.cells >= 0
         total, count = np.zeros(size), np.zeros(size, dtype=np.int64)
         np.add.at(total, probe.cells[shown], values[shown])
@@ -168,50 +162,3 @@ def _join(parts: Sequence[tuple[_Probe, NDArray[np.float64], NDArray[np.int64]]]
     total, count = sum(part[1] for part in parts), sum(part[2] for part in parts)
     values = np.where(count >= FEWEST, total / np.maximum(count, 1), np.nan)
     return RewardMap(values.reshape(probe.shape), probe)
-
-
-@torch.no_grad()
-def marginal_rewards(
-    stored: Checkpoint,
-    agent: str,
-    observations: Mapping[str, NDArray[Any]],
-    alive: Mapping[str, NDArray[np.bool_]],
-    generator: torch.Generator,
-) -> NDArray[np.float64]:
-    """``E_{a_-i ~ pi_-i}[ R_i(s, a_i, a_-i) ]`` for all own actions.
-
-    Args:
-        stored: The checkpoint.
-        agent: Whose reward.
-        observations: ``{agent: (N, *obs)}``.
-        alive: ``{agent: (N,)}``; a dead agent 'plays' action 0, as in recovery.
-        generator: Source of draws, where the others have too many joint actions to try all.
-
-    Returns:
-        ``(N, A)``.
-    """
-    module = stored.modules[stored.module_of[agent]]
-    others = [other for other in stored.module_of if other != agent]
-    joint = math.prod(int(stored.modules[stored.module_of[other]].action_space.n) for other in others)
-    samples = None if joint <= ENUMERATED else SAMPLES
-    count = len(observations[agent])
-    parts = [np.zeros((0, int(module.action_space.n)))]
-    for start in range(0, count, 2048):
-        rows = slice(start, start + 2048)
-        policies = [_policy(stored, other, observations[other][rows], alive[other][rows]) for other in others]
-        own = _tensor(observations[agent][rows])
-        values = joint_marginal(module.reward, own, policies, samples=samples, generator=generator)
-        parts.append(values.double().numpy())
-    return np.concatenate(parts)
-
-
-def _policy(stored: Checkpoint, agent: str, observations: NDArray[Any], alive: NDArray[np.bool_]) -> Tensor:
-    q = stored.modules[stored.module_of[agent]].average(_tensor(observations))
-    policy = objective.log_policy(q, float(stored.settings["rationality"])).exp()
-    nothing = torch.zeros_like(policy)
-    nothing[:, 0] = 1.0
-    return torch.where(torch.as_tensor(np.asarray(alive, dtype=bool)).unsqueeze(-1), policy, nothing)
-
-
-def _tensor(values: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(np.require(values, requirements=["C", "W"]))

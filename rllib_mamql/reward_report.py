@@ -35,7 +35,7 @@ from rllib_mamql.columns import (
 )
 from rllib_mamql.columns import Array as Column
 from rllib_mamql.exploring import exploring_actor
-from rllib_mamql.marginal import joint_marginal
+from rllib_mamql.marginal_reward import marginal_recovered, policy_of
 from rllib_mamql.registration import ENVIRONMENTS, make_env
 from rllib_mamql.reward_metrics import Metric, canonical_additive, compare
 from rllib_mamql.rollout import Actor, ColumnarRollout
@@ -118,7 +118,8 @@ def _actor(
 
 def _with_true(stored: Checkpoint, columns: JointColumns, tables: list[Array], num_envs: int) -> HeldOut:
     agents = list(stored.module_of)
-    policies = {agent: _policy(stored, agent, columns[column(OBS, agent)]).numpy() for agent in agents}
+    alive = {agent: _acts(columns, agent, OBS) for agent in agents}
+    policies = {a: policy_of(stored, a, columns[column(OBS, a)], alive[a]).numpy() for a in agents}
     here: dict[str, list[Array]] = {agent: [] for agent in agents}
     for row, table in enumerate(tables):
         for agent, values in zip(agents, marginal_rewards(table, [policies[a][row] for a in agents]), strict=True):
@@ -211,25 +212,16 @@ def _predictions(
     return {name: result[name] for name in PREDICTORS if name in result}
 
 
-@torch.no_grad()
 def _recovered(stored: Checkpoint, columns: JointColumns, agent: str, which: str) -> Array:
-    network = stored.modules[stored.module_of[agent]].reward
-    observations = columns[column(which, agent)]
-    others = [other for other in stored.module_of if other != agent]
-    policies = [_policy(stored, other, columns[column(which, other)]) for other in others]
-    parts = []
-    for start in range(0, len(observations), 2048):
-        chunk = slice(start, start + 2048)
-        values = joint_marginal(
-            network, _tensor(observations[chunk]), [policy[chunk] for policy in policies], samples=None
-        )
-        parts.append(values.double().numpy())
-    return np.concatenate(parts)
+    observations = {other: columns[column(which, other)] for other in stored.module_of}
+    alive = {other: _acts(columns, other, which) for other in stored.module_of}
+    return marginal_recovered(stored, agent, observations, alive, torch.Generator().manual_seed(0))
 
 
-def _policy(stored: Checkpoint, agent: str, observations: Column) -> Tensor:
-    q = _in_parts(stored.modules[stored.module_of[agent]].average, observations)
-    return objective.log_policy(q, float(stored.settings["rationality"])).exp()
+def _acts(columns: JointColumns, agent: str, which: str) -> Column:
+    """Whether an agent acts in each row, or in its successor."""
+    alive = columns[column(ALIVE, agent)].astype(bool)
+    return alive if which == OBS else alive & ~columns[column(TERMINATEDS, agent)].astype(bool)
 
 
 @torch.no_grad()

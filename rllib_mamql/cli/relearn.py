@@ -35,10 +35,10 @@ def relearn(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out} exists and is not an empty folder; choose another name or remove it")
     folder = newest_checkpoint(checkpoint)
-    from rllib_mamql.cli.rewards import read_for
     from rllib_mamql.cli.settings import check_keys, find_algorithm, is_ours
     from rllib_mamql.cli.train import RunOptions, quiet, ray_session, say
     from rllib_mamql.cloning import fit_clone
+    from rllib_mamql.health import read_demonstrations
     from rllib_mamql.relearning import RelearnSettings, build_env
     from rllib_mamql.relearning import relearn as learn
     from rllib_mamql.reward_sources import reward_source
@@ -53,7 +53,9 @@ def relearn(
     stored, how = read_with_rewards(folder)
     if reward == "recovered" and how is None:
         say(f"{folder} holds no rewards in a gauge, only those that training regressed; `rllib recover` recovers them")
-    clone = None if data is None else fit_clone(stored, read_for(data, stored), seed=seed)
+    clone = None
+    if reward == "cloning" and data is not None:
+        clone = fit_clone(stored, read_demonstrations(stored, data), seed=seed)
     source = reward_source(stored, reward, clone)
     settings = RelearnSettings(
         env_config=dict(parse_assignment(text, "--env-config") for text in env_config),

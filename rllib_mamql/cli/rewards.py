@@ -60,6 +60,7 @@ def recover_checkpoint(folder: Path, settings: Any, data: Path | None = None) ->
     """Recovers a checkpoint's rewards from exploring play, or from a dataset's rows, and writes them into it."""
     from rllib_mamql.checkpoint import read_checkpoint
     from rllib_mamql.exploring import explore
+    from rllib_mamql.health import read_demonstrations
     from rllib_mamql.recovery import recover as fit
     from rllib_mamql.reward_store import write_rewards
 
@@ -67,23 +68,10 @@ def recover_checkpoint(folder: Path, settings: Any, data: Path | None = None) ->
     if data is None:
         columns = explore(stored, settings.steps, settings.explore, settings.seed)
     else:
-        columns = read_for(data, stored)
+        columns = read_demonstrations(stored, data)
     recovered = fit(stored, columns, settings)
     write_rewards(folder, recovered, settings)
     return recovered
-
-
-def read_for(data: Path, stored: Any) -> Any:
-    """The joint steps of a dataset of the checkpoint's agents."""
-    from rllib_mamql.data.reading import read_dataset
-
-    dataset = read_dataset(str(data))
-    if list(dataset.metadata.agents) != list(stored.module_of):
-        raise ConfigError(
-            f"--data {data} has agents {list(dataset.metadata.agents)}, the checkpoint {list(stored.module_of)}: "
-            "name a dataset of the same environment"
-        )
-    return dataset.columns
 
 
 def reward(
@@ -99,9 +87,12 @@ def reward(
     """Scores the recovered rewards of a checkpoint against the true ones."""
     check_output(json_path, "--json")
     check_output(plot, "--plot")
+    if plot is not None:
+        check_picture(plot, "--plot")
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.train import quiet, say
     from rllib_mamql.cloning import fit_clone
+    from rllib_mamql.health import read_demonstrations
     from rllib_mamql.registration import ENVIRONMENTS
     from rllib_mamql.reward_report import by_event, play_held_out, score
     from rllib_mamql.reward_store import read_with_rewards
@@ -109,7 +100,7 @@ def reward(
     quiet(verbose=False)
     stored, how = read_with_rewards(folder)
     gauge = "none (as training regressed it)" if how is None else how["settings"]["gauge"]
-    clone = None if data is None else fit_clone(stored, read_for(data, stored), seed=seed)
+    clone = None if data is None else fit_clone(stored, read_demonstrations(stored, data), seed=seed)
     entry = ENVIRONMENTS.get(stored.env)
     kinds = ["policy", "exploring"] + (["expert"] if entry is not None and entry.expert_module else [])
     console = Console()

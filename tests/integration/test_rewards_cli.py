@@ -67,6 +67,7 @@ def test_recover_reward_and_relearn(folder: Path, tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["reward", "{}", "--plot", "nowhere/x.png"], "--plot"),
+        (["reward", "{}", "--plot", "x.pgn"], ".png"),
         (["relearn", "{}", "--algo", "PP0", "--out", "{out}"], "PPO"),
         (["relearn", "{}", "--algo", "MAMQL", "--out", "{out}"], "learns from demonstrations"),
         (["relearn", "{}", "--set", "lrr=1", "--out", "{out}"], "'--set.lrr'"),
