@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -32,7 +33,8 @@ class EnvEntry:
         module: Its ``parallel_env`` builds the environment from ``env_config`` keywords (and ``render_mode``), and
             raises ValueError or TypeError on a wrong keyword or value.
         expert_module: Its ``ScriptedExpert`` plays all agents; None where there is none.
-        batch: Module and class of the batched form, built as ``(num_envs, **env_config)``; None where there is none.
+        batch: Module and callable of the batched form, called as ``(num_envs, **env_config)``, which may give None
+            for a configuration that it cannot batch; None where there is none.
         maps_module: Its ``snapshot`` and ``probes`` say what a map of a reward shows; None where there is none.
     """
 
@@ -54,7 +56,10 @@ class EnvEntry:
 
 ENVIRONMENTS: dict[str, EnvEntry] = {
     "overcooked": EnvEntry(
-        "mamql_envs.overcooked_v0", "mamql_envs.overcooked_expert", maps_module="mamql_envs.overcooked_maps"
+        "mamql_envs.overcooked_v0",
+        "mamql_envs.overcooked_expert",
+        ("mamql_envs.overcooked_batch", "batched_env"),
+        maps_module="mamql_envs.overcooked_maps",
     ),
     "gems": EnvEntry(
         "mamql_envs.gems_v0",
@@ -121,21 +126,41 @@ def make_env(name: str, env_config: Mapping[str, Any] | None = None, render_mode
     config = dict(env_config or {})
     if render_mode is not None:
         config["render_mode"] = render_mode
-    try:
+    with _refusals(name, config):
         return factory(**config)
-    except (UnknownEnvironmentError, ConfigError):
-        raise
-    except (TypeError, ValueError, KeyError, AssertionError) as error:
-        raise ConfigError(f"environment {name!r} refuses env_config {config}: {_one_line(error)}") from error
 
 
 def make_batch(name: str, env_config: Mapping[str, Any] | None, num_envs: int) -> Any | None:
-    """The batched form of an environment, or None where it has none; arguments as in :func:`make_env`."""
+    """The batched form of an environment, or None where single ones have to do.
+
+    That is where an environment has none, or none for this configuration, or where pictures are asked for.
+
+    Args:
+        name: As in :func:`make_env`.
+        env_config: As in :func:`make_env`.
+        num_envs: Environments in the batch.
+
+    Raises:
+        ConfigError: If the environment refuses its configuration.
+    """
     entry = ENVIRONMENTS.get(name)
-    if entry is None or entry.batch is None:
+    config = dict(env_config or {})
+    if entry is None or entry.batch is None or config.pop("render_mode", None) is not None:
         return None
-    module, cls = entry.batch
-    return getattr(importlib.import_module(module), cls)(num_envs, **dict(env_config or {}))
+    module, factory = entry.batch
+    with _refusals(name, config):
+        return getattr(importlib.import_module(module), factory)(num_envs, **config)
+
+
+@contextlib.contextmanager
+def _refusals(name: str, config: Mapping[str, Any]) -> Iterator[None]:
+    """Turns what an environment raises at a wrong configuration into a ConfigError."""
+    try:
+        yield
+    except (UnknownEnvironmentError, ConfigError):
+        raise
+    except (TypeError, ValueError, KeyError, AssertionError) as error:
+        raise ConfigError(f"environment {name!r} refuses env_config {dict(config)}: {_one_line(error)}") from error
 
 
 def resolve_env_config(name: str, env_config: Mapping[str, Any] | None = None) -> dict[str, Any]:

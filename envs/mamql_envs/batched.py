@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 StepResult = tuple[dict[str, Array], dict[str, Array], dict[str, Array], dict[str, dict[str, Array]]]
-"""Rewards, terminated, truncated `{agent: (num_envs,)}`, and events `{agent: {kind: (num_envs,)}}`."""
+"""Rewards, terminated, truncated `{agent: (num_envs,)}`, and events `{agent: {kind: (num_envs,)}}`.
+
+The arrays are not to be written into: agents may share one.
+"""
 
 
 class BatchedEnv(ABC):
@@ -72,5 +75,6 @@ class BatchedEnv(ABC):
 
         Returns:
             Rewards (float), terminated (bool), truncated (bool; never together with terminated), each
-            `{agent: (num_envs,)}`, and events `{agent: {kind: (num_envs,)}}`, counts for every kind there is.
+            `{agent: (num_envs,)}`, and events `{agent: {kind: (num_envs,)}}`, counts; a kind that did not occur may
+            be left out.
         """

@@ -163,6 +163,19 @@ class Layout:
         manager.joint_motion_planner = types.SimpleNamespace(motion_planner=self.motion_planner)
         return manager
 
+    def thing(self, name: str) -> Any:
+        """The package's object for an onion, a tomato or a dish that lies nowhere in particular."""
+        return _module("mdp.overcooked_mdp").ObjectState(name, (0, 0))
+
+    def soup(self, onions: int, tomatoes: int, tick: int) -> Any:
+        """The package's soup that has cooked for `tick` steps, or has not begun to cook if that is -1."""
+        self.activate()
+        return _module("mdp.overcooked_mdp").SoupState.get_soup((0, 0), onions, tomatoes, cooking_tick=tick)
+
+    def soup_value(self, soup: Any) -> float:
+        """What delivering a soup that has begun to cook earns, by the orders of the start state."""
+        return float(self.mdp.get_recipe_value(self.start_state(), soup.recipe))
+
     def start_state(self) -> Any:
         """A fresh copy of the layout's start state."""
         self.activate()

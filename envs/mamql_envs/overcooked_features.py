@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float32]
 Cell = tuple[int, int]
 Pose = tuple[Cell, Cell]  # position and orientation, as the package keeps them
 
-_DIRECTIONS: tuple[Cell, ...] = ((0, -1), (0, 1), (1, 0), (-1, 0))  # north, south, east, west
+DIRECTIONS: tuple[Cell, ...] = ((0, -1), (0, 1), (1, 0), (-1, 0))  # north, south, east, west
 _MAX_INGREDIENTS = 3
 
 
@@ -29,10 +29,33 @@ def _soup_contents(soup: Any) -> tuple[int, int]:
     return names.count("onion"), names.count("tomato")
 
 
+_SYMBOLS = MappingProxyType(
+    {
+        "O": "onion_dispenser",
+        "T": "tomato_dispenser",
+        "D": "dish_dispenser",
+        "P": "pot",
+        "S": "serving",
+    }
+)
+
+
+def places(layout: Layout) -> list[tuple[Cell, str]]:
+    """What cooks can use and its kind: dispensers, pots and serving counters, then each counter within reach."""
+    mdp = layout.mdp
+    floor = set(mdp.get_valid_player_positions())
+    fixtures = [(cell, kind) for symbol, kind in _SYMBOLS.items() for cell in mdp.terrain_pos_dict.get(symbol, [])]
+    return fixtures + [
+        ((x, y), "counter")
+        for x, y in mdp.get_counter_locations()
+        if any((x + dx, y + dy) in floor for dx, dy in DIRECTIONS)
+    ]
+
+
 def _blocked(layout: Layout, cell: Cell) -> list[float]:
     """1 for each direction in which something other than floor is next to a cell."""
     terrain = layout.mdp.terrain_mtx
-    return [float(terrain[cell[1] + dy][cell[0] + dx] != " ") for dx, dy in _DIRECTIONS]
+    return [float(terrain[cell[1] + dy][cell[0] + dx] != " ") for dx, dy in DIRECTIONS]
 
 
 class VectorFeatures:
@@ -46,15 +69,15 @@ class VectorFeatures:
         high: Upper bounds, of the same shape.
     """
 
-    _BLOCK = 46  # features of one player, before the positions
+    BLOCK = 46  # features of one player, before the positions
     _HELD = 4
     _HELD_ORDER = ("onion", "soup", "dish", "tomato")
     _CLOSEST = MappingProxyType({"onion": 8, "tomato": 10, "dish": 12})  # the soup at 14 stays 0: see below
     _SOUP_CONTENTS = 16
     _SERVING = 18  # the empty counter at 20 stays 0, like the soup: counters are no goals
-    _POTS = 22
-    _POT_WIDTH = 10
-    _NUM_POTS = 2
+    POTS = 22
+    POT_WIDTH = 10
+    NUM_POTS = 2
     _WALLS = 42
 
     def __init__(self, layout: Layout) -> None:
@@ -67,13 +90,13 @@ class VectorFeatures:
     def _bounds(self) -> tuple[FloatArray, FloatArray]:
         mdp = self._layout.mdp
         size = np.array([mdp.width - 1, mdp.height - 1], dtype=np.float32)
-        low = np.zeros(self._BLOCK, dtype=np.float32)
-        high = np.ones(self._BLOCK, dtype=np.float32)
+        low = np.zeros(self.BLOCK, dtype=np.float32)
+        high = np.ones(self.BLOCK, dtype=np.float32)
         for start in (*range(8, 16, 2), self._SERVING, self._SERVING + 2):
             low[start : start + 2], high[start : start + 2] = -size, size
         high[self._SOUP_CONTENTS : self._SOUP_CONTENTS + 2] = _MAX_INGREDIENTS
-        for pot in range(self._NUM_POTS):
-            start = self._POTS + pot * self._POT_WIDTH
+        for pot in range(self.NUM_POTS):
+            start = self.POTS + pot * self.POT_WIDTH
             high[start + 5 : start + 7] = _MAX_INGREDIENTS
             high[start + 7] = self._layout.max_cook_time
             low[start + 8 : start + 10], high[start + 8 : start + 10] = -size, size
@@ -82,12 +105,12 @@ class VectorFeatures:
         highs = [*[high] * self._players, *[size] * others, size]
         return np.concatenate(lows), np.concatenate(highs)
 
-    def _table(self, pose: Pose) -> tuple[FloatArray, list[tuple[int, Cell]]]:
+    def table(self, pose: Pose) -> tuple[FloatArray, list[tuple[int, Cell]]]:
         """What depends on a player's pose alone, and where in it the contents of which pot belong."""
         mdp, planner = self._layout.mdp, self._layout.motion_planner
         position, orientation = pose
-        block = np.zeros(self._BLOCK, dtype=np.float32)
-        block[_DIRECTIONS.index(orientation)] = 1.0
+        block = np.zeros(self.BLOCK, dtype=np.float32)
+        block[DIRECTIONS.index(orientation)] = 1.0
 
         def closest(locations: list[Cell]) -> Cell | None:
             found: Cell | None = planner.min_cost_to_feature(pose, locations, with_argmin=True)[1]
@@ -105,12 +128,12 @@ class VectorFeatures:
 
         pots: list[tuple[int, Cell]] = []
         remaining = list(self._pots)
-        for pot in range(self._NUM_POTS):
+        for pot in range(self.NUM_POTS):
             cell = closest(remaining)
             if cell is None:
                 break
             remaining.remove(cell)
-            start = self._POTS + pot * self._POT_WIDTH
+            start = self.POTS + pot * self.POT_WIDTH
             block[start] = 1.0
             write_offset(start + 8, cell)
             pots.append((start + 1, cell))
@@ -118,20 +141,27 @@ class VectorFeatures:
 
     def _pot_contents(self, objects: dict[Cell, Any]) -> dict[Cell, tuple[int, ...]]:
         """Of each pot: is empty, full, cooking, ready; onions, tomatoes, steps left."""
-        contents: dict[Cell, tuple[int, ...]] = {}
-        for cell in self._pots:
-            soup = objects.get(cell)
-            if soup is None:
-                contents[cell] = (1, 0, 0, 0, 0, 0, 0)
-                continue
-            onions, tomatoes = _soup_contents(soup)
-            if soup.is_idle:
-                full = int(onions + tomatoes == _MAX_INGREDIENTS)
-                contents[cell] = (0, full, 0, 0, onions, tomatoes, 0)
-            else:
-                left = soup.cook_time_remaining
-                contents[cell] = (0, 1, int(left > 0), int(left == 0), onions, tomatoes, left)
-        return contents
+        return {cell: self.pot_columns(objects.get(cell)) for cell in self._pots}
+
+    @staticmethod
+    def pot_columns(soup: Any) -> tuple[int, ...]:
+        """The same seven numbers of one pot that holds `soup`, or nothing if that is None."""
+        if soup is None:
+            return (1, 0, 0, 0, 0, 0, 0)
+        onions, tomatoes = _soup_contents(soup)
+        if soup.is_idle:
+            return (0, int(onions + tomatoes == _MAX_INGREDIENTS), 0, 0, onions, tomatoes, 0)
+        left = soup.cook_time_remaining
+        return (0, 1, int(left > 0), int(left == 0), onions, tomatoes, left)
+
+    def write_held(self, block: FloatArray, held: Any) -> None:
+        """Writes what a player holds into its block, in place."""
+        block[self._HELD + self._HELD_ORDER.index(held.name)] = 1.0
+        if held.name == "soup":
+            block[self._SOUP_CONTENTS : self._SOUP_CONTENTS + 2] = _soup_contents(held)
+        else:
+            start = self._CLOSEST[held.name]
+            block[start : start + 2] = 0.0
 
     def __call__(self, state: Any) -> list[FloatArray]:
         """The observation of each player in turn.
@@ -145,18 +175,12 @@ class VectorFeatures:
             pose = (player.position, player.orientation)
             entry = self._tables.get(pose)
             if entry is None:
-                entry = self._tables[pose] = self._table(pose)
+                entry = self._tables[pose] = self.table(pose)
             block = entry[0].copy()
             for start, cell in entry[1]:
                 block[start : start + 7] = pots[cell]
-            held = player.held_object
-            if held is not None:
-                block[self._HELD + self._HELD_ORDER.index(held.name)] = 1.0
-                if held.name == "soup":
-                    block[self._SOUP_CONTENTS : self._SOUP_CONTENTS + 2] = _soup_contents(held)
-                else:
-                    start = self._CLOSEST[held.name]
-                    block[start : start + 2] = 0.0
+            if player.held_object is not None:
+                self.write_held(block, player.held_object)
             blocks.append(block)
         positions = state.player_positions
         observations = []
@@ -211,21 +235,12 @@ class EntityFeatures:
         "ready",
         "steps_left",
     )
-    _TERRAIN = MappingProxyType(
-        {
-            "O": "onion_dispenser",
-            "T": "tomato_dispenser",
-            "D": "dish_dispenser",
-            "P": "pot",
-            "S": "serving",
-        }
-    )
     _TYPE = COLUMNS.index("is_self")
     _OFFSET = COLUMNS.index("dx")
     _FACED = COLUMNS.index("faced")
-    _FACING = COLUMNS.index("facing_north")
+    FACING = COLUMNS.index("facing_north")
     _BLOCKED = COLUMNS.index("blocked_north")
-    _HAS = COLUMNS.index("has_onion")
+    HAS = COLUMNS.index("has_onion")
     _SOUP = COLUMNS.index("onions")
 
     def __init__(self, layout: Layout) -> None:
@@ -234,43 +249,38 @@ class EntityFeatures:
         self._players: int = mdp.num_players
         self._scale = (1.0 / max(mdp.width - 1, 1), 1.0 / max(mdp.height - 1, 1))
         self._blocked = {cell: _blocked(layout, cell) for cell in mdp.get_valid_player_positions()}
-        self._fixtures: list[tuple[Cell, str]] = []
-        for symbol, kind in self._TERRAIN.items():
-            self._fixtures += [(cell, kind) for cell in mdp.terrain_pos_dict.get(symbol, [])]
-        floor = set(self._blocked)
-        counters = [
-            (x, y) for x, y in mdp.get_counter_locations() if any((x + dx, y + dy) in floor for dx, dy in _DIRECTIONS)
-        ]
-        rows = [cell for cell, _ in self._fixtures] + counters
-        self._row_of = {cell: self._players + row for row, cell in enumerate(rows)}
-        self._counters = frozenset(counters)
+        rows = places(layout)
+        self._fixtures = [(cell, kind) for cell, kind in rows if kind != "counter"]
+        self._row_of = {cell: self._players + row for row, (cell, _) in enumerate(rows)}
+        self._counters = frozenset(cell for cell, kind in rows if kind == "counter")
         self._templates: dict[Pose, FloatArray] = {}
         shape = (self._players + len(rows), len(self.COLUMNS))
         self.low = np.zeros(shape, dtype=np.float32)
         self.low[:, self._OFFSET : self._OFFSET + 2] = -1.0
         self.high = np.ones(shape, dtype=np.float32)
 
-    def _head(self, kind: str, cell: Cell, pose: Pose) -> list[float]:
+    def head(self, kind: str, cell: Cell, pose: Pose) -> list[float]:
         """The columns up to `faced` of an entity at `cell`, seen from `pose`."""
         (x, y), orientation = pose
         dx, dy = cell[0] - x, cell[1] - y
         types = [float(kind == name) for name in self.TYPES]
         return [1.0, *types, dx * self._scale[0], dy * self._scale[1], float((dx, dy) == orientation)]
 
-    def _template(self, pose: Pose) -> FloatArray:
+    def template(self, pose: Pose) -> FloatArray:
         """What a player's pose alone decides: its own row and the fixtures."""
         table = np.zeros(self.low.shape, dtype=np.float32)
-        table[0, : self._FACING] = self._head("self", pose[0], pose)
-        self._write_pose(table[0], pose)
+        table[0, : self.FACING] = self.head("self", pose[0], pose)
+        self.write_pose(table[0], pose)
         for cell, kind in self._fixtures:
-            table[self._row_of[cell], : self._FACING] = self._head(kind, cell, pose)
+            table[self._row_of[cell], : self.FACING] = self.head(kind, cell, pose)
         return table
 
-    def _write_pose(self, row: FloatArray, pose: Pose) -> None:
-        row[self._FACING + _DIRECTIONS.index(pose[1])] = 1.0
+    def write_pose(self, row: FloatArray, pose: Pose) -> None:
+        """Writes where a player faces and where it is blocked into its row, in place."""
+        row[self.FACING + DIRECTIONS.index(pose[1])] = 1.0
         row[self._BLOCKED : self._BLOCKED + 4] = self._blocked[pose[0]]
 
-    def _contents(self, thing: Any) -> list[float]:
+    def contents(self, thing: Any) -> list[float]:
         """The columns from `has_onion` on, of an object that is held, on a counter or in a pot."""
         columns = [float(thing.name == name) for name in self.OBJECTS]
         if thing.name != "soup":
@@ -289,28 +299,28 @@ class EntityFeatures:
             state: The package's `OvercookedState`; the layout is active.
         """
         poses: list[Pose] = [(player.position, player.orientation) for player in state.players]
-        held = [None if p.held_object is None else self._contents(p.held_object) for p in state.players]
-        lying = [(cell, self._row_of[cell], self._contents(thing)) for cell, thing in state.objects.items()]
+        held = [None if p.held_object is None else self.contents(p.held_object) for p in state.players]
+        lying = [(cell, self._row_of[cell], self.contents(thing)) for cell, thing in state.objects.items()]
         observations = []
         for i, pose in enumerate(poses):
             template = self._templates.get(pose)
             if template is None:
-                template = self._templates[pose] = self._template(pose)
+                template = self._templates[pose] = self.template(pose)
             table = template.copy()
             if held[i] is not None:
-                table[0, self._HAS :] = held[i]
+                table[0, self.HAS :] = held[i]
             row = 1
             for j, other in enumerate(poses):
                 if j == i:
                     continue
-                table[row, : self._FACING] = self._head("other", other[0], pose)
-                self._write_pose(table[row], other)
+                table[row, : self.FACING] = self.head("other", other[0], pose)
+                self.write_pose(table[row], other)
                 if held[j] is not None:
-                    table[row, self._HAS :] = held[j]
+                    table[row, self.HAS :] = held[j]
                 row += 1
             for cell, row_of_cell, contents in lying:
                 if cell in self._counters:
-                    table[row_of_cell, : self._FACING] = self._head("counter", cell, pose)
-                table[row_of_cell, self._HAS :] = contents
+                    table[row_of_cell, : self.FACING] = self.head("counter", cell, pose)
+                table[row_of_cell, self.HAS :] = contents
             observations.append(table)
         return observations

@@ -13,19 +13,9 @@ with warnings.catch_warnings():
 from mamql_envs.overcooked_compat import layout_names
 from mamql_envs.overcooked_features import EntityFeatures
 from mamql_envs.overcooked_v0 import EVENTS, parallel_env
+from tests.overcooked_play import COOKING, EAST, INTERACT, NORTH, STAY, WEST
 
-NORTH, SOUTH, EAST, WEST, STAY, INTERACT = range(6)
 COLUMN = {name: i for i, name in enumerate(EntityFeatures.COLUMNS)}
-# Agent 0 cooks one soup in cramped_room by itself: three onions, cook, dish, wait, ladle, deliver.
-COOKING = (
-    [NORTH]
-    + [WEST, INTERACT, EAST, NORTH, INTERACT] * 3
-    + [INTERACT]
-    + [WEST, SOUTH, SOUTH, INTERACT, NORTH, EAST, NORTH]
-    + [STAY] * 13
-    + [INTERACT]
-    + [SOUTH, EAST, SOUTH, INTERACT]
-)
 
 
 def random_actions(env, rng, interact=0.3):
