@@ -13,6 +13,7 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ENCODER_OUT
 from ray.rllib.core.models.catalog import Catalog
+from ray.rllib.core.models.torch.encoder import TorchMLPEncoder
 from torch import Tensor, nn
 
 from rllib_mamql.errors import ConfigError, nearest
@@ -37,6 +38,11 @@ class CatalogEncoder(nn.Module):
         catalog = Catalog(observation_space, action_space, dict(model_config))
         self.net = catalog.build_encoder(framework="torch")
         self.out_features = int(catalog.latent_dims[0])
+
+    @property
+    def layers(self) -> list[nn.Module] | None:
+        """The layers in a row that the encoder is, where it is a multilayer perceptron; else None."""
+        return list(self.net.net.mlp) if type(self.net) is TorchMLPEncoder else None
 
     def forward(self, observations: Tensor) -> Tensor:
         """Features of a batch of observations."""

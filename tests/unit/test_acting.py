@@ -1,0 +1,207 @@
+"""Acting: modules of one shape together or one by one, the same actions either way, and never with old weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from rllib_mamql import acting
+from rllib_mamql.acting import module_actor
+from rllib_mamql.config import MAMQLConfig, environment_spaces
+from rllib_mamql.stacked import StackedCritics, layers_of, stack_critics
+from tests.toy_data import TOY
+
+AGENTS = ("agent_0", "agent_1")
+
+
+def make_modules(sharing: str = "none", env: str = TOY, env_config: dict[str, Any] | None = None, **model: Any) -> Any:
+    config = MAMQLConfig().update_from_dict({"env": env, "input_": "none", "parameter_sharing": sharing})
+    config.environment(env_config=env_config or {})
+    config.rl_module(model_config={"fcnet_hiddens": [24, 16], **model})
+    config.validate()
+    spaces = environment_spaces(env, env_config or {})
+    of = config.module_of
+    torch.manual_seed(0)
+    return config.get_multi_rl_module_spec(spaces={of[a]: pair for a, pair in spaces.items()}).build(), of
+
+
+def observations(modules: Any, of: dict[str, str], envs: int = 5, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {
+        agent: rng.normal(size=(envs, *modules[of[agent]].observation_space.shape)).astype(np.float32) for agent in of
+    }
+
+
+def alive(envs: int = 5) -> dict[str, np.ndarray]:
+    return {agent: np.ones(envs, bool) for agent in AGENTS}
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "silu"])
+def test_stacked_critics_equal_each_by_itself(activation: str) -> None:
+    modules, of = make_modules(fcnet_activation=activation)
+    critics = [modules[of[agent]].average for agent in AGENTS]
+    stacked = stack_critics(critics)
+    assert isinstance(stacked, StackedCritics)
+    for envs in (1, 8, 40):
+        seen = observations(modules, of, envs)
+        joined = torch.as_tensor(np.stack([seen[agent] for agent in AGENTS]))
+        kept = joined.clone()
+        found = stacked(joined)
+        for values, critic, part in zip(found, critics, joined, strict=True):
+            torch.testing.assert_close(values, critic(part), rtol=1e-5, atol=1e-6)
+        assert torch.equal(joined, kept) and not found.requires_grad
+
+
+def test_what_is_no_plain_network_is_not_stacked() -> None:
+    modules, of = make_modules()
+    plain = modules[of["agent_0"]].average
+    other, of_other = make_modules(fcnet_hiddens=[24, 17])
+    assert layers_of(plain) is not None
+    assert stack_critics([plain, other[of_other["agent_0"]].average]) is None
+    entities, of_entities = make_modules(env="gems", env_config={"observation": "entities"})
+    assert stack_critics([entities[of_entities["agent_0"]].average]) is None
+    assert stack_critics([plain, entities[of_entities["agent_0"]].average]) is None
+    images, of_images = make_modules(env="gems", conv_filters=[[4, [3, 3], 2]])
+    assert stack_critics([images[of_images["agent_0"]].average]) is None
+    wrapped = torch.nn.Sequential(plain)
+    assert stack_critics([wrapped]) is None and stack_critics([]) is None
+    plain.head = torch.nn.Linear(16, 3, bias=False)
+    assert stack_critics([plain]) is None
+
+
+def replace_parameter(critic: Any, state: dict[str, torch.Tensor]) -> None:
+    critic.head.weight = torch.nn.Parameter(state["head.weight"])
+    critic.head.bias = torch.nn.Parameter(state["head.bias"])
+
+
+def set_data(critic: Any, state: dict[str, torch.Tensor]) -> None:
+    for name, parameter in critic.named_parameters():
+        parameter.data = state[name].clone()
+
+
+def copy_in_place(critic: Any, state: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for name, parameter in critic.named_parameters():
+            parameter.copy_(state[name])
+
+
+def copy_in_inference_mode(critic: Any, state: dict[str, torch.Tensor]) -> None:
+    with torch.inference_mode():
+        critic.head.bias.add_(1.0)
+
+
+def average(critic: Any, state: dict[str, torch.Tensor]) -> None:
+    with torch.no_grad():
+        torch._foreach_lerp_(list(critic.parameters()), [state[name] for name, _ in critic.named_parameters()], 0.5)
+
+
+def optimise(critic: Any, state: dict[str, torch.Tensor]) -> None:
+    critic.requires_grad_(True)
+    adam = torch.optim.Adam(critic.parameters(), lr=0.1)
+    critic(torch.ones(1, critic.encoder.layers[0].in_features)).sum().backward()
+    adam.step()
+    critic.requires_grad_(False)
+
+
+def load(critic: Any, state: dict[str, torch.Tensor]) -> None:
+    critic.load_state_dict(state)
+
+
+def load_and_assign(critic: Any, state: dict[str, torch.Tensor]) -> None:
+    critic.load_state_dict({name: value.clone() for name, value in state.items()}, assign=True)
+
+
+CHANGES = (
+    *(load, load_and_assign, copy_in_place, copy_in_inference_mode),
+    *(average, optimise, set_data, replace_parameter),
+)
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_stacked_weights_are_never_old(change: Callable[[Any, dict[str, torch.Tensor]], None]) -> None:
+    modules, of = make_modules()
+    critics = [modules[of[agent]].average for agent in AGENTS]
+    stacked = stack_critics(critics)
+    assert stacked is not None
+    seen = torch.as_tensor(np.stack(list(observations(modules, of).values())))
+    before = stacked(seen)
+    for round_ in range(3):
+        for critic in critics:
+            state = {name: torch.randn_like(value) for name, value in critic.state_dict().items()}
+            change(critic, state)
+            found = stacked(seen)
+            for values, other, part in zip(found, critics, seen, strict=True):
+                torch.testing.assert_close(values, other(part), rtol=1e-4, atol=1e-5)
+            assert not torch.equal(found, before), f"round {round_}: nothing changed"
+            before = found
+
+
+def test_weights_set_as_rllib_does_are_seen_at_once() -> None:
+    modules, of = make_modules()
+    actor = module_actor(modules, of, torch.Generator(), greedy=True)
+    seen = observations(modules, of, 50)
+    actor(seen, alive(50))
+    other, _ = make_modules()
+    for agent in AGENTS:
+        critic = other[of[agent]].average
+        critic.load_state_dict({name: torch.randn_like(value) for name, value in critic.state_dict().items()})
+    modules.set_state(other.get_state())
+    chosen = actor(seen, alive(50))
+    for agent in AGENTS:
+        best = other[of[agent]].average(torch.as_tensor(seen[agent])).argmax(-1)
+        assert chosen[agent].tolist() == best.tolist() and len(set(chosen[agent])) > 1
+
+
+@pytest.mark.parametrize("sharing", ["none", "all"])
+@pytest.mark.parametrize("explore", [True, False])
+def test_the_same_actions_stacked_or_not(monkeypatch: pytest.MonkeyPatch, sharing: str, explore: bool) -> None:
+    modules, of = make_modules(sharing)
+    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+    actors = [module_actor(modules, of, generators[0], explore=explore)]
+    monkeypatch.setattr(acting, "stack_critics", lambda critics: None)
+    actors.append(module_actor(modules, of, generators[1], explore=explore))
+    taken = set()
+    for seed in range(40):
+        seen = observations(modules, of, seed=seed)
+        first, second = (actor(seen, alive()) for actor in actors)
+        for agent in AGENTS:
+            assert first[agent].tolist() == second[agent].tolist() and first[agent].shape == (5,)
+            taken.update(first[agent].tolist())
+    assert torch.equal(generators[0].get_state(), generators[1].get_state()) and len(taken) > 1
+
+
+def test_draws_follow_the_boltzmann_policy() -> None:
+    modules, of = make_modules()
+    seen = {agent: np.repeat(part, 4000, axis=0) for agent, part in observations(modules, of, 1).items()}
+    for agent in AGENTS:
+        modules[of[agent]].rationality = 20.0
+    actor = module_actor(modules, of, torch.Generator().manual_seed(0))
+    chosen = actor(seen, alive(4000))
+    for agent in AGENTS:
+        logits = modules[of[agent]].logits(torch.as_tensor(seen[agent][:1]), True)
+        shares = np.bincount(chosen[agent], minlength=logits.shape[-1]) / 4000
+        np.testing.assert_allclose(shares, torch.softmax(logits, -1)[0], atol=0.03)
+    # The rationality is read at each call.
+    for agent in AGENTS:
+        modules[of[agent]].rationality = 1e6
+    chosen = actor(seen, alive(4000))
+    assert all(len(set(actions.tolist())) == 1 for actions in chosen.values())
+
+
+def test_unequal_shares_of_agents_act_one_module_at_a_time() -> None:
+    modules, of = make_modules("all")
+    (name,) = set(of.values())
+    alone, of_alone = make_modules()
+    both = {name: modules[name], "own": alone[of_alone["agent_0"]]}
+    three = {"agent_0": name, "agent_1": name, "agent_2": "own"}
+    seen = observations(both, three)
+    chosen = module_actor(both, three, torch.Generator(), greedy=True)(seen, alive())
+    for agent, module in three.items():
+        best = both[module].average(torch.as_tensor(seen[agent])).argmax(-1)
+        assert chosen[agent].tolist() == best.tolist()
+    assert isinstance(modules[name].observation_space, gym.spaces.Box)
