@@ -14,6 +14,7 @@ import ray
 import torch
 from pettingzoo import ParallelEnv
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.callbacks.callbacks import RLlibCallback
 from ray.rllib.callbacks.utils import make_callback
 from ray.rllib.core import COMPONENT_RL_MODULE
 from ray.rllib.env import INPUT_ENV_SINGLE_SPACES, INPUT_ENV_SPACES
@@ -43,9 +44,10 @@ from ray.rllib.utils.metrics import (
 from ray.rllib.utils.typing import ResultDict, StateDict
 
 from rllib_mamql.acting import module_actor, random_actor
+from rllib_mamql.batched_rollout import make_rollout
 from rllib_mamql.columns import ALIVE, JointColumns, column, num_rows
 from rllib_mamql.registration import make_batch, make_env
-from rllib_mamql.rollout import ColumnarRollout, Episode, episode_return, make_rollout, return_aggregation
+from rllib_mamql.rollout import ColumnarRollout, Episode, episode_return, return_aggregation
 
 EPISODE_EVENTS_MEAN = "episode_events_mean"
 """Metric: reward events an episode, by kind."""
@@ -125,7 +127,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             self._env_seed,
             # Ids must differ between workers: streams from all of them meet in one buffer.
             name=f"w{self.worker_index or 0}",
-            on_reset=self._on_episode_start,
+            on_reset=self._on_episode_start if self._listens("on_episode_start") else None,
         )
         self.num_envs = self.env.num_envs
         self._aggregation = return_aggregation(self.env.envs[0])
@@ -320,6 +322,12 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def _on_episode_start(self, index: int, env: ParallelEnv, seed: int) -> None:
         self._call("on_episode_start", episode=None, env=env, env_index=index, rl_module=self.module)
+
+    def _listens(self, which: str) -> bool:
+        """Whether a callback of this name does anything: episodes may start thousands of times a second."""
+        nothing = getattr(RLlibCallback, which)
+        own = any(getattr(type(callbacks), which) is not nothing for callbacks in self._callbacks)
+        return own or bool(getattr(self.config, f"callbacks_{which}", None))
 
     def _call(self, which: str, **kwargs: Any) -> None:
         make_callback(

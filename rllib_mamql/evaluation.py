@@ -15,11 +15,12 @@ from scipy import stats
 
 from rllib_mamql import diagnostics
 from rllib_mamql.acting import module_actor, random_actor
+from rllib_mamql.batched_rollout import make_rollout
 from rllib_mamql.checkpoint import Checkpoint
 from rllib_mamql.data.schema import ReturnSummary
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.registration import make_batch, make_env
-from rllib_mamql.rollout import Actor, Episode, episode_return, make_rollout, return_aggregation
+from rllib_mamql.rollout import Actor, Episode, episode_return, return_aggregation
 
 VIDEO_SUFFIXES = (".gif", ".mp4", ".png")
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from rllib_mamql.acting import module_actor
+from rllib_mamql.batched_rollout import make_rollout
 from rllib_mamql.checkpoint import Checkpoint
 from rllib_mamql.columns import Array, JointColumns, concatenate
 from rllib_mamql.registration import make_batch, make_env
-from rllib_mamql.rollout import Actor, make_rollout
+from rllib_mamql.rollout import Actor
 
 LITTLE = 0.1
 """Share of random actions in the third of the play that stays close to the policies."""

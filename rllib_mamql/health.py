@@ -14,13 +14,13 @@ from torch import Tensor
 
 from rllib_mamql import diagnostics, objective
 from rllib_mamql.acting import agents_by_module
+from rllib_mamql.batched_rollout import make_rollout
 from rllib_mamql.checkpoint import Checkpoint
 from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, NEXT_OBS, OBS, TERMINATEDS, Array, JointColumns, column
 from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.errors import ConfigError, UserError
 from rllib_mamql.evaluation import checkpoint_actor
 from rllib_mamql.registration import make_batch, make_env
-from rllib_mamql.rollout import make_rollout
 from rllib_mamql.temperature import fit_rationality, likelihood_profile
 
 STEPS = 800

@@ -1,6 +1,7 @@
 """Steps a batch of PettingZoo parallel environments and keeps what happened in columns.
 
-The env runner, the recorder and the evaluation all go through :class:`ColumnarRollout`.
+The env runner, the recorder and the evaluation all go through :class:`ColumnarRollout`, or through its faster form
+for environments that step as a batch, :mod:`rllib_mamql.batched_rollout`.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class Episode:
 
 
 @dataclass
-class _Running:
+class Running:
+    """An episode under way: what its :class:`Episode` will be made of."""
+
     eps_id: str
     t: int = 0
     returns: dict[str, float] = field(default_factory=dict)
@@ -75,6 +78,7 @@ class _Running:
     metrics: dict[str, float] = field(default_factory=dict)
 
     def agent_events(self, agents: Sequence[str]) -> dict[str, dict[str, int]]:
+        """Reward events so far, by agent and kind."""
         return {agent: dict(self.events.get(agent, {})) for agent in agents}
 
 
@@ -87,6 +91,25 @@ def episode_return(returns: Mapping[str, float], aggregation: str) -> float:
     """An episode's return from its agents' returns."""
     total = sum(returns.values())
     return total if aggregation == "sum" else total / len(returns)
+
+
+@dataclass(frozen=True)
+class AgentColumns:
+    """Names of an agent's columns; putting them together anew in each step would cost more than some steps do."""
+
+    obs: str
+    next_obs: str
+    actions: str
+    rewards: str
+    terminateds: str
+    truncateds: str
+    alive: str
+
+    @classmethod
+    def of(cls, agent: str) -> AgentColumns:
+        """The columns of an agent."""
+        names = (OBS, NEXT_OBS, ACTIONS, REWARDS, TERMINATEDS, TRUNCATEDS, ALIVE)
+        return cls(*(column(name, agent) for name in names))
 
 
 class ColumnarRollout:
@@ -121,11 +144,13 @@ class ColumnarRollout:
         self._name = name
         self._on_reset = on_reset
         self._started = 0
-        self._running: list[_Running] = []
+        self._running: list[Running] = []
         self.observations: dict[str, Array] = {
             a: np.zeros((num_envs, *space.shape), dtype=space.dtype) for a, space in self.observation_spaces.items()
         }
         self.alive: dict[str, Array] = {a: np.zeros(num_envs, dtype=bool) for a in self.agents}
+        self._names = {agent: AgentColumns.of(agent) for agent in self.agents}
+        self._ids: Array = np.full(num_envs, "", dtype=object)
         self._needs_reset = True
         self.on_step: Callable[[str, Mapping[str, int]], None] | None = None
         """Called for every alive agent and step with its reward events, in the order of the rows."""
@@ -140,7 +165,7 @@ class ColumnarRollout:
         self._running = [self._start(index) for index in range(self.num_envs)]
         self._needs_reset = False
 
-    def _start(self, index: int) -> _Running:
+    def _start(self, index: int) -> Running:
         seed = int(self._rng.integers(2**31 - 1))
         env = self.envs[index]
         observations, _ = env.reset(seed=seed)
@@ -150,9 +175,16 @@ class ColumnarRollout:
             present = agent in observations
             self.alive[agent][index] = present
             self.observations[agent][index] = observations[agent] if present else 0
-        eps_id = f"{self._name}-{self._started:08d}"
+        return Running(
+            self._next_id(index), returns=dict.fromkeys(self.agents, 0.0), lengths=dict.fromkeys(self.agents, 0)
+        )
+
+    def _next_id(self, index: int) -> str:
+        # Batches of columns hold the present ids: they are replaced and never written into.
+        self._ids = self._ids.copy()
+        self._ids[index] = eps_id = f"{self._name}-{self._started:08d}"
         self._started += 1
-        return _Running(eps_id, returns=dict.fromkeys(self.agents, 0.0), lengths=dict.fromkeys(self.agents, 0))
+        return eps_id
 
     def run(
         self,
@@ -212,26 +244,26 @@ class ColumnarRollout:
         chosen = act(self.observations, self.alive)
         n = self.num_envs
         batch: JointColumns = {
-            EPS_ID: np.array([run.eps_id for run in self._running], dtype=object),
+            EPS_ID: self._ids,
             T: np.array([run.t for run in self._running], dtype=np.int32),
         }
-        for agent in self.agents:
+        for agent, names in self._names.items():
             alive = self.alive[agent].copy()
-            batch[column(OBS, agent)] = self.observations[agent].copy()
-            batch[column(ACTIONS, agent)] = np.where(alive, np.asarray(chosen[agent]), 0).astype(np.int64)
-            batch[column(REWARDS, agent)] = np.zeros(n, dtype=np.float32)
-            batch[column(TERMINATEDS, agent)] = np.zeros(n, dtype=bool)
-            batch[column(TRUNCATEDS, agent)] = np.zeros(n, dtype=bool)
-            batch[column(ALIVE, agent)] = alive
-        actions = {agent: batch[column(ACTIONS, agent)].tolist() for agent in self.agents}
+            batch[names.obs] = self.observations[agent].copy()
+            batch[names.actions] = np.where(alive, np.asarray(chosen[agent]), 0).astype(np.int64)
+            batch[names.rewards] = np.zeros(n, dtype=np.float32)
+            batch[names.terminateds] = np.zeros(n, dtype=bool)
+            batch[names.truncateds] = np.zeros(n, dtype=bool)
+            batch[names.alive] = alive
+        actions = {agent: batch[names.actions].tolist() for agent, names in self._names.items()}
         ended = []
         for index in range(n):
             if self._step_one(index, actions, batch):
                 ended.append((index, self._finish(index)))
-        for agent in self.agents:
+        for agent, names in self._names.items():
             successors = self.observations[agent].copy()
-            successors[np.logical_not(batch[column(ALIVE, agent)])] = 0
-            batch[column(NEXT_OBS, agent)] = successors
+            successors[np.logical_not(batch[names.alive])] = 0
+            batch[names.next_obs] = successors
         return batch, ended
 
     def _step_one(self, index: int, chosen: Mapping[str, list[int]], batch: JointColumns) -> bool:
@@ -240,26 +272,31 @@ class ColumnarRollout:
         actions = {agent: chosen[agent][index] for agent in acting}
         observations, rewards, terminateds, truncateds, infos = env.step(actions)
         run.t += 1
+        going_on = False
         for agent in acting:
+            names = self._names[agent]
             reward = float(rewards.get(agent, 0.0))
-            terminated, truncated = (
-                bool(terminateds.get(agent, False)),
-                bool(truncateds.get(agent, False)),
-            )
-            batch[column(REWARDS, agent)][index] = reward
-            batch[column(TERMINATEDS, agent)][index] = terminated
-            # An agent cannot end twice: a terminal state is terminal even if time ran out in the same step.
-            batch[column(TRUNCATEDS, agent)][index] = truncated and not terminated
+            terminated, truncated = bool(terminateds.get(agent, False)), bool(truncateds.get(agent, False))
+            if reward:
+                batch[names.rewards][index] = reward
+            if terminated or truncated:
+                batch[names.terminateds][index] = terminated
+                # An agent cannot end twice: a terminal state is terminal even if time ran out in the same step.
+                batch[names.truncateds][index] = truncated and not terminated
+                self.alive[agent][index] = False
+            else:
+                going_on = True
             if agent in observations:
                 self.observations[agent][index] = observations[agent]
-            self.alive[agent][index] = not (terminated or truncated)
             run.returns[agent] += reward
             run.lengths[agent] += 1
             info = infos.get(agent, {})
-            self._record_events(index, agent, info.get(EVENTS, {}))
+            events = info.get(EVENTS, {})
+            if events or self.on_step:
+                self._record_events(index, agent, events)
             if EPISODE_METRICS in info:
                 run.metrics.update(info[EPISODE_METRICS])
-        return not any(self.alive[agent][index] for agent in self.agents)
+        return not going_on
 
     def _finish(self, index: int) -> Episode:
         run = self._running[index]
@@ -285,116 +322,3 @@ class ColumnarRollout:
         self._rng.bit_generator.state = state["rng"]
         self._started = int(state["started"])
         self._needs_reset = True
-
-
-class BatchedRollout(ColumnarRollout):
-    """The same for an environment that steps a whole batch at once (the protocol ``BatchedEnv``).
-
-    Its agents all act until the episode ends for all of them, so there is nothing to mask.
-
-    Args:
-        make_env: Builds one environment, for what a batch does not tell (metadata).
-        batch: The batch.
-        seed: Seed of everything here; None draws one.
-        name: Prefix of episode ids.
-        on_reset: Called with ``(index, the one environment, seed)`` after each reset.
-    """
-
-    def __init__(
-        self,
-        make_env: Callable[[], ParallelEnv],
-        batch: Any,
-        seed: int | None,
-        name: str = "eps",
-        on_reset: Callable[[int, ParallelEnv, int], None] | None = None,
-    ) -> None:
-        super().__init__(make_env, 1, seed, name, on_reset)
-        self.batch = batch
-        size = batch.num_envs
-        self.alive = {agent: np.ones(size, dtype=bool) for agent in self.agents}
-        self._returns = {agent: np.zeros(size) for agent in self.agents}
-        self._t = np.zeros(size, dtype=np.int32)
-        self._stale = True
-
-    @property
-    def num_envs(self) -> int:
-        """Number of environments stepped together."""
-        batch = getattr(self, "batch", None)
-        return len(self.envs) if batch is None else int(batch.num_envs)
-
-    def _start(self, index: int) -> _Running:
-        seed = int(self._rng.integers(2**31 - 1))
-        self.batch.reset_envs([index], [seed])
-        self._stale = True
-        self._t[index] = 0
-        for returns in self._returns.values():
-            returns[index] = 0.0
-        if self._on_reset:
-            self._on_reset(index, self.envs[0], seed)
-        self._started += 1
-        return _Running(f"{self._name}-{self._started - 1:08d}")
-
-    def _step(self, act: Actor) -> tuple[JointColumns, list[tuple[int, Episode]]]:
-        if self._stale:
-            self.observations = self.batch.observations()
-            self._stale = False
-        now = self.observations
-        chosen = {agent: np.asarray(a).astype(np.int64) for agent, a in act(now, self.alive).items()}
-        rewards, terminated, truncated, events = self.batch.step(chosen)
-        self.observations = self.batch.observations()
-        batch: JointColumns = {
-            EPS_ID: np.array([run.eps_id for run in self._running], dtype=object),
-            T: self._t.copy(),
-        }
-        over = np.zeros(self.num_envs, dtype=bool)
-        for agent in self.agents:
-            batch[column(OBS, agent)] = now[agent]
-            batch[column(NEXT_OBS, agent)] = self.observations[agent]
-            batch[column(ACTIONS, agent)] = chosen[agent]
-            batch[column(REWARDS, agent)] = rewards[agent].astype(np.float32)
-            batch[column(TERMINATEDS, agent)] = terminated[agent]
-            batch[column(TRUNCATEDS, agent)] = truncated[agent]
-            batch[column(ALIVE, agent)] = self.alive[agent]
-            self._returns[agent] += rewards[agent]
-            over |= terminated[agent] | truncated[agent]
-        self._t += 1
-        happened = np.zeros(self.num_envs, dtype=bool)
-        for kinds in events.values():
-            for counts in kinds.values():
-                happened |= counts > 0
-        for index in range(self.num_envs) if self.on_step else np.flatnonzero(happened):
-            for agent, kinds in events.items():
-                here = {kind: int(counts[index]) for kind, counts in kinds.items() if counts[index]}
-                self._record_events(int(index), agent, here)
-        return batch, [(int(index), self._finish(int(index))) for index in np.flatnonzero(over)]
-
-    def _finish(self, index: int) -> Episode:
-        length = int(self._t[index])
-        returns = {agent: float(values[index]) for agent, values in self._returns.items()}
-        run = self._running[index]
-        lengths = dict.fromkeys(self.agents, length)
-        return Episode(run.eps_id, length, returns, lengths, run.agent_events(self.agents))
-
-
-def make_rollout(
-    make_env: Callable[[], ParallelEnv],
-    make_batch: Callable[[int], Any | None],
-    num_envs: int,
-    seed: int | None,
-    name: str = "eps",
-    on_reset: Callable[[int, ParallelEnv, int], None] | None = None,
-) -> ColumnarRollout:
-    """Steps the batched form of an environment where it has one, else a list of single ones.
-
-    Args:
-        make_env: Builds one environment.
-        make_batch: Builds a batch of so many, or gives None.
-        num_envs: How many are stepped together.
-        seed: Seed of everything; None draws one.
-        name: Prefix of episode ids.
-        on_reset: Called after each reset with ``(index, env, seed)``; of a batch ``env`` is another one.
-    """
-    batch = make_batch(num_envs)
-    if batch is None:
-        return ColumnarRollout(make_env, num_envs, seed, name, on_reset)
-    return BatchedRollout(make_env, batch, seed, name, on_reset)

@@ -17,6 +17,7 @@ import torch
 
 from rllib_mamql import objective
 from rllib_mamql.acting import module_actor
+from rllib_mamql.batched_rollout import make_rollout
 from rllib_mamql.cli.experiment import Overrides, load_experiments
 from rllib_mamql.cli.settings import resolve_input, to_overrides
 from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, OBS, JointColumns, column, num_rows, take
@@ -26,7 +27,7 @@ from rllib_mamql.data.selection import select_steps
 from rllib_mamql.evaluation import mean_and_ci95, play
 from rllib_mamql.learner import MAMQLLearner
 from rllib_mamql.registration import make_batch, make_env
-from rllib_mamql.rollout import episode_return, make_rollout
+from rllib_mamql.rollout import episode_return
 
 ROOT = pathlib.Path(__file__).parents[2]
 HELD_OUT_ROWS = 4000

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 from pettingzoo import ParallelEnv
 
+from rllib_mamql.acting import random_actor
+from rllib_mamql.batched_rollout import BatchedRollout, make_rollout
 from rllib_mamql.columns import ALIVE, NEXT_OBS, OBS, TERMINATEDS, TRUNCATEDS, T, column
+from rllib_mamql.registration import make_batch, make_env
 from rllib_mamql.rollout import ColumnarRollout
 
 
@@ -89,22 +92,43 @@ def test_each_episode_has_its_own_seed_and_a_run_can_go_on() -> None:
     assert seeds[-len(later) :] == later
 
 
-def test_a_batch_gives_the_same_columns_as_single_environments() -> None:
-    from rllib_mamql.registration import make_batch, make_env
-    from rllib_mamql.rollout import BatchedRollout, make_rollout
-
-    config = {"observation": "entities"}
-    batched = make_rollout(lambda: make_env("gems", config), lambda n: make_batch("gems", config, n), 3, seed=5)
-    single = ColumnarRollout(lambda: make_env("gems", config), 3, seed=5)
+@pytest.mark.parametrize(
+    ("env", "config"),
+    [
+        ("gems", {"observation": "entities"}),
+        ("overcooked", {"horizon": 37, "reward": "shaped", "reward_split": "agent"}),
+    ],
+)
+def test_a_batch_gives_the_same_columns_as_single_environments(env: str, config: dict[str, Any]) -> None:
+    batched = make_rollout(lambda: make_env(env, config), lambda n: make_batch(env, config, n), 3, seed=5)
+    single = ColumnarRollout(lambda: make_env(env, config), 3, seed=5)
     assert isinstance(batched, BatchedRollout)
+    sizes = {agent: int(space.n) for agent, space in single.action_spaces.items()}
+    # Any rule that depends on nothing but what is seen, then the same draws for both.
+    actors: list[list[Any]] = [[by_what_is_seen(sizes), random_actor(sizes, np.random.default_rng(0))] for _ in "12"]
+    events: set[str] = set()
+    for turn in range(2):
+        results = [rollout.run(actors[k][turn], num_steps=1200) for k, rollout in enumerate((batched, single))]
+        for name, values in results[1][0].items():
+            np.testing.assert_array_equal(results[0][0][name], values, err_msg=name)
+            assert results[0][0][name].dtype == values.dtype
+        assert results[0][1] == results[1][1] and len(results[0][1]) >= 3
+        events.update(kind for episode in results[0][1] for kind in episode.events)
+        counts = [
+            rollout.run(actors[k][turn], num_episodes=7, keep=False)[1] for k, rollout in enumerate((batched, single))
+        ]
+        assert counts[0] == counts[1] and len(counts[0]) == 7
+    assert events
+    told: list[list[Any]] = [[], []]
+    for k, rollout in enumerate((batched, single)):
+        rollout.on_step = lambda agent, found, k=k: told[k].append((agent, dict(found)))  # type: ignore[misc]
+        rollout.run(actors[k][1], num_steps=600)
+    assert told[0] == told[1] and len(told[0]) == 2 * 600 and any(found for _, found in told[0])
 
+
+def by_what_is_seen(sizes: dict[str, int]) -> Any:
     def act(observations: Any, alive: Any) -> dict[str, np.ndarray]:
-        # Any rule that depends on nothing but what is seen.
-        return {agent: (np.abs(obs).sum((1, 2)) * 1000).astype(int) % 5 for agent, obs in observations.items()}
+        totals = {agent: np.abs(obs).reshape(len(obs), -1).sum(1) for agent, obs in observations.items()}
+        return {agent: (total * 1000).astype(int) % sizes[agent] for agent, total in totals.items()}
 
-    results = [rollout.run(act, num_steps=400) for rollout in (batched, single)]
-    for name, values in results[1][0].items():
-        np.testing.assert_array_equal(results[0][0][name], values, err_msg=name)
-    assert results[0][1] == results[1][1] and len(results[0][1]) >= 3
-    counts = [rollout.run(act, num_episodes=7, keep=False)[1] for rollout in (batched, single)]
-    assert counts[0] == counts[1] and len(counts[0]) == 7
+    return act

@@ -1,0 +1,92 @@
+"""Our env runner in one process: what it steps, what callbacks are given, and whose weights act."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ray.rllib.callbacks.callbacks import RLlibCallback
+
+from rllib_mamql.batched_rollout import BatchedRollout
+from rllib_mamql.columns import ACTIONS, OBS, column
+from rllib_mamql.config import MAMQLConfig
+from rllib_mamql.env_runner import ColumnarEnvRunner
+
+
+class Watching(RLlibCallback):
+    started: list[tuple[int, int, tuple[Any, ...]]] = []  # noqa: RUF012
+
+    def on_episode_start(self, *, env: Any, env_index: int, **kwargs: Any) -> None:
+        state = env.overcooked_state
+        self.started.append((env_index, state.timestep, state.player_positions))
+
+
+def make_runner(callbacks: type[RLlibCallback] | None = None, **env_config: Any) -> ColumnarEnvRunner:
+    config = (
+        MAMQLConfig()
+        .environment("overcooked", env_config={"horizon": 5, **env_config})
+        .offline_data(input_="not read")
+        .env_runners(num_envs_per_env_runner=3, rollout_fragment_length=5)
+        .rl_module(model_config={"fcnet_hiddens": [32]})
+        .evaluation(evaluation_rationality=1e6)
+        .debugging(seed=0)
+    )
+    if callbacks is not None:
+        config.callbacks(callbacks)
+    config.validate()
+    return ColumnarEnvRunner(config)
+
+
+def test_a_callback_sees_the_start_of_each_episode() -> None:
+    Watching.started.clear()
+    runner = make_runner(Watching)
+    assert isinstance(runner.env, BatchedRollout)
+    runner.sample(num_timesteps=30)
+    # In 10 steps each of 3 kitchens starts once, again after the 5th, and again after the 10th.
+    assert [index for index, *_ in Watching.started] == [0, 1, 2] * 3
+    assert {(t, places) for _, t, places in Watching.started} == {(0, ((1, 2), (3, 1)))}
+    runner.stop()
+
+
+def test_functions_are_callbacks_too_and_without_any_nothing_is_called() -> None:
+    config = make_runner().config.copy(copy_frozen=False)
+    seen: list[int] = []
+    config.callbacks(on_episode_start=lambda env_index, **kwargs: seen.append(env_index))
+    runner = ColumnarEnvRunner(config)
+    runner.sample(num_timesteps=3)
+    assert seen == [0, 1, 2]
+    assert make_runner().env._on_reset is None  # type: ignore[union-attr]
+
+
+def test_pictures_are_asked_of_single_environments() -> None:
+    runner = make_runner(render_mode="rgb_array")
+    assert not isinstance(runner.env, BatchedRollout)
+    runner.sample(num_timesteps=3)
+    assert runner.env is not None and runner.env.envs[0].render() is not None
+    runner.stop()
+
+
+@pytest.mark.parametrize("explore", [True, False])
+def test_a_seed_gives_the_same_steps(explore: bool) -> None:
+    columns = [make_runner().sample(num_timesteps=60, explore=explore)[0].columns for _ in range(2)]
+    for name, values in columns[0].items():
+        np.testing.assert_array_equal(values, columns[1][name], err_msg=name)
+
+
+def test_new_weights_act_from_the_next_sample_on() -> None:
+    runner, other = make_runner(), make_runner()
+    generator, taken = torch.Generator().manual_seed(1), set()
+    for _ in range(3):
+        other.module.foreach_module(
+            lambda _, module: [p.data.copy_(torch.randn(p.shape, generator=generator)) for p in module.parameters()]
+        )
+        runner.set_state(other.get_state())
+        columns = runner.sample(num_timesteps=60, explore=False)[0].columns
+        for agent in ("agent_0", "agent_1"):
+            values = other.module[agent].average(torch.as_tensor(columns[column(OBS, agent)]))
+            best = values.argmax(-1).numpy()
+            assert (best == columns[column(ACTIONS, agent)]).all()
+            taken.update(best.tolist())
+    assert len(taken) > 1
