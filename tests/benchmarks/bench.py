@@ -109,7 +109,7 @@ def plot(results: Mapping[str, Mapping[str, Any]], out: pathlib.Path) -> None:
 
 
 AXES = {
-    "runner": "ours / RLlib's",
+    "runner": "ours / RLlib's; share of loop: ours / a bare loop over single environments",
     "update": "ours / bare torch",
     "growth": "exponent",
     "data": "ours / bare pyarrow",
