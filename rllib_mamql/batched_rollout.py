@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,17 +49,20 @@ class BatchedRollout(ColumnarRollout):
         """Number of environments stepped together."""
         return int(self.batch.num_envs)
 
-    def _start(self, index: int) -> Running:
-        seed = int(self._rng.integers(2**31 - 1))
-        self.batch.reset_envs([index], [seed])
+    def _restart(self, indices: Sequence[int]) -> None:
+        # All at once: a batch takes hardly longer to start many episodes than to start one.
+        rows = list(indices)
+        seeds = [int(self._rng.integers(2**31 - 1)) for _ in rows]
+        self.batch.reset_envs(rows, seeds)
         self._stale = True
-        self._t[index] = 0
+        self._t[rows] = 0
         for returns in self._returns.values():
-            returns[index] = 0.0
-        if self._on_reset:
-            self.envs[0].reset(seed=seed)
-            self._on_reset(index, self.envs[0], seed)
-        return Running(self._next_id(index))
+            returns[rows] = 0.0
+        for index, seed in zip(rows, seeds, strict=True):
+            if self._on_reset:
+                self.envs[0].reset(seed=seed)
+                self._on_reset(index, self.envs[0], seed)
+            self._running[index] = Running(self._next_id(index))
 
     def _step(self, act: Actor) -> tuple[JointColumns, list[tuple[int, Episode]]]:
         if self._stale:

@@ -162,8 +162,14 @@ class ColumnarRollout:
 
     def reset(self) -> None:
         """Starts a new episode in every environment; unfinished ones are forgotten."""
-        self._running = [self._start(index) for index in range(self.num_envs)]
+        self._running = [Running("") for _ in range(self.num_envs)]
+        self._restart(range(self.num_envs))
         self._needs_reset = False
+
+    def _restart(self, indices: Sequence[int]) -> None:
+        """Starts a new episode in some environments."""
+        for index in indices:
+            self._running[index] = self._start(index)
 
     def _start(self, index: int) -> Running:
         seed = int(self._rng.integers(2**31 - 1))
@@ -225,10 +231,11 @@ class ColumnarRollout:
             done = [index for index, _ in ended]
             if after_step:
                 after_step(done)
-            for index, episode in ended:
+            for _, episode in ended:
                 episodes.append(episode)
                 wanted.discard(episode.eps_id)
-                self._running[index] = self._start(index)
+            if done:
+                self._restart(done)
             taken += self.num_envs
             if num_steps is not None and taken >= num_steps:
                 break
