@@ -119,7 +119,8 @@ def batch_sampler(case: Case, num_envs: int) -> tuple[Callable[[int], int], Call
                 {agent: rng.integers(n, size=num_envs) for agent, n in counts.items()}
             )
             ended = np.flatnonzero(next(iter(terminated.values())) | next(iter(truncated.values())))
-            batch.reset_envs(ended, rng.integers(2**31 - 1, size=len(ended)))
+            if len(ended):
+                batch.reset_envs(ended, rng.integers(2**31 - 1, size=len(ended)))
             batch.observations()
             taken += num_envs
         return taken
