@@ -94,7 +94,7 @@ def _stacked_actor(
 
     def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
         joined = np.concatenate([observations[agent] for agent in order])
-        values = critics(torch.from_numpy(joined.reshape(len(used), -1, joined.shape[-1])).to(device))
+        values = critics(torch.from_numpy(joined.reshape(len(used), -1, *joined.shape[1:])).to(device))
         scales = [module.rationality if explore else module.evaluation_rationality for module in used]
         logits = np.array(scales, np.float32)[:, None, None] * values.float().cpu().numpy()
         chosen = _choose(logits, noise)

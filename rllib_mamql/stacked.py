@@ -6,12 +6,13 @@ equal shapes go through each layer together, as one batched product.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from rllib_mamql.encoders import CatalogEncoder
+from rllib_mamql.encoders import CatalogEncoder, EntityAttention
 from rllib_mamql.heads import MarginalCritic
 
 # What may stand between linear layers: it acts on each number by itself and has no parameters.
@@ -23,81 +24,123 @@ _ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 }
 
 
-def layers_of(critic: nn.Module) -> list[nn.Module] | None:
-    """The layers of a critic that is linear layers and activations in a row; None where it is anything else."""
-    if type(critic) is not MarginalCritic or type(critic.encoder) is not CatalogEncoder:
-        return None
-    encoder = critic.encoder.layers
-    if encoder is None:
-        return None
-    layers = [*encoder, critic.head]
-    linear = [layer for layer in layers if type(layer) is nn.Linear]
-    if any(type(layer) not in _ACTIVATIONS for layer in layers if type(layer) is not nn.Linear):
-        return None
-    return None if any(layer.bias is None for layer in linear) else layers
+class StackedWeights:
+    """The parameters of equal modules, one behind the other: ``linear`` applies a layer of all of them.
+
+    The parameters are copied. Copies are renewed when a parameter was written to in place (its version, which torch
+    counts, is another), was given other data or was replaced (its address is another). Torch does not count what is
+    written through ``parameter.data`` or through a numpy view, which is seen by the next object only.
+
+    Args:
+        modules: Of one structure, with parameters of equal shapes; all of these are in linear layers with biases.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self._size = len(modules)
+        self._layers = [name for name, layer in modules[0].named_modules() if type(layer) is nn.Linear]
+        self._places: list[tuple[dict[str, Tensor], str]] = []
+        for layer in self._layers:
+            for name in ("weight", "bias"):
+                owners = [module.get_submodule(layer) for module in modules]
+                self._places += [(owner._parameters, name) for owner in owners]  # type: ignore[misc]
+        self._marks: list[tuple[int, int]] = []
+        # Keeps the memory of what was copied, so that no other data can come to lie at the same address.
+        self._kept: list[Tensor] = []
+        self._stacks: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def refresh(self) -> None:
+        """Copies the parameters again if any of them is not what it was; to be called before ``linear``."""
+        found = [parameters[name] for parameters, name in self._places]
+        marks = [(parameter.data_ptr(), parameter._version) for parameter in found]
+        if marks == self._marks:
+            return
+        self._marks = marks
+        self._kept = [parameter.detach() for parameter in found]
+        stacks = [torch.stack(self._kept[k : k + self._size]) for k in range(0, len(found), self._size)]
+        for layer, weight, bias in zip(self._layers, stacks[::2], stacks[1::2], strict=True):
+            self._stacks[layer] = bias.unsqueeze(1), weight.transpose(1, 2)
+
+    def linear(self, layer: str, inputs: Tensor) -> Tensor:
+        """Each module's linear layer of that name on its own inputs: ``(modules, B, I) -> (modules, B, O)``."""
+        bias, weight = self._stacks[layer]
+        return torch.baddbmm(bias, inputs, weight)
 
 
 class StackedCritics:
-    """Critics of one shape, evaluated together on the weights that they have at that moment.
-
-    The weights are copied into stacks. A copy is renewed when a parameter was written to in place (its version, which
-    torch counts, is another), was given other data or was replaced (its address is another). Torch does not count what
-    is written through ``parameter.data`` or through a numpy view, which is seen by the next object only.
+    """Critics of one shape, evaluated together on the weights that they have at that moment (`StackedWeights`).
 
     Args:
         critics: For which :func:`stack_critics` found that they can be stacked.
     """
 
-    def __init__(self, critics: Sequence[Sequence[nn.Module]]) -> None:
-        first = critics[0]
-        self._steps: list[int | Callable[[Tensor], Tensor]] = []
-        self._parameters: list[tuple[dict[str, Tensor], str]] = []
-        for place, layer in enumerate(first):
-            if type(layer) is not nn.Linear:
-                self._steps.append(_ACTIVATIONS[type(layer)])
-                continue
-            self._steps.append(len(self._parameters))
-            for name in ("weight", "bias"):
-                self._parameters += [(critic[place]._parameters, name) for critic in critics]  # type: ignore[misc]
-        self._size = len(critics)
-        self._marks: list[tuple[int, int]] = []
-        # Keeps the memory of the stacked parameters, so that no other data can come to lie at the same address.
-        self._kept: list[Tensor] = []
-        self._stacks: dict[int, tuple[Tensor, Tensor]] = {}
+    def __init__(self, critics: Sequence[MarginalCritic]) -> None:
+        self._weights = StackedWeights(critics)
+        encoder = critics[0].encoder
+        self._encode: Callable[[Tensor], Tensor] = self._perceptron
+        self._steps: list[str | Callable[[Tensor], Tensor]] = []
+        if isinstance(encoder, EntityAttention):
+            self._encode = self._attention
+            self._blocks = [f"encoder.blocks.{k}" for k in range(len(encoder.blocks))]
+        else:
+            assert isinstance(encoder, CatalogEncoder) and encoder.layers is not None
+            names = {id(layer): name for name, layer in critics[0].named_modules()}
+            self._steps = [_ACTIVATIONS.get(type(layer), names[id(layer)]) for layer in encoder.layers]
 
     def __call__(self, observations: Tensor) -> Tensor:
-        """Action values ``(critics, B, A)`` of observations ``(critics, B, D)``, without gradients."""
-        found = [parameters[name] for parameters, name in self._parameters]
-        marks = [(parameter.data_ptr(), parameter._version) for parameter in found]
-        if marks != self._marks:
-            self._stack(found)
-            self._marks = marks
-        hidden = observations
+        """Action values ``(critics, B, A)`` of observations ``(critics, B, *obs)``, without gradients."""
+        self._weights.refresh()
+        return self._weights.linear("head", self._encode(observations))
+
+    def _perceptron(self, hidden: Tensor) -> Tensor:
         for step in self._steps:
-            if isinstance(step, int):
-                bias, weight = self._stacks[step]
-                hidden = torch.baddbmm(bias, hidden, weight)
-            else:
-                hidden = step(hidden)
+            hidden = self._weights.linear(step, hidden) if isinstance(step, str) else step(hidden)
         return hidden
 
-    def _stack(self, found: list[Tensor]) -> None:
-        self._kept = [parameter.detach() for parameter in found]
-        for step in self._steps:
-            if isinstance(step, int):
-                weights = torch.stack(self._kept[step : step + self._size])
-                biases = torch.stack(self._kept[step + self._size : step + 2 * self._size])
-                self._stacks[step] = biases.unsqueeze(1), weights.transpose(1, 2)
+    def _attention(self, observations: Tensor) -> Tensor:
+        """What ``EntityAttention`` computes, of ``(critics, B, N, F)``."""
+        linear, (critics, size, entities, _) = self._weights.linear, observations.shape
+        present = observations[..., 0].reshape(critics * size, entities) > 0.5
+        absent_keys = ~(present | ~present.any(-1, keepdim=True)).unsqueeze(1)
+        hidden = torch.relu_(linear("encoder.embed.0", observations.flatten(1, 2)))
+        hidden = torch.relu_(linear("encoder.embed.2", hidden))
+        for block in self._blocks:
+            query_key = linear(f"{block}.query_key", hidden).view(critics * size, entities, -1)
+            query, key = query_key.chunk(2, dim=-1)
+            scores = torch.bmm(query, key.transpose(1, 2)) / math.sqrt(key.shape[-1])
+            attention = torch.softmax(scores.masked_fill_(absent_keys, float("-inf")), dim=-1)
+            value = linear(f"{block}.value", hidden).view(critics * size, entities, -1)
+            hidden = hidden + torch.bmm(attention, value).view(hidden.shape)
+            hidden = hidden + torch.relu_(linear(f"{block}.feed", hidden))
+        hidden = hidden.view(critics * size, entities, -1)
+        weight = present.unsqueeze(-1).to(hidden.dtype)
+        mean = (hidden * weight).sum(1) / weight.sum(1).clamp_min(1.0)
+        highest = hidden.masked_fill(weight == 0, float("-inf")).amax(1)
+        highest = torch.where(present.any(-1, keepdim=True), highest, torch.zeros_like(highest))
+        return torch.cat([mean, highest], dim=-1).view(critics, size, -1)
+
+
+def stackable(critic: nn.Module) -> bool:
+    """Whether a critic is a multilayer perceptron or attention over entities."""
+    if type(critic) is not MarginalCritic:
+        return False
+    layers = [layer for layer in critic.modules() if type(layer) is nn.Linear]
+    if any(layer.bias is None for layer in layers):
+        return False
+    if type(critic.encoder) is EntityAttention:
+        return True
+    known = (nn.Linear, *_ACTIVATIONS)
+    found = critic.encoder.layers if isinstance(critic.encoder, CatalogEncoder) else None
+    return found is not None and all(type(layer) in known for layer in found)
 
 
 def stack_critics(critics: Sequence[nn.Module]) -> StackedCritics | None:
-    """The critics as one, or None where they are not multilayer perceptrons of one shape on one device."""
-    layers = [layers_of(critic) for critic in critics]
-    known = [found for found in layers if found is not None]
-    if not known or len(known) < len(layers):
+    """The critics as one, or None where they cannot be called together or are not of one shape on one device."""
+    known = [critic for critic in critics if isinstance(critic, MarginalCritic) and stackable(critic)]
+    if not known or len(known) < len(critics):
         return None
 
-    def form(found: Sequence[nn.Module]) -> list[tuple[object, ...]]:
-        return [(type(layer), *((p.shape, p.dtype, p.device) for p in layer.parameters())) for layer in found]
+    def form(critic: nn.Module) -> list[tuple[object, ...]]:
+        kinds: list[tuple[object, ...]] = [(name, type(layer)) for name, layer in critic.named_modules()]
+        return kinds + [(name, p.shape, p.dtype, p.device) for name, p in critic.named_parameters()]
 
-    return StackedCritics(known) if all(form(found) == form(known[0]) for found in known) else None
+    return StackedCritics(known) if all(form(critic) == form(known[0]) for critic in known) else None
