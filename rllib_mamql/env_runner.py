@@ -47,7 +47,7 @@ from rllib_mamql.acting import module_actor, random_actor
 from rllib_mamql.batched_rollout import make_rollout
 from rllib_mamql.columns import ALIVE, JointColumns, column, num_rows
 from rllib_mamql.registration import make_batch, make_env
-from rllib_mamql.rollout import ColumnarRollout, Episode, episode_return, return_aggregation
+from rllib_mamql.rollout import Actor, ColumnarRollout, Episode, episode_return, return_aggregation
 
 EPISODE_EVENTS_MEAN = "episode_events_mean"
 """Metric: reward events an episode, by kind."""
@@ -103,6 +103,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self.env: ColumnarRollout | None = None
         self.num_envs = 0
         self._module_of: dict[str, str] = {}
+        self._actors: dict[bool, tuple[list[Any], Actor]] = {}
         self._finished: list[Episode] = []
         self._weights_seq_no = 0
         seed = self._seed if self._seed is not None else int.from_bytes(os.urandom(4), "little") >> 1
@@ -140,6 +141,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self.module = spec.build()
         # It only acts: in evaluation mode for good, between which and training mode RLlib else switches at every step.
         self.module.foreach_module(lambda _, module: module.to(self._device).eval())
+        self._actors.clear()
 
     def get_spaces(self) -> dict[str, Any]:
         """Spaces of the environment and of each module, as RLlib wants them."""
@@ -190,7 +192,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             sizes = {agent: int(space.n) for agent, space in self.env.action_spaces.items()}
             actor = random_actor(sizes, self._rng)
         else:
-            actor = module_actor(self.module, self._module_of, self._generator, explore=explore, device=self._device)
+            actor = self._actor(explore)
         columns, episodes = self._run(actor, num_timesteps, num_episodes)
         rollout = JointRollout(columns, self.env.agents)
         self._finished.extend(episodes)
@@ -207,7 +209,16 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self._call("on_sample_end", samples=[rollout])
         return [rollout]
 
-    def _run(self, actor: Any, steps: int | None, episodes: int | None) -> tuple[JointColumns, list[Episode]]:
+    def _actor(self, explore: bool) -> Actor:
+        """The modules' actor, kept between samples: building one takes as long as several steps."""
+        modules = [self.module[name] for name in dict.fromkeys(self._module_of.values())]
+        kept = self._actors.get(explore)
+        if kept is None or any(now is not then for now, then in zip(modules, kept[0], strict=True)):
+            actor = module_actor(self.module, self._module_of, self._generator, explore=explore, device=self._device)
+            kept = self._actors[explore] = (modules, actor)
+        return kept[1]
+
+    def _run(self, actor: Actor, steps: int | None, episodes: int | None) -> tuple[JointColumns, list[Episode]]:
         assert self.env is not None
         try:
             return self.env.run(actor, num_steps=steps, num_episodes=episodes)
@@ -294,6 +305,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             if seq_no == 0 or self._weights_seq_no < seq_no:
                 weights = state[COMPONENT_RL_MODULE]
                 self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
+                # A new actor reads the weights anew, however they were written.
+                self._actors.clear()
             if seq_no > 0:
                 self._weights_seq_no = seq_no
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:

@@ -85,8 +85,30 @@ def test_new_weights_act_from_the_next_sample_on() -> None:
         runner.set_state(other.get_state())
         columns = runner.sample(num_timesteps=60, explore=False)[0].columns
         for agent in ("agent_0", "agent_1"):
-            values = other.module[agent].average(torch.as_tensor(columns[column(OBS, agent)]))
-            best = values.argmax(-1).numpy()
-            assert (best == columns[column(ACTIONS, agent)]).all()
-            taken.update(best.tolist())
+            best = best_of(other.module[agent], columns, agent)
+            assert best == columns[column(ACTIONS, agent)].tolist()
+            taken.update(best)
     assert len(taken) > 1
+
+
+def best_of(module: Any, columns: Any, agent: str) -> list[int]:
+    values: torch.Tensor = module.average(torch.as_tensor(columns[column(OBS, agent)]))
+    return values.argmax(-1).tolist()
+
+
+def test_a_module_that_takes_anothers_place_acts() -> None:
+    runner, other = make_runner(), make_runner()
+    before = runner.sample(num_timesteps=60, explore=False)[0].columns
+    for module in (other.module["agent_0"], other.module["agent_1"]):
+        torch.nn.init.zeros_(module.average.head.weight)
+        torch.nn.init.zeros_(module.average.head.bias)
+        module.average.head.bias.data[3] = 1.0
+    runner.module.add_module("agent_1", other.module["agent_1"], override=True)
+    after = runner.sample(num_timesteps=60, explore=False)[0].columns
+    assert set(after[column(ACTIONS, "agent_1")].tolist()) == {3} != set(before[column(ACTIONS, "agent_1")].tolist())
+    assert best_of(runner.module["agent_0"], after, "agent_0") == after[column(ACTIONS, "agent_0")].tolist()
+    # Rebuilt modules start from new weights, and no old actor is left.
+    runner.make_module()
+    columns = runner.sample(num_timesteps=60, explore=False)[0].columns
+    for agent in ("agent_0", "agent_1"):
+        assert best_of(runner.module[agent], columns, agent) == columns[column(ACTIONS, agent)].tolist()
