@@ -30,7 +30,6 @@ from rllib_mamql.acting import agents_by_module
 from rllib_mamql.columns import (
     ACTIONS,
     ALIVE,
-    NEXT_OBS,
     OBS,
     TERMINATEDS,
     WEIGHT,
@@ -38,15 +37,16 @@ from rllib_mamql.columns import (
     column,
 )
 from rllib_mamql.diagnostics import implied_bounds
+from rllib_mamql.gradients import average_over_learners
+from rllib_mamql.joint_terms import JointTerms
 from rllib_mamql.learner_metrics import (
     NUM_GRADIENT_STEPS,
     NUM_GRADIENT_STEPS_LIFETIME,
     AgentTerms,
     summarise,
 )
-from rllib_mamql.marginal import joint_marginal
 from rllib_mamql.minibatch import ExpertSource, Minibatch, draw_minibatch
-from rllib_mamql.replay import JointReplayBuffer, TensorColumns
+from rllib_mamql.replay import JointReplayBuffer
 from rllib_mamql.rl_module import MARGINAL_Q, MAMQLModule
 from rllib_mamql.temperature import fit_policies
 
@@ -90,6 +90,9 @@ class MAMQLLearner(TorchLearner):
         self._module_of = dict(module_of)
         self._agents = list(module_of)
         self._agents_of = agents_by_module(module_of)
+        self._joint_terms = JointTerms(
+            self._agents, self.config.rationality, self.config.marginal_samples, self.generator
+        )
         self.expert = ExpertSource(columns, stream, self._device)
 
     def _minibatch(self) -> dict[str, Any]:
@@ -168,7 +171,7 @@ class MAMQLLearner(TorchLearner):
         for parameter in parameters:
             parameter.grad = None
         torch.autograd.backward(torch.stack(list(losses.values())).sum())
-        self._share_gradients(parameters)
+        average_over_learners(parameters, self.config.num_learners)
         self._clip_and_step()
         self.updates += 1
         decay = self._average_decay()
@@ -180,24 +183,6 @@ class MAMQLLearner(TorchLearner):
             for module_id, loss in losses.items():
                 self.metrics.log_value((module_id, self.TOTAL_LOSS_KEY), loss.item(), window=1)
         return fwd_out, losses, {}
-
-    def _share_gradients(self, parameters: list[Any]) -> None:
-        """Averages gradients over learners by one all-reduce of a flat buffer.
-
-        RLlib wraps modules in DDP, whose hooks act only on a forward pass through the wrapper, one a backward pass.
-        Ours makes several, through the unwrapped modules; one flat buffer is also faster for small networks.
-        """
-        if not self.config.num_learners > 1:
-            return
-        with_gradient = [p for p in parameters if p.grad is not None]
-        flat = torch.cat([p.grad.view(-1) for p in with_gradient])
-        dist.all_reduce(flat)
-        flat /= self.config.num_learners
-        offset = 0
-        for parameter in with_gradient:
-            size = parameter.grad.numel()
-            parameter.grad.copy_(flat[offset : offset + size].view_as(parameter.grad))
-            offset += size
 
     def _clip_and_step(self) -> None:
         clip = self.config.grad_clip
@@ -260,7 +245,8 @@ class MAMQLLearner(TorchLearner):
         distillation = None
         values = list(q[agent])
         if config.critic == "joint":
-            values, distillation = self._joint_values(module, agent, batch, q)
+            assert module.joint_critic is not None
+            values, distillation = self._joint_terms.critic_values(module.joint_critic, agent, batch, q)
         q_now, q_next, q_start = values
         actions = columns[column(ACTIONS, agent)]
         terminated = columns[column(TERMINATEDS, agent)]
@@ -284,7 +270,11 @@ class MAMQLLearner(TorchLearner):
             total = total + distillation
         reward = None
         if config.learn_reward and self.updates % config.reward_interval == 0:
-            reward = self._reward_loss(module, agent, columns, q, implied, weights)
+            if config.critic == "joint":
+                prediction = self._joint_terms.marginal_reward(module.reward, agent, batch, q)
+            else:
+                prediction = self._joint_terms.sampled_reward(module.reward, agent, batch)
+            reward = objective.reward_loss(prediction, implied, weights, config.reward_shrinkage)
             total = total + reward.total
         if self._log_this_step:
             reward_bound, q_bound = implied_bounds(config.chi_square_scale, config.gamma)
@@ -327,81 +317,6 @@ class MAMQLLearner(TorchLearner):
         if len(value[rows]) == 0:  # Offline, or nothing sampled yet.
             rows = slice(0, expert_rows)
         return objective.value_telescoped(value[rows], next_value[rows], terminated[rows], weights[rows], config.gamma)
-
-    def _others(self, agent: str) -> list[str]:
-        return [other for other in self._agents if other != agent]
-
-    def _other_policies(
-        self, agent: str, q: Mapping[str, tuple[Tensor, ...]], which: int, alive: Mapping[str, Tensor]
-    ) -> list[Tensor]:
-        """Policies of the other agents at the same rows; a dead agent 'plays' action 0, as its rows are filled."""
-        policies = []
-        for other in self._others(agent):
-            policy = objective.log_policy(q[other][which].detach(), self.config.rationality).exp()
-            nothing = torch.zeros_like(policy)
-            nothing[:, 0] = 1.0
-            policies.append(torch.where(alive[other].unsqueeze(-1), policy, nothing))
-        return policies
-
-    def _joint_values(
-        self, module: MAMQLModule, agent: str, batch: Minibatch, q: Mapping[str, tuple[Tensor, ...]]
-    ) -> tuple[list[Tensor], Tensor]:
-        """Marginalised joint critic at (observation, next observation, start), and the loss that distils it.
-
-        The marginal critic is regressed on the marginalised joint one, so that acting costs one forward pass and
-        the others' policies are at hand.
-        """
-        assert module.joint_critic is not None
-        columns = batch.columns
-        places = [columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]]
-        alive_now = {other: columns[column(ALIVE, other)] for other in self._agents}
-        alive_next = {other: alive_now[other] & ~columns[column(TERMINATEDS, other)] for other in self._agents}
-        alive = [alive_now, alive_next]
-        if batch.starts is not None:
-            places.append(batch.starts[column(OBS, agent)])
-            alive.append({other: batch.starts[column(ALIVE, other)] for other in self._agents})
-        values, distances = [], []
-        for which, observations in enumerate(places):
-            policies = self._other_policies(agent, q, which, alive[which])
-            marginal = joint_marginal(
-                module.joint_critic,
-                observations,
-                policies,
-                samples=self.config.marginal_samples,
-                generator=self.generator,
-            )
-            values.append(marginal)
-            distances.append((q[agent][which] - marginal.detach()).square().mean())
-        if len(values) == 2:
-            values.append(values[0][:0])
-        return values, torch.stack(distances).sum()
-
-    def _reward_loss(
-        self,
-        module: MAMQLModule,
-        agent: str,
-        columns: TensorColumns,
-        q: Mapping[str, tuple[Tensor, ...]],
-        implied: Tensor,
-        weights: Tensor,
-    ) -> objective.RewardLoss:
-        observations = columns[column(OBS, agent)]
-        if self.config.critic == "joint":
-            alive = {other: columns[column(ALIVE, other)] for other in self._agents}
-            rewards = joint_marginal(
-                module.reward,
-                observations,
-                self._other_policies(agent, q, 0, alive),
-                samples=self.config.marginal_samples,
-                generator=self.generator,
-            )
-        else:
-            # One sample of a_-i a transition: the data's own, as for the marginal critic.
-            others = [columns[column(ACTIONS, other)] for other in self._others(agent)]
-            taken = torch.stack(others, dim=-1) if others else observations.new_zeros(len(implied), 0)
-            rewards = module.reward(observations, taken.long())
-        prediction = objective.take_actions(rewards, columns[column(ACTIONS, agent)])
-        return objective.reward_loss(prediction, implied, weights, self.config.reward_shrinkage)
 
     # -- plumbing -----------------------------------------------------------------------------------------------
 
