@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rllib_mamql import objective
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, column
 from rllib_mamql.marginal import joint_marginal
 from rllib_mamql.minibatch import Minibatch
+from rllib_mamql.rl_module import MAMQLModule
 
 ActionValues = Mapping[str, tuple[Tensor, ...]]
 """By agent, marginal action values at (observation, next observation, start), each ``(rows, A)``."""
@@ -47,7 +48,7 @@ class JointTerms:
         return policies
 
     def critic_values(
-        self, network: nn.Module, agent: str, batch: Minibatch, q: ActionValues
+        self, module: MAMQLModule, agent: str, batch: Minibatch, q: ActionValues
     ) -> tuple[list[Tensor], Tensor]:
         """Marginalised joint critic at (observation, next observation, start), and the loss that distils it.
 
@@ -55,7 +56,7 @@ class JointTerms:
         the others' policies are at hand.
 
         Args:
-            network: ``Q_i(s, ., a_-i)``.
+            module: Holds ``Q_i(s, ., a_-i)``.
             agent: Whose.
             batch: The minibatch.
             q: Everyone's marginal critic on it.
@@ -63,6 +64,7 @@ class JointTerms:
         Returns:
             Values, each ``(rows, A)``, and a scalar.
         """
+        assert module.joint_critic is not None
         columns = batch.columns
         places = [columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]]
         alive_now = {other: columns[column(ALIVE, other)] for other in self.agents}
@@ -74,25 +76,27 @@ class JointTerms:
         values, distances = [], []
         for which, observations in enumerate(places):
             policies = self._policies(agent, q, which, alive[which])
-            marginal = joint_marginal(network, observations, policies, samples=self.samples, generator=self.generator)
+            marginal = joint_marginal(
+                module.joint_critic, observations, policies, samples=self.samples, generator=self.generator
+            )
             values.append(marginal)
             distances.append((q[agent][which] - marginal.detach()).square().mean())
         if len(values) == 2:
             values.append(values[0][:0])
         return values, torch.stack(distances).sum()
 
-    def marginal_reward(self, network: nn.Module, agent: str, batch: Minibatch, q: ActionValues) -> Tensor:
+    def marginal_reward(self, module: MAMQLModule, agent: str, batch: Minibatch, q: ActionValues) -> Tensor:
         """Rewards of the actions taken, expected over the others' policies, ``(R,)``.
 
         Args:
-            network: ``R_i(s, ., a_-i)``.
+            module: Holds ``R_i(s, ., a_-i)``.
             agent: Whose.
             batch: The minibatch.
             q: Everyone's marginal critic on it.
         """
         alive = {other: batch.columns[column(ALIVE, other)] for other in self.agents}
         rewards = joint_marginal(
-            network,
+            module.reward,
             batch.columns[column(OBS, agent)],
             self._policies(agent, q, 0, alive),
             samples=self.samples,
@@ -100,11 +104,11 @@ class JointTerms:
         )
         return objective.take_actions(rewards, batch.columns[column(ACTIONS, agent)])
 
-    def sampled_reward(self, network: nn.Module, agent: str, batch: Minibatch) -> Tensor:
+    def sampled_reward(self, module: MAMQLModule, agent: str, batch: Minibatch) -> Tensor:
         """Rewards of the actions taken, ``(R,)``, for one sample of a_-i a transition: the data's own.
 
         Args:
-            network: ``R_i(s, ., a_-i)``.
+            module: Holds ``R_i(s, ., a_-i)``.
             agent: Whose.
             batch: The minibatch.
         """
@@ -112,4 +116,4 @@ class JointTerms:
         observations = columns[column(OBS, agent)]
         others = [columns[column(ACTIONS, other)] for other in self._others(agent)]
         taken = torch.stack(others, dim=-1) if others else observations.new_zeros(len(observations), 0)
-        return objective.take_actions(network(observations, taken.long()), columns[column(ACTIONS, agent)])
+        return objective.take_actions(module.reward(observations, taken.long()), columns[column(ACTIONS, agent)])

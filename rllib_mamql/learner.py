@@ -27,18 +27,11 @@ from torch import Tensor
 
 from rllib_mamql import objective
 from rllib_mamql.acting import agents_by_module
-from rllib_mamql.columns import (
-    ACTIONS,
-    ALIVE,
-    OBS,
-    TERMINATEDS,
-    WEIGHT,
-    JointColumns,
-    column,
-)
+from rllib_mamql.agent_losses import AgentRows, critic_terms
+from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
 from rllib_mamql.diagnostics import implied_bounds
 from rllib_mamql.gradients import average_over_learners
-from rllib_mamql.joint_terms import JointTerms
+from rllib_mamql.joint_terms import ActionValues, JointTerms
 from rllib_mamql.learner_metrics import (
     NUM_GRADIENT_STEPS,
     NUM_GRADIENT_STEPS_LIFETIME,
@@ -69,7 +62,9 @@ class MAMQLLearner(TorchLearner):
         self._module_of: dict[str, str] = {}
         self._agents: list[str] = []
         self._agents_of: dict[str, list[str]] = {}
-        self._terms: dict[str, AgentTerms] = {}
+        self._alike: list[list[str]] = []
+        self._terms: dict[tuple[str, ...], AgentTerms] = {}
+        self._losses: dict[str, Tensor] = {}
         self._initial_q: dict[str, Tensor] = {}
 
     # -- data ---------------------------------------------------------------------------------------------------
@@ -90,6 +85,10 @@ class MAMQLLearner(TorchLearner):
         self._module_of = dict(module_of)
         self._agents = list(module_of)
         self._agents_of = agents_by_module(module_of)
+        by_actions: dict[int, list[str]] = {}
+        for module_id in self._agents_of:
+            by_actions.setdefault(int(self._unwrapped(module_id).action_space.n), []).append(module_id)
+        self._alike = list(by_actions.values())
         self._joint_terms = JointTerms(
             self._agents, self.config.rationality, self.config.marginal_samples, self.generator
         )
@@ -146,6 +145,7 @@ class MAMQLLearner(TorchLearner):
         for step in range(num_updates):
             self._log_this_step = step >= num_updates - self.config.reward_interval
             self._update(self._minibatch())
+        self._log_terms()
         rows = num_updates * (
             self.config.expert_batch_size + (self.config.rollout_batch_size if self.config.uses_rollouts else 0)
         )
@@ -177,12 +177,17 @@ class MAMQLLearner(TorchLearner):
         decay = self._average_decay()
         for module_id in self._agents_of:
             self._unwrapped(module_id).update_average(decay)
-        if self._log_this_step:
-            for agent, terms in self._terms.items():
-                self.metrics.log_dict(summarise(terms), key=(self._module_of[agent], agent), window=1)
-            for module_id, loss in losses.items():
-                self.metrics.log_value((module_id, self.TOTAL_LOSS_KEY), loss.item(), window=1)
+        self._losses = losses
         return fwd_out, losses, {}
+
+    def _log_terms(self) -> None:
+        """Logs what the last gradient steps of a call left behind."""
+        for agents, terms in self._terms.items():
+            for agent, values in zip(agents, summarise(terms), strict=True):
+                self.metrics.log_dict(values, key=(self._module_of[agent], agent), window=1)
+        for module_id, loss in self._losses.items():
+            self.metrics.log_value((module_id, self.TOTAL_LOSS_KEY), loss.item(), window=1)
+        self._terms, self._losses = {}, {}
 
     def _clip_and_step(self) -> None:
         clip = self.config.grad_clip
@@ -209,114 +214,95 @@ class MAMQLLearner(TorchLearner):
             ``{module: scalar}``.
         """
         joint: Minibatch = next(iter(batch.values()))[JOINT]
+        scores = {
+            module_id: joint.by_agent(fwd_out[module_id][MARGINAL_Q], agents)
+            for module_id, agents in self._agents_of.items()
+        }
         q: dict[str, tuple[Tensor, ...]] = {}
-        for module_id, agents in self._agents_of.items():
-            q.update(joint.split(fwd_out[module_id][MARGINAL_Q], agents))
-        losses: dict[str, Tensor] = {}
-        for module_id, agents in self._agents_of.items():
-            losses[module_id] = torch.stack(
-                [
-                    self.compute_loss_for_module(
-                        module_id=module_id, config=self.config, batch=joint, fwd_out={"q": q, "agent": agent}
-                    )
-                    for agent in agents
-                ]
-            ).sum()
-        return losses
+        if self.config.critic == "joint":
+            for module_id, agents in self._agents_of.items():
+                places = joint.places(scores[module_id])
+                q.update({agent: tuple(place[index] for place in places) for index, agent in enumerate(agents)})
+        by_agent: dict[str, Tensor] = {}
+        for modules in self._alike:
+            agents = [agent for module_id in modules for agent in self._agents_of[module_id]]
+            values = torch.cat([scores[module_id] for module_id in modules])
+            by_agent.update(zip(agents, self._losses_of(agents, values, joint, q).unbind(), strict=True))
+        return {
+            module_id: self.compute_loss_for_module(
+                module_id=module_id,
+                config=self.config,
+                batch=joint,
+                fwd_out={agent: by_agent[agent] for agent in agents},
+            )
+            for module_id, agents in self._agents_of.items()
+        }
 
     def compute_loss_for_module(
-        self, *, module_id: str, config: Any, batch: Minibatch, fwd_out: dict[str, Any]
+        self, *, module_id: str, config: Any, batch: Minibatch, fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """Critic and reward loss of one agent that the module learns for.
+        """Loss of one module: the sum of the losses of the agents that it learns for.
 
         Args:
             module_id: The module.
             config: The algorithm's config.
             batch: The minibatch.
-            fwd_out: ``q``: every agent's action values at (observation, next observation, start); ``agent``.
+            fwd_out: ``{agent: scalar}``, from :meth:`compute_losses`.
 
         Returns:
             Scalar.
         """
-        agent, q = fwd_out["agent"], fwd_out["q"]
-        columns, expert_rows = batch.columns, batch.expert_rows
-        module = self._unwrapped(module_id)
-        lam = config.rationality
-        distillation = None
-        values = list(q[agent])
-        if config.critic == "joint":
-            assert module.joint_critic is not None
-            values, distillation = self._joint_terms.critic_values(module.joint_critic, agent, batch, q)
-        q_now, q_next, q_start = values
-        actions = columns[column(ACTIONS, agent)]
-        terminated = columns[column(TERMINATEDS, agent)]
-        weights = columns[WEIGHT] * columns[column(ALIVE, agent)]
-        value, next_value = objective.soft_value(q_now, lam), objective.soft_value(q_next, lam)
-        q_taken = objective.take_actions(q_now, actions)
-        implied = objective.inverse_reward(q_taken, next_value, terminated, config.gamma)
+        return torch.stack(list(fwd_out.values())).sum()
 
-        expert = slice(0, expert_rows)
-        penalised = slice(None) if config.chi_square_states == "mixture" else expert
-        loss = objective.critic_loss(
-            expert_reward=implied[expert],
-            expert_weights=weights[expert],
-            penalised_reward=implied[penalised],
-            penalised_weights=weights[penalised],
-            value=self._value_term(value, next_value, q_start, terminated, weights, agent, batch),
-            chi_square_scale=config.chi_square_scale,
-        )
-        total = loss.total
-        if distillation is not None:
-            total = total + distillation
+    def _losses_of(self, agents: list[str], scores: Tensor, batch: Minibatch, q: ActionValues) -> Tensor:
+        """Critic and reward losses ``(n,)`` of agents with equally many actions.
+
+        Args:
+            agents: The agents.
+            scores: Their marginal critics ``(n, 2 R + S, A)`` on the minibatch.
+            batch: The minibatch.
+            q: Everyone's marginal critic, where the critics are joint.
+        """
+        config, rows = self.config, AgentRows.of(batch, agents)
+        distillation = None
+        values = batch.places(scores)
+        if config.critic == "joint":
+            pairs = [self._joint_terms.critic_values(self._network(agent), agent, batch, q) for agent in agents]
+            values = tuple(torch.stack(place) for place in zip(*(marginal for marginal, _ in pairs), strict=True))
+            distillation = torch.stack([distance for _, distance in pairs])
+        critic, implied = critic_terms(values, rows, config)
+        total = critic.total if distillation is None else critic.total + distillation
         reward = None
         if config.learn_reward and self.updates % config.reward_interval == 0:
-            if config.critic == "joint":
-                prediction = self._joint_terms.marginal_reward(module.reward, agent, batch, q)
-            else:
-                prediction = self._joint_terms.sampled_reward(module.reward, agent, batch)
-            reward = objective.reward_loss(prediction, implied, weights, config.reward_shrinkage)
+            predictions = [
+                self._joint_terms.marginal_reward(self._network(agent), agent, batch, q)
+                if config.critic == "joint"
+                else self._joint_terms.sampled_reward(self._network(agent), agent, batch)
+                for agent in agents
+            ]
+            reward = objective.reward_loss(torch.stack(predictions), implied, rows.weights, config.reward_shrinkage)
             total = total + reward.total
         if self._log_this_step:
+            q_now = values[0].detach()
+            for agent, mean in zip(agents, q_now.mean((1, 2)), strict=True):
+                self._initial_q.setdefault(agent, mean)
+            before = self._terms.get(tuple(agents))
             reward_bound, q_bound = implied_bounds(config.chi_square_scale, config.gamma)
-            self._terms[agent] = AgentTerms(
-                critic=loss,
-                reward=reward,
+            self._terms[tuple(agents)] = AgentTerms(
+                critic=critic,
+                # Not every step has a reward regression: the last one of this call is reported.
+                reward=reward if reward is not None or before is None else before.reward,
                 distillation=distillation,
-                q=q_now.detach(),
+                q=q_now,
                 implied_reward=implied.detach(),
-                expert_log_policy=objective.log_policy(q_now[expert], lam).detach(),
-                expert_actions=actions[expert],
-                expert_weights=weights[expert],
-                rationality=lam,
-                initial_q=self._initial_q.setdefault(agent, q_now.detach().mean()),
+                expert_actions=rows.actions[:, : rows.expert_rows],
+                expert_weights=rows.weights[:, : rows.expert_rows],
+                rationality=config.rationality,
+                initial_q=torch.stack([self._initial_q[agent].to(q_now.device) for agent in agents]),
                 reward_bound=reward_bound,
                 q_bound=q_bound,
             )
         return total
-
-    def _value_term(
-        self,
-        value: Tensor,
-        next_value: Tensor,
-        q_start: Tensor,
-        terminated: Tensor,
-        weights: Tensor,
-        agent: str,
-        batch: Minibatch,
-    ) -> Tensor:
-        config, expert_rows = self.config, batch.expert_rows
-        if batch.starts is not None:
-            alive = batch.starts[column(ALIVE, agent)].float()
-            start_value = objective.soft_value(q_start, config.rationality)
-            return objective.value_from_starts(start_value, alive, config.gamma)
-        rows = {
-            "expert": slice(0, expert_rows),
-            "rollout": slice(expert_rows, None),
-            "rollout+expert": slice(None),
-        }[config.value_term]
-        if len(value[rows]) == 0:  # Offline, or nothing sampled yet.
-            rows = slice(0, expert_rows)
-        return objective.value_telescoped(value[rows], next_value[rows], terminated[rows], weights[rows], config.gamma)
 
     # -- plumbing -----------------------------------------------------------------------------------------------
 
@@ -333,6 +319,9 @@ class MAMQLLearner(TorchLearner):
     def get_parameters(self, module: RLModule) -> list[Any]:
         """Trainable parameters only: the averaged critic follows, it is not optimised."""
         return [p for p in super().get_parameters(module) if p.requires_grad]
+
+    def _network(self, agent: str) -> MAMQLModule:
+        return self._unwrapped(self._module_of[agent])
 
     def _unwrapped(self, module_id: str) -> MAMQLModule:
         return self.module[module_id].unwrapped()
