@@ -31,3 +31,22 @@ def average_over_learners(parameters: Sequence[Tensor], learners: int) -> None:
         size = gradient.numel()
         gradient.copy_(flat[offset : offset + size].view_as(gradient))
         offset += size
+
+
+def clip_norms(groups: Sequence[Sequence[Tensor]], limit: float) -> None:
+    """Scales the gradients of each group of parameters so that their joint norm is at most ``limit``.
+
+    Does for each group what ``torch.nn.utils.clip_grad_norm_`` does, in a few operations for all of them.
+
+    Args:
+        groups: Parameters of each module; those without a gradient are left out.
+        limit: Largest norm, > 0.
+    """
+    gradients = [[parameter.grad for parameter in group if parameter.grad is not None] for group in groups]
+    gradients = [group for group in gradients if group]
+    if not gradients:
+        return
+    norms = torch.stack(torch._foreach_norm([gradient for group in gradients for gradient in group]))
+    by_group = torch.stack([torch.linalg.vector_norm(part) for part in torch.split(norms, [len(g) for g in gradients])])
+    for group, scale in zip(gradients, (limit / (by_group + 1e-6)).clamp(max=1.0).unbind(), strict=True):
+        torch._foreach_mul_(group, scale)

@@ -30,7 +30,8 @@ from rllib_mamql.acting import agents_by_module
 from rllib_mamql.agent_losses import AgentRows, critic_terms
 from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
 from rllib_mamql.diagnostics import implied_bounds
-from rllib_mamql.gradients import average_over_learners
+from rllib_mamql.gradients import average_over_learners, clip_norms
+from rllib_mamql.joint_step import JointStep
 from rllib_mamql.joint_terms import ActionValues, JointTerms
 from rllib_mamql.learner_metrics import (
     NUM_GRADIENT_STEPS,
@@ -66,6 +67,7 @@ class MAMQLLearner(TorchLearner):
         self._terms: dict[tuple[str, ...], AgentTerms] = {}
         self._losses: dict[str, Tensor] = {}
         self._initial_q: dict[str, Tensor] = {}
+        self._joint_step: JointStep | None = None
 
     # -- data ---------------------------------------------------------------------------------------------------
 
@@ -190,12 +192,13 @@ class MAMQLLearner(TorchLearner):
         self._terms, self._losses = {}, {}
 
     def _clip_and_step(self) -> None:
-        clip = self.config.grad_clip
-        for module_id in self._agents_of:
-            for _, optimizer in self.get_optimizers_for_module(module_id):
-                if clip is not None:
-                    torch.nn.utils.clip_grad_norm_(self._optimizer_parameters[optimizer], clip)
-                optimizer.step()
+        of_module = [self.get_optimizers_for_module(module_id) for module_id in self._agents_of]
+        optimizers = [optimizer for pairs in of_module for _, optimizer in pairs]
+        if self.config.grad_clip is not None:
+            clip_norms([self._optimizer_parameters[optimizer] for optimizer in optimizers], self.config.grad_clip)
+        if self._joint_step is None or self._joint_step.optimizers != optimizers:
+            self._joint_step = JointStep(optimizers)
+        self._joint_step.step()
 
     def _average_decay(self) -> float:
         # Early on the average would lag at the initial weights: its horizon grows with the updates made.
