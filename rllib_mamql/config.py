@@ -68,6 +68,7 @@ class MAMQLConfig(AlgorithmConfig):
         self.updates_per_step = 0.5
         self.rollout_staleness = 0
         self.offline_updates = 500
+        self.stack_networks: bool | str = "auto"
         self.parameter_sharing: str | dict[str, list[str]] = "none"
 
         # RLlib's own settings, where MAMQL's default departs from RLlib's.
@@ -114,6 +115,7 @@ class MAMQLConfig(AlgorithmConfig):
         updates_per_step: Any = NotProvided,
         rollout_staleness: Any = NotProvided,
         offline_updates: Any = NotProvided,
+        stack_networks: Any = NotProvided,
         parameter_sharing: Any = NotProvided,
         **kwargs: Any,
     ) -> MAMQLConfig:
@@ -149,6 +151,8 @@ class MAMQLConfig(AlgorithmConfig):
             rollout_staleness: 0: remote runners wait for the updates. 1: they sample the next round while the learners
                 update, so that rollouts are by policies one round old.
             offline_updates: Gradient steps of one training step offline, >= 1.
+            stack_networks: Whether critics of equal shape are evaluated together; ``auto`` does so for small plain
+                networks, for which it is faster on a CPU.
             parameter_sharing: ``none``, ``all``, or ``{module: [agents]}`` for groups; agents in no group learn alone.
             **kwargs: RLlib's own training settings.
 

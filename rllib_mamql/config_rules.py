@@ -77,8 +77,10 @@ def _check_choices(config: MAMQLConfig) -> None:
         raise ConfigError(
             f"value_term is {config.value_term!r}, but mode 'offline' has no rollouts: use 'expert' or 'initial'"
         )
-    if config.expert_in_memory not in (True, False, "auto"):
-        raise ConfigError(f"expert_in_memory is {config.expert_in_memory!r}: use true, false or 'auto'")
+    for name in ("expert_in_memory", "stack_networks"):
+        value = getattr(config, name)
+        if not isinstance(value, bool) and value != AUTO:
+            raise ConfigError(f"{name} is {value!r}: use true, false or 'auto'")
 
 
 def _check_sources(config: MAMQLConfig) -> None:

@@ -32,19 +32,21 @@ class OtherActions(nn.ModuleList):
     """
 
     first: Tensor
+    one_hot: Tensor
 
     def __init__(self, other_actions: tuple[int, ...], features: int) -> None:
         super().__init__(nn.Embedding(n, features) for n in other_actions)
         ends = [sum(other_actions[:index]) for index in range(len(other_actions))]
         self.register_buffer("first", torch.tensor(ends, dtype=torch.long), persistent=False)
+        self.register_buffer("one_hot", torch.eye(sum(other_actions)), persistent=False)
 
     def forward(self, others: Tensor) -> Tensor | float:
         """``(B, F)`` of actions ``(B, m)``, or ``(B, K, F)`` of ``(B, K, m)``; 0.0 where there are no others."""
         if others.dim() == 2 and len(self) > 2:
-            # One table for all: many small look-ups cost more than they should. Not for K joint actions a row, of which
-            # there may be so many that a tensor with an axis for the others would not fit.
+            # One product for all: many small look-ups cost more than they should, most of all backwards. Not for K
+            # joint actions a row: they may be so many that a tensor with an axis for the others would not fit.
             table = torch.cat([parameter for parameter in self.parameters()])
-            return nn.functional.embedding(others + self.first, table).sum(1)
+            return nn.functional.embedding(others + self.first, self.one_hot).sum(1) @ table
         total: Tensor | float = 0.0
         for index, embedding in enumerate(self):
             total = total + embedding(others[..., index])

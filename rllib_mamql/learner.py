@@ -42,6 +42,7 @@ from rllib_mamql.learner_metrics import (
 from rllib_mamql.minibatch import ExpertSource, Minibatch, draw_minibatch
 from rllib_mamql.replay import JointReplayBuffer
 from rllib_mamql.rl_module import MARGINAL_Q, MAMQLModule
+from rllib_mamql.stacking import CriticStack
 from rllib_mamql.temperature import fit_policies
 
 JOINT = "joint_batch"
@@ -87,6 +88,9 @@ class MAMQLLearner(TorchLearner):
         self._module_of = dict(module_of)
         self._agents = list(module_of)
         self._agents_of = agents_by_module(module_of)
+        self._critics = CriticStack(
+            {module_id: self._unwrapped(module_id) for module_id in self._agents_of}, self.config.stack_networks
+        )
         by_actions: dict[int, list[str]] = {}
         for module_id in self._agents_of:
             by_actions.setdefault(int(self._unwrapped(module_id).action_space.n), []).append(module_id)
@@ -163,11 +167,9 @@ class MAMQLLearner(TorchLearner):
         return None if _no_metrics_reduce else self.metrics.reduce()
 
     def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:
-        fwd_out = {
-            # Not forward_train: it switches the whole module to training mode again at every call.
-            module_id: self._unwrapped(module_id)._forward_train(module_batch)
-            for module_id, module_batch in batch.items()
-        }
+        # Not forward_train: it switches the whole module to training mode again at every call.
+        scores = self._critics({module_id: part[Columns.OBS] for module_id, part in batch.items()})
+        fwd_out = {module_id: {MARGINAL_Q: values} for module_id, values in scores.items()}
         losses = self.compute_losses(fwd_out=fwd_out, batch=batch)
         parameters = [p for parameters in self._optimizer_parameters.values() for p in parameters]
         for parameter in parameters:
