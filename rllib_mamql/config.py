@@ -69,6 +69,7 @@ class MAMQLConfig(AlgorithmConfig):
         self.rollout_staleness = 0
         self.offline_updates = 500
         self.stack_networks: bool | str = "auto"
+        self.autocast = "none"
         self.parameter_sharing: str | dict[str, list[str]] = "none"
 
         # RLlib's own settings, where MAMQL's default departs from RLlib's.
@@ -116,6 +117,7 @@ class MAMQLConfig(AlgorithmConfig):
         rollout_staleness: Any = NotProvided,
         offline_updates: Any = NotProvided,
         stack_networks: Any = NotProvided,
+        autocast: Any = NotProvided,
         parameter_sharing: Any = NotProvided,
         **kwargs: Any,
     ) -> MAMQLConfig:
@@ -152,7 +154,9 @@ class MAMQLConfig(AlgorithmConfig):
                 update, so that rollouts are by policies one round old.
             offline_updates: Gradient steps of one training step offline, >= 1.
             stack_networks: Whether critics of equal shape are evaluated together; ``auto`` does so for small plain
-                networks, for which it is faster on a CPU.
+                networks at small batches, for which it is faster on a CPU.
+            autocast: ``bfloat16`` evaluates networks in that format while training, ``none`` in float32; losses are
+                in float32 always.
             parameter_sharing: ``none``, ``all``, or ``{module: [agents]}`` for groups; agents in no group learn alone.
             **kwargs: RLlib's own training settings.
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from rllib_mamql.checks import check_choice, check_integer, check_number
 from rllib_mamql.errors import ConfigError
+from rllib_mamql.precision import AUTOCASTS
 from rllib_mamql.reward_networks import REWARD_GAUGES, REWARD_INPUTS, REWARD_NETWORKS
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ def check_settings(config: MAMQLConfig) -> None:
     _check_ranges(config)
     _check_choices(config)
     _check_sources(config)
+    _check_learner(config)
 
 
 def _check_ranges(config: MAMQLConfig) -> None:
@@ -71,6 +75,7 @@ def _check_choices(config: MAMQLConfig) -> None:
     check_choice("reward_inputs", config.reward_inputs, REWARD_INPUTS)
     check_choice("reward_network", config.reward_network, REWARD_NETWORKS)
     check_choice("reward_gauge", config.reward_gauge, REWARD_GAUGES)
+    check_choice("autocast", config.autocast, AUTOCASTS)
     if config.value_term is not None:
         check_choice("value_term", config.value_term, VALUE_TERMS)
     if config.mode == "offline" and config.value_term not in ("expert", "initial", None):
@@ -97,3 +102,23 @@ def _check_sources(config: MAMQLConfig) -> None:
         )
     if not config.env:
         raise ConfigError("env is not set: name a registered environment or pettingzoo:<module path>")
+
+
+def _check_learner(config: MAMQLConfig) -> None:
+    """Refuses settings of RLlib's that MAMQL's own update would pass over in silence."""
+    if config.torch_compile_worker:
+        raise ConfigError("torch_compile_worker is set, but env runners compile nothing: leave it false")
+    if config.torch_compile_learner:
+        what = str(
+            getattr(config.torch_compile_learner_what_to_compile, "value", config.torch_compile_learner_what_to_compile)
+        )
+        check_choice("torch_compile_learner_what_to_compile", what, ("forward_train",))
+        backend = config.torch_compile_learner_dynamo_backend
+        if isinstance(backend, str):
+            check_choice(
+                "torch_compile_learner_dynamo_backend", backend, tuple(torch.compiler.list_backends(exclude_tags=()))
+            )
+    if config.torch_skip_nan_gradients:
+        raise ConfigError("torch_skip_nan_gradients is set, but gradients are not looked through: leave it false")
+    if config.grad_clip is not None:
+        check_choice("grad_clip_by", config.grad_clip_by, ("global_norm",))

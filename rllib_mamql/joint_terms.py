@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from rllib_mamql import objective
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, column
 from rllib_mamql.marginal import joint_marginal
 from rllib_mamql.minibatch import Minibatch
+from rllib_mamql.precision import Precision
 from rllib_mamql.rl_module import MAMQLModule
 
 ActionValues = Mapping[str, tuple[Tensor, ...]]
@@ -27,12 +29,14 @@ class JointTerms:
         rationality: Inverse temperature of the policies.
         samples: Joint actions of the others drawn a row, or None for full enumeration.
         generator: Source of the draws.
+        precision: How networks are evaluated.
     """
 
     agents: list[str]
     rationality: float
     samples: int | None
     generator: torch.Generator
+    precision: Precision
 
     def _others(self, agent: str) -> list[str]:
         return [other for other in self.agents if other != agent]
@@ -77,7 +81,11 @@ class JointTerms:
         for which, observations in enumerate(places):
             policies = self._policies(agent, q, which, alive[which])
             marginal = joint_marginal(
-                module.joint_critic, observations, policies, samples=self.samples, generator=self.generator
+                functools.partial(self.precision, module.joint_critic),
+                observations,
+                policies,
+                samples=self.samples,
+                generator=self.generator,
             )
             values.append(marginal)
             distances.append((q[agent][which] - marginal.detach()).square().mean())
@@ -96,7 +104,7 @@ class JointTerms:
         """
         alive = {other: batch.columns[column(ALIVE, other)] for other in self.agents}
         rewards = joint_marginal(
-            module.reward,
+            functools.partial(self.precision, module.reward),
             batch.columns[column(OBS, agent)],
             self._policies(agent, q, 0, alive),
             samples=self.samples,
@@ -116,4 +124,6 @@ class JointTerms:
         observations = columns[column(OBS, agent)]
         others = [columns[column(ACTIONS, other)] for other in self._others(agent)]
         taken = torch.stack(others, dim=-1) if others else observations.new_zeros(len(observations), 0)
-        return objective.take_actions(module.reward(observations, taken.long()), columns[column(ACTIONS, agent)])
+        return objective.take_actions(
+            self.precision(module.reward, observations, taken.long()), columns[column(ACTIONS, agent)]
+        )

@@ -40,9 +40,10 @@ from rllib_mamql.learner_metrics import (
     summarise,
 )
 from rllib_mamql.minibatch import ExpertSource, Minibatch, draw_minibatch
+from rllib_mamql.precision import Precision
 from rllib_mamql.replay import JointReplayBuffer
 from rllib_mamql.rl_module import MARGINAL_Q, MAMQLModule
-from rllib_mamql.stacking import CriticStack
+from rllib_mamql.stacking import CriticStack, compiler
 from rllib_mamql.temperature import fit_policies
 
 JOINT = "joint_batch"
@@ -59,6 +60,7 @@ class MAMQLLearner(TorchLearner):
         seed = 0 if config.seed is None else int(config.seed)
         self.generator = torch.Generator().manual_seed(seed * 1_000_003 + self._rank())
         self.replay = JointReplayBuffer(config.replay_capacity, self._device)
+        self._precision = Precision(config.autocast, self._device)
         self.updates = 0
         self.expert = ExpertSource(None, None, self._device)
         self._module_of: dict[str, str] = {}
@@ -89,14 +91,20 @@ class MAMQLLearner(TorchLearner):
         self._agents = list(module_of)
         self._agents_of = agents_by_module(module_of)
         self._critics = CriticStack(
-            {module_id: self._unwrapped(module_id) for module_id in self._agents_of}, self.config.stack_networks
+            {module_id: self._unwrapped(module_id) for module_id in self._agents_of},
+            self.config.stack_networks,
+            compiler(self.config),
         )
         by_actions: dict[int, list[str]] = {}
         for module_id in self._agents_of:
             by_actions.setdefault(int(self._unwrapped(module_id).action_space.n), []).append(module_id)
         self._alike = list(by_actions.values())
         self._joint_terms = JointTerms(
-            self._agents, self.config.rationality, self.config.marginal_samples, self.generator
+            self._agents,
+            self.config.rationality,
+            self.config.marginal_samples,
+            self.generator,
+            self._precision,
         )
         self.expert = ExpertSource(columns, stream, self._device)
 
@@ -168,8 +176,9 @@ class MAMQLLearner(TorchLearner):
 
     def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:
         # Not forward_train: it switches the whole module to training mode again at every call.
-        scores = self._critics({module_id: part[Columns.OBS] for module_id, part in batch.items()})
-        fwd_out = {module_id: {MARGINAL_Q: values} for module_id, values in scores.items()}
+        with self._precision.context():
+            scores = self._critics({module_id: part[Columns.OBS] for module_id, part in batch.items()})
+        fwd_out = {module_id: {MARGINAL_Q: values.float()} for module_id, values in scores.items()}
         losses = self.compute_losses(fwd_out=fwd_out, batch=batch)
         parameters = [p for parameters in self._optimizer_parameters.values() for p in parameters]
         for parameter in parameters:

@@ -29,7 +29,7 @@ class ExpertSource:
     ) -> None:
         self._device = device
         self._stream = stream
-        self.columns: TensorColumns = {} if columns is None else to_tensors(columns, device)
+        self.columns: TensorColumns = {} if columns is None else to_tensors(columns, device, staged=False)
         first = self.columns[T] == 0 if self.columns else None
         self._starts = {} if first is None else {name: values[first] for name, values in self.columns.items()}
 

@@ -1,15 +1,16 @@
 """Critics of equal shape evaluated together: their parameters are stacked, one batched operation takes the place of n.
 
 Gradients arrive at each module's own parameters; nothing is shared. Plain networks are multiplied by ``baddbmm``,
-others are mapped by ``torch.func``. On a CPU only small plain networks gain by it (docs/speed.md), whose operations cost
-more to start than to do; whatever else can be stacked is for GPUs, where starting one always costs.
+others are mapped by ``torch.func``. On a CPU only small plain networks gain by it (docs/speed.md): their operations
+cost more to start than to do. Whatever else can be stacked is for GPUs, where starting one always costs.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +18,12 @@ from torch import Tensor, nn
 from rllib_mamql.heads import MarginalCritic
 from rllib_mamql.rl_module import MAMQLModule
 
+if TYPE_CHECKING:
+    from rllib_mamql.config import MAMQLConfig
+
 WIDEST = 128
 """Units of the widest layer up to which ``auto`` stacks plain networks."""
-LARGEST = 32_768
+LARGEST = 8_192
 """Rows times units of the widest layer up to which ``auto`` stacks plain networks."""
 
 ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.SiLU, nn.ELU, nn.GELU, nn.LeakyReLU, nn.Sigmoid, nn.Identity)
@@ -64,6 +68,17 @@ def batched_module(critic: nn.Module) -> Batched:
     return torch.vmap(one)
 
 
+def compiler(config: MAMQLConfig) -> Callable[[Any], Any] | None:
+    """Compiles as RLlib's ``torch_compile_learner`` asks, or None; RLlib itself compiles no module among several."""
+    if not config.torch_compile_learner:
+        return None
+    return functools.partial(
+        torch.compile,
+        backend=config.torch_compile_learner_dynamo_backend,
+        mode=config.torch_compile_learner_dynamo_mode,
+    )
+
+
 @dataclass(frozen=True)
 class _Group:
     modules: list[str]
@@ -81,16 +96,19 @@ class CriticStack:
     Args:
         modules: The modules.
         stack: True stacks whatever is equal, False nothing, ``auto`` what was faster on a CPU.
-        compiled: What to make of a batched function, such as ``torch.compile`` of it.
+        compiled: Makes of a network or a batched function what is evaluated in its place. torch (2.13) fails to compile
+            mapped networks of changing size: with this only plain ones are stacked.
     """
 
     def __init__(
         self,
         modules: Mapping[str, MAMQLModule],
         stack: bool | str,
-        compiled: Callable[[Batched], Batched] = lambda function: function,
+        compiled: Callable[[Any], Any] | None = None,
     ) -> None:
-        self._modules = dict(modules)
+        self._alone: dict[str, Callable[[Tensor], Tensor]] = {
+            module_id: compiled(module.critic) if compiled else module.critic for module_id, module in modules.items()
+        }
         self._always = stack is True
         self._groups: list[_Group] = []
         alike: dict[Any, list[str]] = {}
@@ -101,13 +119,16 @@ class CriticStack:
             if stack is False or len(members) < 2 or next(critic.buffers(), None) is not None:
                 continue
             layers = plain_layers(critic)
+            if layers is None and compiled:
+                continue
+            forward = batched_module(critic) if layers is None else batched_layers(layers)
             self._groups.append(
                 _Group(
                     modules=members,
                     parameters=list(
                         zip(*(modules[module_id].critic.parameters() for module_id in members), strict=True)
                     ),
-                    forward=compiled(batched_module(critic) if layers is None else batched_layers(layers)),
+                    forward=compiled(forward) if compiled else forward,
                     widest=None if layers is None else max(parameter.shape[0] for parameter in critic.parameters()),
                 )
             )
@@ -124,7 +145,7 @@ class CriticStack:
             values.update(zip(group.modules, stacked.unbind(), strict=True))
         for module_id, batch in observations.items():
             if module_id not in values:
-                values[module_id] = self._modules[module_id].critic(batch)
+                values[module_id] = self._alone[module_id](batch)
         return values
 
 

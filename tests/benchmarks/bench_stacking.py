@@ -1,7 +1,7 @@
 """Critics together or one by one: ``python tests/benchmarks/bench_stacking.py``, updates of 2 to 16 agents.
 
-For each network, number of agents and batch an update is timed with ``stack_networks`` false and true in turns, and what
-``auto`` would choose is named. It is not part of ``make bench``.
+For each network, number of agents and batch an update is timed with ``stack_networks`` false and true in turns, and
+what ``auto`` would choose is named. It is not part of ``make bench``.
 """
 
 from __future__ import annotations

@@ -61,6 +61,26 @@ def test_what_is_plain() -> None:
     assert plain_layers(modules("image")["agent_0"].critic) is None
 
 
+@pytest.mark.parametrize("stack", [True, False])
+@pytest.mark.parametrize("network", ["plain", "entities"])
+def test_compiled_critics_give_the_same(network: str, stack: bool) -> None:
+    torch._dynamo.reset()
+    graphs: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        graphs.append(len(inputs))
+        return graph.forward
+
+    built = modules(network, agents=10)
+    critics = CriticStack(built, stack, lambda function: torch.compile(function, backend=backend))
+    for rows in (7, 9):
+        observations = {name: torch.rand(rows, *NETWORKS[network][0]) for name in built}
+        values = critics(observations)
+        for name, module in built.items():
+            torch.testing.assert_close(values[name], module.critic(observations[name]), rtol=1e-5, atol=1e-5)
+    assert 1 <= len(graphs) <= 2, "once, and once for changing sizes, whatever the number of agents"
+
+
 def test_auto_stacks_small_plain_networks_only() -> None:
     def calls(network: str, rows: int) -> int:
         built, alone = modules(network), []
