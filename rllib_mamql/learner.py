@@ -17,11 +17,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.rl_module import RLModule
-from ray.rllib.utils.metrics import (
-    ALL_MODULES,
-    NUM_ENV_STEPS_TRAINED,
-    NUM_ENV_STEPS_TRAINED_LIFETIME,
-)
+from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_STEPS_TRAINED_LIFETIME
 from ray.rllib.utils.typing import ResultDict
 from torch import Tensor
 
@@ -175,10 +171,7 @@ class MAMQLLearner(TorchLearner):
         return None if _no_metrics_reduce else self.metrics.reduce()
 
     def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:
-        # Not forward_train: it switches the whole module to training mode again at every call.
-        with self._precision.context():
-            scores = self._critics({module_id: part[Columns.OBS] for module_id, part in batch.items()})
-        fwd_out = {module_id: {MARGINAL_Q: values.float()} for module_id, values in scores.items()}
+        fwd_out = self._forward(batch)
         losses = self.compute_losses(fwd_out=fwd_out, batch=batch)
         parameters = [p for parameters in self._optimizer_parameters.values() for p in parameters]
         for parameter in parameters:
@@ -192,6 +185,12 @@ class MAMQLLearner(TorchLearner):
             self._unwrapped(module_id).update_average(decay)
         self._losses = losses
         return fwd_out, losses, {}
+
+    def _forward(self, batch: dict[str, Any]) -> dict[str, Any]:
+        # Not forward_train of each module: it switches the whole module to training mode again at every call.
+        with self._precision.context():
+            scores = self._critics({module_id: part[Columns.OBS] for module_id, part in batch.items()})
+        return {module_id: {MARGINAL_Q: values.float()} for module_id, values in scores.items()}
 
     def _log_terms(self) -> None:
         """Logs what the last gradient steps of a call left behind."""
