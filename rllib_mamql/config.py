@@ -153,8 +153,8 @@ class MAMQLConfig(AlgorithmConfig):
             rollout_staleness: 0: remote runners wait for the updates. 1: they sample the next round while the learners
                 update, so that rollouts are by policies one round old.
             offline_updates: Gradient steps of one training step offline, >= 1.
-            stack_networks: Whether critics of equal shape are evaluated together; ``auto`` does so for small plain
-                networks at small batches, for which it is faster on a CPU.
+            stack_networks: Whether critics of equal shape are evaluated together; ``auto`` does so with four or more
+                small plain networks at small batches, where it is faster on a CPU.
             autocast: ``bfloat16`` evaluates networks in that format while training, ``none`` in float32; losses are
                 in float32 always.
             parameter_sharing: ``none``, ``all``, or ``{module: [agents]}`` for groups; agents in no group learn alone.

@@ -21,9 +21,11 @@ from rllib_mamql.rl_module import MAMQLModule
 if TYPE_CHECKING:
     from rllib_mamql.config import MAMQLConfig
 
+FEWEST = 4
+"""Critics of equal shape from which ``auto`` stacks plain networks."""
 WIDEST = 128
 """Units of the widest layer up to which ``auto`` stacks plain networks."""
-LARGEST = 8_192
+LARGEST = 16_384
 """Rows times units of the widest layer up to which ``auto`` stacks plain networks."""
 
 ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.SiLU, nn.ELU, nn.GELU, nn.LeakyReLU, nn.Sigmoid, nn.Identity)
@@ -87,7 +89,9 @@ class _Group:
     widest: int | None
 
     def worth_it(self, rows: int) -> bool:
-        return self.widest is not None and self.widest <= WIDEST and rows * self.widest <= LARGEST
+        if self.widest is None or len(self.modules) < FEWEST:
+            return False
+        return self.widest <= WIDEST and rows * self.widest <= LARGEST
 
 
 class CriticStack:

@@ -82,16 +82,17 @@ def test_compiled_critics_give_the_same(network: str, stack: bool) -> None:
 
 
 def test_auto_stacks_small_plain_networks_only() -> None:
-    def calls(network: str, rows: int) -> int:
-        built, alone = modules(network), []
+    def calls(network: str, rows: int, agents: int = 4) -> int:
+        built, alone = modules(network, agents), []
         for module in built.values():
             module.critic.register_forward_hook(lambda *args: alone.append(1))
         CriticStack(built, "auto")({name: torch.rand(rows, *NETWORKS[network][0]) for name in built})
         return len(alone)
 
     assert calls("plain", 8) == 0
-    assert calls("plain", 4096) == 3
-    assert calls("entities", 8) == 3
+    assert calls("plain", 8, agents=3) == 3
+    assert calls("plain", 4096) == 4
+    assert calls("entities", 8) == 4
 
 
 def test_critics_that_differ_or_have_other_numbers_of_rows_are_evaluated_alone() -> None:
