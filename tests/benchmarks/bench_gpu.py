@@ -35,6 +35,7 @@ NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
 }
 AGENTS = (2, 8)
 BATCHES = (128, 512, 2048, 8192)
+REHEARSED = 16
 VARIANTS: dict[str, dict[str, Any]] = {
     "gpu": {"stack_networks": False},
     "gpu stacked": {"stack_networks": True},
@@ -123,7 +124,7 @@ def main() -> int:
     found = []
     for network in NETWORKS:
         for agents in AGENTS[:1] if rehearse else AGENTS:
-            for rows in BATCHES[:1] if rehearse else BATCHES:
+            for rows in (REHEARSED,) if rehearse else BATCHES:
                 slow, fast = (1, 2) if rehearse else (5 if rows > 1000 else 20, 50)
                 rates, worst = {}, {}
                 for name, settings in VARIANTS.items():
