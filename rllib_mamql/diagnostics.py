@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 Array = NDArray[Any]
 
@@ -164,6 +163,8 @@ def coverage(play: Array, expert: Array, episodes: Array, *, seed: int = 0) -> C
     scale = np.where(scale > 1e-6, scale, 1.0)
     base = _some(expert[~held] / scale, BASE_ROWS, rng)
     query = _some(expert[held] / scale, QUERY_ROWS, rng)
+    from scipy.spatial import cKDTree  # Here: learners start sooner without.
+
     tree = cKDTree(base)
     to_play, _ = tree.query(_some(play / scale, QUERY_ROWS, rng))
     to_expert, _ = tree.query(query)

@@ -23,6 +23,36 @@ class MarginalCritic(nn.Module):
         return self.head(self.encoder(observations))
 
 
+class OtherActions(nn.ModuleList):
+    """Embeds the other agents' actions: the sum of one embedding for each of them.
+
+    Args:
+        other_actions: How many actions each other agent has.
+        features: Width of the embedding.
+    """
+
+    first: Tensor
+    one_hot: Tensor
+
+    def __init__(self, other_actions: tuple[int, ...], features: int) -> None:
+        super().__init__(nn.Embedding(n, features) for n in other_actions)
+        ends = [sum(other_actions[:index]) for index in range(len(other_actions))]
+        self.register_buffer("first", torch.tensor(ends, dtype=torch.long), persistent=False)
+        self.register_buffer("one_hot", torch.eye(sum(other_actions)), persistent=False)
+
+    def forward(self, others: Tensor) -> Tensor | float:
+        """``(B, F)`` of actions ``(B, m)``, or ``(B, K, F)`` of ``(B, K, m)``; 0.0 where there are no others."""
+        if others.dim() == 2 and len(self) > 2:
+            # One product for all: many small look-ups cost more than they should, most of all backwards. Not for K
+            # joint actions a row: they may be so many that a tensor with an axis for the others would not fit.
+            table = torch.cat([parameter for parameter in self.parameters()])
+            return nn.functional.embedding(others + self.first, self.one_hot).sum(1) @ table
+        total: Tensor | float = 0.0
+        for index, embedding in enumerate(self):
+            total = total + embedding(others[..., index])
+        return total
+
+
 class JointHead(nn.Module):
     """Scores own actions given the others' actions: ``Q_i(s, ., a_-i)`` or ``R_i(s, ., a_-i)``.
 
@@ -35,7 +65,7 @@ class JointHead(nn.Module):
         self.encoder = encoder
         self.other_actions = other_actions
         self.from_state = nn.Linear(features, features)
-        self.from_others = nn.ModuleList(nn.Embedding(n, features) for n in other_actions)
+        self.from_others = OtherActions(other_actions, features)
         self.head = nn.Linear(features, actions)
         with torch.no_grad():
             self.head.weight.mul_(0.1)
@@ -46,6 +76,4 @@ class JointHead(nn.Module):
         hidden = self.from_state(self.encoder(observations))
         if others.dim() == 3:
             hidden = hidden.unsqueeze(1)
-        for index, embedding in enumerate(self.from_others):
-            hidden = hidden + embedding(others[..., index])
-        return self.head(torch.relu(hidden))
+        return self.head(torch.relu(hidden + self.from_others(others)))

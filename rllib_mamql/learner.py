@@ -17,37 +17,29 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.rl_module import RLModule
-from ray.rllib.utils.metrics import (
-    ALL_MODULES,
-    NUM_ENV_STEPS_TRAINED,
-    NUM_ENV_STEPS_TRAINED_LIFETIME,
-)
+from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_STEPS_TRAINED_LIFETIME
 from ray.rllib.utils.typing import ResultDict
 from torch import Tensor
 
 from rllib_mamql import objective
 from rllib_mamql.acting import agents_by_module
-from rllib_mamql.columns import (
-    ACTIONS,
-    ALIVE,
-    NEXT_OBS,
-    OBS,
-    TERMINATEDS,
-    WEIGHT,
-    JointColumns,
-    column,
-)
+from rllib_mamql.agent_losses import AgentRows, critic_terms
+from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
 from rllib_mamql.diagnostics import implied_bounds
+from rllib_mamql.gradients import average_over_learners, clip_norms
+from rllib_mamql.joint_step import JointStep
+from rllib_mamql.joint_terms import ActionValues, JointTerms
 from rllib_mamql.learner_metrics import (
     NUM_GRADIENT_STEPS,
     NUM_GRADIENT_STEPS_LIFETIME,
     AgentTerms,
     summarise,
 )
-from rllib_mamql.marginal import joint_marginal
 from rllib_mamql.minibatch import ExpertSource, Minibatch, draw_minibatch
-from rllib_mamql.replay import JointReplayBuffer, TensorColumns
+from rllib_mamql.precision import Precision
+from rllib_mamql.replay import JointReplayBuffer
 from rllib_mamql.rl_module import MARGINAL_Q, MAMQLModule
+from rllib_mamql.stacking import CriticStack, compiler
 from rllib_mamql.temperature import fit_policies
 
 JOINT = "joint_batch"
@@ -64,13 +56,17 @@ class MAMQLLearner(TorchLearner):
         seed = 0 if config.seed is None else int(config.seed)
         self.generator = torch.Generator().manual_seed(seed * 1_000_003 + self._rank())
         self.replay = JointReplayBuffer(config.replay_capacity, self._device)
+        self._precision = Precision(config.autocast, self._device)
         self.updates = 0
         self.expert = ExpertSource(None, None, self._device)
         self._module_of: dict[str, str] = {}
         self._agents: list[str] = []
         self._agents_of: dict[str, list[str]] = {}
-        self._terms: dict[str, AgentTerms] = {}
+        self._alike: list[list[str]] = []
+        self._terms: dict[tuple[str, ...], AgentTerms] = {}
+        self._losses: dict[str, Tensor] = {}
         self._initial_q: dict[str, Tensor] = {}
+        self._joint_step: JointStep | None = None
 
     # -- data ---------------------------------------------------------------------------------------------------
 
@@ -90,6 +86,22 @@ class MAMQLLearner(TorchLearner):
         self._module_of = dict(module_of)
         self._agents = list(module_of)
         self._agents_of = agents_by_module(module_of)
+        self._critics = CriticStack(
+            {module_id: self._unwrapped(module_id) for module_id in self._agents_of},
+            self.config.stack_networks,
+            compiler(self.config),
+        )
+        by_actions: dict[int, list[str]] = {}
+        for module_id in self._agents_of:
+            by_actions.setdefault(int(self._unwrapped(module_id).action_space.n), []).append(module_id)
+        self._alike = list(by_actions.values())
+        self._joint_terms = JointTerms(
+            self._agents,
+            self.config.rationality,
+            self.config.marginal_samples,
+            self.generator,
+            self._precision,
+        )
         self.expert = ExpertSource(columns, stream, self._device)
 
     def _minibatch(self) -> dict[str, Any]:
@@ -143,6 +155,7 @@ class MAMQLLearner(TorchLearner):
         for step in range(num_updates):
             self._log_this_step = step >= num_updates - self.config.reward_interval
             self._update(self._minibatch())
+        self._log_terms()
         rows = num_updates * (
             self.config.expert_batch_size + (self.config.rollout_batch_size if self.config.uses_rollouts else 0)
         )
@@ -158,54 +171,44 @@ class MAMQLLearner(TorchLearner):
         return None if _no_metrics_reduce else self.metrics.reduce()
 
     def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:
-        fwd_out = {
-            # Not forward_train: it switches the whole module to training mode again at every call.
-            module_id: self._unwrapped(module_id)._forward_train(module_batch)
-            for module_id, module_batch in batch.items()
-        }
+        fwd_out = self._forward(batch)
         losses = self.compute_losses(fwd_out=fwd_out, batch=batch)
         parameters = [p for parameters in self._optimizer_parameters.values() for p in parameters]
         for parameter in parameters:
             parameter.grad = None
         torch.autograd.backward(torch.stack(list(losses.values())).sum())
-        self._share_gradients(parameters)
+        average_over_learners(parameters, self.config.num_learners)
         self._clip_and_step()
         self.updates += 1
         decay = self._average_decay()
         for module_id in self._agents_of:
             self._unwrapped(module_id).update_average(decay)
-        if self._log_this_step:
-            for agent, terms in self._terms.items():
-                self.metrics.log_dict(summarise(terms), key=(self._module_of[agent], agent), window=1)
-            for module_id, loss in losses.items():
-                self.metrics.log_value((module_id, self.TOTAL_LOSS_KEY), loss.item(), window=1)
+        self._losses = losses
         return fwd_out, losses, {}
 
-    def _share_gradients(self, parameters: list[Any]) -> None:
-        """Averages gradients over learners by one all-reduce of a flat buffer.
+    def _forward(self, batch: dict[str, Any]) -> dict[str, Any]:
+        # Not forward_train of each module: it switches the whole module to training mode again at every call.
+        with self._precision.context():
+            scores = self._critics({module_id: part[Columns.OBS] for module_id, part in batch.items()})
+        return {module_id: {MARGINAL_Q: values.float()} for module_id, values in scores.items()}
 
-        RLlib wraps modules in DDP, whose hooks act only on a forward pass through the wrapper, one a backward pass.
-        Ours makes several, through the unwrapped modules; one flat buffer is also faster for small networks.
-        """
-        if not self.config.num_learners > 1:
-            return
-        with_gradient = [p for p in parameters if p.grad is not None]
-        flat = torch.cat([p.grad.view(-1) for p in with_gradient])
-        dist.all_reduce(flat)
-        flat /= self.config.num_learners
-        offset = 0
-        for parameter in with_gradient:
-            size = parameter.grad.numel()
-            parameter.grad.copy_(flat[offset : offset + size].view_as(parameter.grad))
-            offset += size
+    def _log_terms(self) -> None:
+        """Logs what the last gradient steps of a call left behind."""
+        for agents, terms in self._terms.items():
+            for agent, values in zip(agents, summarise(terms), strict=True):
+                self.metrics.log_dict(values, key=(self._module_of[agent], agent), window=1)
+        for module_id, loss in self._losses.items():
+            self.metrics.log_value((module_id, self.TOTAL_LOSS_KEY), loss.item(), window=1)
+        self._terms, self._losses = {}, {}
 
     def _clip_and_step(self) -> None:
-        clip = self.config.grad_clip
-        for module_id in self._agents_of:
-            for _, optimizer in self.get_optimizers_for_module(module_id):
-                if clip is not None:
-                    torch.nn.utils.clip_grad_norm_(self._optimizer_parameters[optimizer], clip)
-                optimizer.step()
+        of_module = [self.get_optimizers_for_module(module_id) for module_id in self._agents_of]
+        optimizers = [optimizer for pairs in of_module for _, optimizer in pairs]
+        if self.config.grad_clip is not None:
+            clip_norms([self._optimizer_parameters[optimizer] for optimizer in optimizers], self.config.grad_clip)
+        if self._joint_step is None or self._joint_step.optimizers != optimizers:
+            self._joint_step = JointStep(optimizers)
+        self._joint_step.step()
 
     def _average_decay(self) -> float:
         # Early on the average would lag at the initial weights: its horizon grows with the updates made.
@@ -224,184 +227,95 @@ class MAMQLLearner(TorchLearner):
             ``{module: scalar}``.
         """
         joint: Minibatch = next(iter(batch.values()))[JOINT]
+        scores = {
+            module_id: joint.by_agent(fwd_out[module_id][MARGINAL_Q], agents)
+            for module_id, agents in self._agents_of.items()
+        }
         q: dict[str, tuple[Tensor, ...]] = {}
-        for module_id, agents in self._agents_of.items():
-            q.update(joint.split(fwd_out[module_id][MARGINAL_Q], agents))
-        losses: dict[str, Tensor] = {}
-        for module_id, agents in self._agents_of.items():
-            losses[module_id] = torch.stack(
-                [
-                    self.compute_loss_for_module(
-                        module_id=module_id, config=self.config, batch=joint, fwd_out={"q": q, "agent": agent}
-                    )
-                    for agent in agents
-                ]
-            ).sum()
-        return losses
+        if self.config.critic == "joint":
+            for module_id, agents in self._agents_of.items():
+                places = joint.places(scores[module_id])
+                q.update({agent: tuple(place[index] for place in places) for index, agent in enumerate(agents)})
+        by_agent: dict[str, Tensor] = {}
+        for modules in self._alike:
+            agents = [agent for module_id in modules for agent in self._agents_of[module_id]]
+            values = torch.cat([scores[module_id] for module_id in modules])
+            by_agent.update(zip(agents, self._losses_of(agents, values, joint, q).unbind(), strict=True))
+        return {
+            module_id: self.compute_loss_for_module(
+                module_id=module_id,
+                config=self.config,
+                batch=joint,
+                fwd_out={agent: by_agent[agent] for agent in agents},
+            )
+            for module_id, agents in self._agents_of.items()
+        }
 
     def compute_loss_for_module(
-        self, *, module_id: str, config: Any, batch: Minibatch, fwd_out: dict[str, Any]
+        self, *, module_id: str, config: Any, batch: Minibatch, fwd_out: dict[str, Tensor]
     ) -> Tensor:
-        """Critic and reward loss of one agent that the module learns for.
+        """Loss of one module: the sum of the losses of the agents that it learns for.
 
         Args:
             module_id: The module.
             config: The algorithm's config.
             batch: The minibatch.
-            fwd_out: ``q``: every agent's action values at (observation, next observation, start); ``agent``.
+            fwd_out: ``{agent: scalar}``, from :meth:`compute_losses`.
 
         Returns:
             Scalar.
         """
-        agent, q = fwd_out["agent"], fwd_out["q"]
-        columns, expert_rows = batch.columns, batch.expert_rows
-        module = self._unwrapped(module_id)
-        lam = config.rationality
-        distillation = None
-        values = list(q[agent])
-        if config.critic == "joint":
-            values, distillation = self._joint_values(module, agent, batch, q)
-        q_now, q_next, q_start = values
-        actions = columns[column(ACTIONS, agent)]
-        terminated = columns[column(TERMINATEDS, agent)]
-        weights = columns[WEIGHT] * columns[column(ALIVE, agent)]
-        value, next_value = objective.soft_value(q_now, lam), objective.soft_value(q_next, lam)
-        q_taken = objective.take_actions(q_now, actions)
-        implied = objective.inverse_reward(q_taken, next_value, terminated, config.gamma)
+        return torch.stack(list(fwd_out.values())).sum()
 
-        expert = slice(0, expert_rows)
-        penalised = slice(None) if config.chi_square_states == "mixture" else expert
-        loss = objective.critic_loss(
-            expert_reward=implied[expert],
-            expert_weights=weights[expert],
-            penalised_reward=implied[penalised],
-            penalised_weights=weights[penalised],
-            value=self._value_term(value, next_value, q_start, terminated, weights, agent, batch),
-            chi_square_scale=config.chi_square_scale,
-        )
-        total = loss.total
-        if distillation is not None:
-            total = total + distillation
+    def _losses_of(self, agents: list[str], scores: Tensor, batch: Minibatch, q: ActionValues) -> Tensor:
+        """Critic and reward losses ``(n,)`` of agents with equally many actions.
+
+        Args:
+            agents: The agents.
+            scores: Their marginal critics ``(n, 2 R + S, A)`` on the minibatch.
+            batch: The minibatch.
+            q: Everyone's marginal critic, where the critics are joint.
+        """
+        config, rows = self.config, AgentRows.of(batch, agents)
+        distillation = None
+        values = batch.places(scores)
+        if config.critic == "joint":
+            pairs = [self._joint_terms.critic_values(self._network(agent), agent, batch, q) for agent in agents]
+            values = tuple(torch.stack(place) for place in zip(*(marginal for marginal, _ in pairs), strict=True))
+            distillation = torch.stack([distance for _, distance in pairs])
+        critic, implied = critic_terms(values, rows, config)
+        total = critic.total if distillation is None else critic.total + distillation
         reward = None
         if config.learn_reward and self.updates % config.reward_interval == 0:
-            reward = self._reward_loss(module, agent, columns, q, implied, weights)
+            predictions = [
+                self._joint_terms.marginal_reward(self._network(agent), agent, batch, q)
+                if config.critic == "joint"
+                else self._joint_terms.sampled_reward(self._network(agent), agent, batch)
+                for agent in agents
+            ]
+            reward = objective.reward_loss(torch.stack(predictions), implied, rows.weights, config.reward_shrinkage)
             total = total + reward.total
         if self._log_this_step:
+            q_now = values[0].detach()
+            for agent, mean in zip(agents, q_now.mean((1, 2)), strict=True):
+                self._initial_q.setdefault(agent, mean)
+            before = self._terms.get(tuple(agents))
             reward_bound, q_bound = implied_bounds(config.chi_square_scale, config.gamma)
-            self._terms[agent] = AgentTerms(
-                critic=loss,
-                reward=reward,
+            self._terms[tuple(agents)] = AgentTerms(
+                critic=critic,
+                # Not every step has a reward regression: the last one of this call is reported.
+                reward=reward if reward is not None or before is None else before.reward,
                 distillation=distillation,
-                q=q_now.detach(),
+                q=q_now,
                 implied_reward=implied.detach(),
-                expert_log_policy=objective.log_policy(q_now[expert], lam).detach(),
-                expert_actions=actions[expert],
-                expert_weights=weights[expert],
-                rationality=lam,
-                initial_q=self._initial_q.setdefault(agent, q_now.detach().mean()),
+                expert_actions=rows.actions[:, : rows.expert_rows],
+                expert_weights=rows.weights[:, : rows.expert_rows],
+                rationality=config.rationality,
+                initial_q=torch.stack([self._initial_q[agent].to(q_now.device) for agent in agents]),
                 reward_bound=reward_bound,
                 q_bound=q_bound,
             )
         return total
-
-    def _value_term(
-        self,
-        value: Tensor,
-        next_value: Tensor,
-        q_start: Tensor,
-        terminated: Tensor,
-        weights: Tensor,
-        agent: str,
-        batch: Minibatch,
-    ) -> Tensor:
-        config, expert_rows = self.config, batch.expert_rows
-        if batch.starts is not None:
-            alive = batch.starts[column(ALIVE, agent)].float()
-            start_value = objective.soft_value(q_start, config.rationality)
-            return objective.value_from_starts(start_value, alive, config.gamma)
-        rows = {
-            "expert": slice(0, expert_rows),
-            "rollout": slice(expert_rows, None),
-            "rollout+expert": slice(None),
-        }[config.value_term]
-        if len(value[rows]) == 0:  # Offline, or nothing sampled yet.
-            rows = slice(0, expert_rows)
-        return objective.value_telescoped(value[rows], next_value[rows], terminated[rows], weights[rows], config.gamma)
-
-    def _others(self, agent: str) -> list[str]:
-        return [other for other in self._agents if other != agent]
-
-    def _other_policies(
-        self, agent: str, q: Mapping[str, tuple[Tensor, ...]], which: int, alive: Mapping[str, Tensor]
-    ) -> list[Tensor]:
-        """Policies of the other agents at the same rows; a dead agent 'plays' action 0, as its rows are filled."""
-        policies = []
-        for other in self._others(agent):
-            policy = objective.log_policy(q[other][which].detach(), self.config.rationality).exp()
-            nothing = torch.zeros_like(policy)
-            nothing[:, 0] = 1.0
-            policies.append(torch.where(alive[other].unsqueeze(-1), policy, nothing))
-        return policies
-
-    def _joint_values(
-        self, module: MAMQLModule, agent: str, batch: Minibatch, q: Mapping[str, tuple[Tensor, ...]]
-    ) -> tuple[list[Tensor], Tensor]:
-        """Marginalised joint critic at (observation, next observation, start), and the loss that distils it.
-
-        The marginal critic is regressed on the marginalised joint one, so that acting costs one forward pass and
-        the others' policies are at hand.
-        """
-        assert module.joint_critic is not None
-        columns = batch.columns
-        places = [columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]]
-        alive_now = {other: columns[column(ALIVE, other)] for other in self._agents}
-        alive_next = {other: alive_now[other] & ~columns[column(TERMINATEDS, other)] for other in self._agents}
-        alive = [alive_now, alive_next]
-        if batch.starts is not None:
-            places.append(batch.starts[column(OBS, agent)])
-            alive.append({other: batch.starts[column(ALIVE, other)] for other in self._agents})
-        values, distances = [], []
-        for which, observations in enumerate(places):
-            policies = self._other_policies(agent, q, which, alive[which])
-            marginal = joint_marginal(
-                module.joint_critic,
-                observations,
-                policies,
-                samples=self.config.marginal_samples,
-                generator=self.generator,
-            )
-            values.append(marginal)
-            distances.append((q[agent][which] - marginal.detach()).square().mean())
-        if len(values) == 2:
-            values.append(values[0][:0])
-        return values, torch.stack(distances).sum()
-
-    def _reward_loss(
-        self,
-        module: MAMQLModule,
-        agent: str,
-        columns: TensorColumns,
-        q: Mapping[str, tuple[Tensor, ...]],
-        implied: Tensor,
-        weights: Tensor,
-    ) -> objective.RewardLoss:
-        observations = columns[column(OBS, agent)]
-        if self.config.critic == "joint":
-            alive = {other: columns[column(ALIVE, other)] for other in self._agents}
-            rewards = joint_marginal(
-                module.reward,
-                observations,
-                self._other_policies(agent, q, 0, alive),
-                samples=self.config.marginal_samples,
-                generator=self.generator,
-            )
-        else:
-            # One sample of a_-i a transition: the data's own, as for the marginal critic.
-            others = [columns[column(ACTIONS, other)] for other in self._others(agent)]
-            taken = torch.stack(others, dim=-1) if others else observations.new_zeros(len(implied), 0)
-            rewards = module.reward(observations, taken.long())
-        prediction = objective.take_actions(rewards, columns[column(ACTIONS, agent)])
-        return objective.reward_loss(prediction, implied, weights, self.config.reward_shrinkage)
 
     # -- plumbing -----------------------------------------------------------------------------------------------
 
@@ -418,6 +332,9 @@ class MAMQLLearner(TorchLearner):
     def get_parameters(self, module: RLModule) -> list[Any]:
         """Trainable parameters only: the averaged critic follows, it is not optimised."""
         return [p for p in super().get_parameters(module) if p.requires_grad]
+
+    def _network(self, agent: str) -> MAMQLModule:
+        return self._unwrapped(self._module_of[agent])
 
     def _unwrapped(self, module_id: str) -> MAMQLModule:
         return self.module[module_id].unwrapped()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rllib_mamql.diagnostics import Q_SHARE, REWARD_SHARE
-from rllib_mamql.objective import CriticLoss, RewardLoss, take_actions, weighted_mean
+from rllib_mamql.objective import CriticLoss, RewardLoss, log_policy, take_actions, weighted_mean
 
 NUM_GRADIENT_STEPS = "num_gradient_steps"
 NUM_GRADIENT_STEPS_LIFETIME = "num_gradient_steps_lifetime"
@@ -22,14 +22,27 @@ Q_DRIFT = "q_drift"
 
 @dataclass(frozen=True)
 class AgentTerms:
-    """Tensors of one gradient step from which an agent's metrics are computed; all are detached or scalars."""
+    """Tensors of one gradient step from which metrics of n agents are computed; none needs a gradient any more.
+
+    Attributes:
+        critic: Terms of the critics' losses, each ``(n,)``.
+        reward: Terms of the reward regression, each ``(n,)``, or None.
+        distillation: Distance of marginal to marginalised joint critics ``(n,)``, or None.
+        q: Action values ``(n, R, A)``, the expert's rows first.
+        implied_reward: ``(n, R)``.
+        expert_actions: ``(n, E)``.
+        expert_weights: ``(n, E)``.
+        rationality: Inverse temperature of the policies.
+        initial_q: Mean action value of the first minibatch ``(n,)``.
+        reward_bound: Bound of implied rewards.
+        q_bound: Bound of action values.
+    """
 
     critic: CriticLoss
     reward: RewardLoss | None
     distillation: Tensor | None
     q: Tensor
     implied_reward: Tensor
-    expert_log_policy: Tensor
     expert_actions: Tensor
     expert_weights: Tensor
     rationality: float
@@ -39,34 +52,36 @@ class AgentTerms:
 
 
 @torch.no_grad()
-def summarise(terms: AgentTerms) -> dict[str, float]:
-    """Metrics of one agent, by name.
+def summarise(terms: AgentTerms) -> list[dict[str, float]]:
+    """Metrics of each agent, by name.
 
     ``expert_log_likelihood`` is the mean log-probability (nats, at most 0) of the expert's actions and
     ``expert_accuracy`` how often the most likely action is the expert's; ``q_drift`` is the mean action value less
     that of the first minibatch: steady growth of it is the first sign of trouble on small datasets.
     ``reward_bound_share`` and ``q_bound_share`` are sizes in their bounds (``diagnostics.implied_bounds``).
     """
-    log_policy, actions, weights = terms.expert_log_policy, terms.expert_actions, terms.expert_weights
-    correct = (log_policy.argmax(-1) == actions).float()
-    entropy = -(log_policy.exp() * log_policy).sum(-1)
+    actions, weights = terms.expert_actions, terms.expert_weights
+    log_policies = log_policy(terms.q[:, : actions.shape[1]], terms.rationality)
+    correct = (log_policies.argmax(-1) == actions).float()
+    entropy = -(log_policies.exp() * log_policies).sum(-1)
     size = terms.implied_reward.abs()
-    large = size.quantile(0.9)
+    large = size.quantile(0.9, dim=-1)
+    mean_q = terms.q.mean((1, 2))
     values = {
         "critic_loss": terms.critic.total,
         "expert_reward": terms.critic.expert_reward,
         "chi_square": terms.critic.chi_square,
         "value_term": terms.critic.value,
-        EXPERT_LOG_LIKELIHOOD: weighted_mean(take_actions(log_policy, actions), weights),
+        EXPERT_LOG_LIKELIHOOD: weighted_mean(take_actions(log_policies, actions), weights),
         EXPERT_ACCURACY: weighted_mean(correct, weights),
         POLICY_ENTROPY: weighted_mean(entropy, weights),
-        "abs_reward_p50": size.quantile(0.5),
+        "abs_reward_p50": size.quantile(0.5, dim=-1),
         "abs_reward_p90": large,
-        "abs_reward_max": size.max(),
-        Q_MEAN: terms.q.mean(),
-        Q_DRIFT: terms.q.mean() - terms.initial_q,
+        "abs_reward_max": size.amax(-1),
+        Q_MEAN: mean_q,
+        Q_DRIFT: mean_q - terms.initial_q,
         REWARD_SHARE: large / terms.reward_bound,
-        Q_SHARE: terms.q.mean().abs() / terms.q_bound,
+        Q_SHARE: mean_q.abs() / terms.q_bound,
     }
     if terms.reward is not None:
         values["reward_loss"] = terms.reward.total
@@ -74,4 +89,5 @@ def summarise(terms: AgentTerms) -> dict[str, float]:
         values["reward_shrinkage"] = terms.reward.shrinkage
     if terms.distillation is not None:
         values["distillation"] = terms.distillation
-    return {name: float(value) for name, value in values.items()}
+    # One copy for all metrics: each would make the host wait for the device.
+    return [dict(zip(values, of_agent, strict=True)) for of_agent in torch.stack(list(values.values()), 1).tolist()]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rllib_mamql import objective
 
 
-def enumerate_others(network: nn.Module, observations: Tensor, other_actions: list[int]) -> Tensor:
+def enumerate_others(network: Callable[..., Tensor], observations: Tensor, other_actions: list[int]) -> Tensor:
     """Values of a joint network for every joint action of the others, ``(B, A, A_1, ..., A_m)``."""
     grid = torch.cartesian_prod(*(torch.arange(n, device=observations.device) for n in other_actions))
     grid = grid.view(1, -1, len(other_actions)).expand(observations.shape[0], -1, -1)
@@ -17,7 +19,7 @@ def enumerate_others(network: nn.Module, observations: Tensor, other_actions: li
 
 
 def joint_marginal(
-    network: nn.Module,
+    network: Callable[..., Tensor],
     observations: Tensor,
     other_policies: list[Tensor],
     *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -29,7 +29,7 @@ class ExpertSource:
     ) -> None:
         self._device = device
         self._stream = stream
-        self.columns: TensorColumns = {} if columns is None else to_tensors(columns, device)
+        self.columns: TensorColumns = {} if columns is None else to_tensors(columns, device, staged=False)
         first = self.columns[T] == 0 if self.columns else None
         self._starts = {} if first is None else {name: values[first] for name, values in self.columns.items()}
 
@@ -103,10 +103,13 @@ class Minibatch:
                 parts.append(self.starts[column(OBS, agent)])
         return torch.cat(parts)
 
-    def split(self, scores: Tensor, agents: list[str]) -> Mapping[str, tuple[Tensor, ...]]:
-        """Takes what :meth:`observations` stacked apart again: ``{agent: (at obs, at next obs, at starts)}``."""
-        pieces = torch.split(scores, [self.rows, self.rows, self.start_rows] * len(agents))
-        return {agent: pieces[3 * index : 3 * index + 3] for index, agent in enumerate(agents)}
+    def by_agent(self, scores: Tensor, agents: list[str]) -> Tensor:
+        """Scores of what :meth:`observations` stacked, ``(n (2 R + S), A)``, as ``(n, 2 R + S, A)``."""
+        return scores.view(len(agents), 2 * self.rows + self.start_rows, scores.shape[-1])
+
+    def places(self, scores: Tensor) -> tuple[Tensor, ...]:
+        """Splits scores ``(n, 2 R + S, A)`` into those at observations, next observations and start states."""
+        return torch.split(scores, [self.rows, self.rows, self.start_rows], dim=1)
 
 
 def draw_minibatch(

@@ -1,8 +1,9 @@
 """The mathematics of MAMQL: tensors in, tensors out.
 
 Source: *MAMQL: Multi-Agent Marginal Q-Learning from Demonstrations*, arXiv 2503.04679, on top of
-*IQ-Learn: Inverse soft-Q Learning for Imitation*, arXiv 2106.12142. One agent ``i`` at a time; shapes use
-``B`` for batch, ``A`` for the agent's own actions, ``K`` for sampled joint actions of the others.
+*IQ-Learn: Inverse soft-Q Learning for Imitation*, arXiv 2106.12142. Formulas are of one agent ``i``; shapes use
+``B`` for batch, ``A`` for the agent's own actions, ``K`` for sampled joint actions of the others. Axes before these,
+``(...)``, are kept: with one for agents, losses come out one for each.
 
 With rationality ``lambda`` (inverse temperature, > 0) and discount ``gamma`` (in [0, 1))::
 
@@ -24,7 +25,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class CriticLoss:
-    """Terms of the critic's loss, each a scalar tensor; ``total`` is what is minimised.
+    """Terms of the critic's loss, each ``(...)``; ``total`` is what is minimised.
 
     Attributes:
         total: ``-(expert_reward - chi_square) + value``, i.e. ``-J``.
@@ -41,7 +42,7 @@ class CriticLoss:
 
 @dataclass(frozen=True)
 class RewardLoss:
-    """Terms of the reward regression, each a scalar tensor; ``total`` is what is minimised.
+    """Terms of the reward regression, each ``(...)``; ``total`` is what is minimised.
 
     Attributes:
         total: ``regression + shrinkage``.
@@ -101,13 +102,13 @@ def inverse_reward(q_taken: Tensor, next_value: Tensor, terminated: Tensor, disc
     Truncation is not termination: a truncated row bootstraps, so ``terminated`` must be False there.
 
     Args:
-        q_taken: Action values of the actions taken ``(B,)``.
-        next_value: Soft values of the next observations ``(B,)``.
-        terminated: True where the agent's episode ended in a terminal state ``(B,)``.
+        q_taken: Action values of the actions taken ``(..., B)``.
+        next_value: Soft values of the next observations ``(..., B)``.
+        terminated: True where the agent's episode ended in a terminal state ``(..., B)``.
         discount: ``gamma`` in [0, 1).
 
     Returns:
-        Implied rewards ``(B,)``.
+        Implied rewards ``(..., B)``.
     """
     return q_taken - discount * torch.where(terminated, torch.zeros_like(next_value), next_value)
 
@@ -145,8 +146,11 @@ def marginalise_sampled(q_samples: Tensor) -> Tensor:
 
 
 def weighted_mean(x: Tensor, weights: Tensor) -> Tensor:
-    """Mean of ``x`` with ``weights`` (both ``(B,)``); 0 where all weights are 0 (every row is a dead agent's)."""
-    return (x * weights).sum() / weights.sum().clamp_min(1e-8)
+    """Mean of ``x`` over its last axis with ``weights`` (both ``(..., B)``), ``(...)``.
+
+    It is 0 where all weights are 0 (every row is a dead agent's).
+    """
+    return (x * weights).sum(-1) / weights.sum(-1).clamp_min(1e-8)
 
 
 def critic_loss(
@@ -161,12 +165,12 @@ def critic_loss(
     """Negative of IQ-Learn's concave objective (arXiv 2106.12142) on the marginal critic.
 
     Args:
-        expert_reward: Implied rewards of expert rows ``(E,)``.
-        expert_weights: Their weights ``(E,)``, >= 0; 0 for rows in which the agent was not alive.
-        penalised_reward: Implied rewards of the rows that chi^2 covers ``(P,)``: the expert's (the paper) or a
+        expert_reward: Implied rewards of expert rows ``(..., E)``.
+        expert_weights: Their weights ``(..., E)``, >= 0; 0 for rows in which the agent was not alive.
+        penalised_reward: Implied rewards of the rows that chi^2 covers ``(..., P)``: the expert's (the paper) or a
             mixture of expert and rollouts, which bounds the implied reward to +-2 at ``c = 1``.
-        penalised_weights: Their weights ``(P,)``.
-        value: Scalar estimate of ``(1 - gamma) E_{s0}[Vbar(s0)]``, from :func:`value_from_starts` or
+        penalised_weights: Their weights ``(..., P)``.
+        value: Estimate of ``(1 - gamma) E_{s0}[Vbar(s0)]``, ``(...)``, from :func:`value_from_starts` or
             :func:`value_telescoped`.
         chi_square_scale: ``c`` > 0; a larger one penalises less.
 
@@ -187,12 +191,12 @@ def value_from_starts(start_values: Tensor, weights: Tensor, discount: float) ->
     """Value term from start states, ``(1 - gamma) E[Vbar(s0)]`` (the setting ``initial``).
 
     Args:
-        start_values: ``Vbar`` of start observations ``(B,)``.
-        weights: ``(B,)``, >= 0.
+        start_values: ``Vbar`` of start observations ``(..., B)``.
+        weights: ``(..., B)``, >= 0.
         discount: ``gamma`` in [0, 1).
 
     Returns:
-        Scalar.
+        ``(...)``.
     """
     return (1.0 - discount) * weighted_mean(start_values, weights)
 
@@ -206,14 +210,14 @@ def value_telescoped(
     put in rows drawn uniformly from data or buffer instead, which are not discounted: an estimate.
 
     Args:
-        values: ``Vbar(s)``, ``(B,)``.
-        next_values: ``Vbar(s')``, ``(B,)``.
-        terminated: ``(B,)``, bool.
-        weights: ``(B,)``, >= 0.
+        values: ``Vbar(s)``, ``(..., B)``.
+        next_values: ``Vbar(s')``, ``(..., B)``.
+        terminated: ``(..., B)``, bool.
+        weights: ``(..., B)``, >= 0.
         discount: ``gamma`` in [0, 1).
 
     Returns:
-        Scalar.
+        ``(...)``.
     """
     return weighted_mean(inverse_reward(values, next_values, terminated, discount), weights)
 
@@ -222,9 +226,9 @@ def reward_loss(prediction: Tensor, target: Tensor, weights: Tensor, shrinkage: 
     """Regression of the (marginalised) reward on the implied one, ``E[(R - stopgrad(rbar))^2] + beta E[R^2]``.
 
     Args:
-        prediction: ``E_{a_-i ~ pi_-i}[R(s, a, a_-i)]`` or one sample of it ``(B,)``.
-        target: ``rbar`` ``(B,)``; its gradient is stopped here.
-        weights: ``(B,)``, >= 0.
+        prediction: ``E_{a_-i ~ pi_-i}[R(s, a, a_-i)]`` or one sample of it ``(..., B)``.
+        target: ``rbar`` ``(..., B)``; its gradient is stopped here.
+        weights: ``(..., B)``, >= 0.
         shrinkage: ``beta`` >= 0.
 
     Returns:

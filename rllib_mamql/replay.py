@@ -15,14 +15,31 @@ TensorColumns = dict[str, Tensor]
 """Like ``JointColumns``, but tensors; without ``eps_id``."""
 
 
-def to_tensors(columns: Mapping[str, Array], device: torch.device | None = None) -> TensorColumns:
-    """Tensors of all numeric columns (``eps_id`` is dropped), on ``device``."""
+def stage(tensor: Tensor, device: torch.device | None) -> Tensor:
+    """A tensor of the host on ``device``; on its way to a GPU in page-locked memory, so that the host need not wait."""
+    if device is None or device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def to_tensors(
+    columns: Mapping[str, Array], device: torch.device | None = None, *, staged: bool = True
+) -> TensorColumns:
+    """Tensors of all numeric columns, on a device.
+
+    Args:
+        columns: Columns; ``eps_id`` is dropped.
+        device: Where to.
+        staged: Whether to :func:`stage` them. What is large and moves once had better not be: torch keeps page-locked
+            memory.
+    """
     # Arrays from an object store are read-only, which torch cannot express: copies of those are.
-    return {
-        name: torch.from_numpy(np.require(values, requirements=["C", "W"])).to(device)
+    tensors = {
+        name: torch.from_numpy(np.require(values, requirements=["C", "W"]))
         for name, values in columns.items()
         if name != EPS_ID
     }
+    return {name: stage(tensor, device) if staged else tensor.to(device) for name, tensor in tensors.items()}
 
 
 def draw_rows(
@@ -30,7 +47,7 @@ def draw_rows(
 ) -> TensorColumns:
     """``rows`` of the first ``size`` rows, uniformly with replacement; of the columns ``names``, or of all."""
     device = next(iter(columns.values())).device
-    index = torch.randint(size, (rows,), generator=generator).to(device)
+    index = stage(torch.randint(size, (rows,), generator=generator), device)
     wanted = columns if names is None else [name for name in names if name in columns]
     return {name: columns[name].index_select(0, index) for name in wanted}
 

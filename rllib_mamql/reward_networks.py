@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rllib_mamql.encoders import build_encoder
 from rllib_mamql.errors import ConfigError, nearest
-from rllib_mamql.heads import JointHead
+from rllib_mamql.heads import JointHead, OtherActions
 
 REWARD_INPUTS = ("joint", "state_action", "state")
 REWARD_NETWORKS = ("plain", "entity_additive")
@@ -52,7 +52,7 @@ class EntityAdditive(nn.Module):
         )  # fmt: skip
         self.first, self.second = nn.Linear(shape[1], HIDDEN), nn.Linear(shape[1], HIDDEN)
         self.pair = nn.Sequential(nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU())
-        self.from_others = nn.ModuleList(nn.Embedding(n, HIDDEN) for n in other_actions)
+        self.from_others = OtherActions(other_actions, HIDDEN)
         self.factors = nn.Linear(HIDDEN, FACTORS)
         self.offset = nn.Parameter(torch.zeros(()))
 
@@ -64,9 +64,7 @@ class EntityAdditive(nn.Module):
         hidden = (pairs * (present.unsqueeze(2) * present.unsqueeze(1))).sum((1, 2)) / observations.shape[1]
         if others.dim() == 3:
             hidden, own = hidden.unsqueeze(1), own.unsqueeze(1)
-        gate = torch.ones_like(hidden)
-        for index, embedding in enumerate(self.from_others):
-            gate = gate + embedding(others[..., index])
+        gate = 1.0 + self.from_others(others)
         coupled = self.factors(hidden * gate).unsqueeze(-1)
         return own[..., 0] + (own[..., 1:] @ coupled).squeeze(-1) + self.offset
 

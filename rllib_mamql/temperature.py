@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy import optimize
 from torch import Tensor
 
 from rllib_mamql import objective
@@ -58,6 +57,8 @@ def fit_rationality(q: Tensor, actions: Tensor, rationality: float) -> tuple[flo
         return -float(objective.take_actions(log_policy, taken).mean())
 
     middle, width = math.log(rationality), math.log(RANGE)
+    from scipy import optimize  # Here: learners start sooner without.
+
     found = optimize.minimize_scalar(loss, bounds=(middle - width, middle + width), method="bounded")
     return math.exp(float(found.x)), -float(found.fun)
 

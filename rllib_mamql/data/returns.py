@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from rllib_mamql.columns import ALIVE, EPS_ID, REWARDS, Array, column
 from rllib_mamql.data.metadata import ReturnSummary
@@ -35,5 +34,7 @@ def _mean_and_ci95(values: npt.NDArray[np.float64]) -> tuple[float, tuple[float,
     mean, count = float(values.mean()), len(values)
     if count < 2:
         return mean, (mean, mean)
+    from scipy import special  # Here: learners start sooner without.
+
     half = float(special.stdtrit(count - 1, 0.975) * values.std(ddof=1) / np.sqrt(count))
     return mean, (mean - half, mean + half)

@@ -54,6 +54,11 @@ def test_defaults_are_valid_and_modules_come_from_the_environment() -> None:
         ({"parameter_sharing": {"g": ["agent_7"]}}, ("agent_7", "agent_0")),
         ({"expert_in_memory": "maybe"}, ("expert_in_memory", "auto")),
         ({"lr": -1.0}, ("lr", "-1.0")),
+        ({"stack_networks": "yes"}, ("stack_networks", "'yes'", "'auto'")),
+        ({"stack_networks": 1}, ("stack_networks", "1", "'auto'")),
+        ({"autocast": "float16"}, ("autocast", "'float16'", "none, bfloat16")),
+        ({"autocast": None}, ("autocast", "None")),
+        ({"grad_clip_by": "value"}, ("grad_clip_by", "'value'", "global_norm")),
     ],
 )
 def test_impossible_settings_say_what_was_found_and_what_is_allowed(
@@ -107,3 +112,33 @@ def test_sharing() -> None:
     assert modules_of(agents, {"pair": ["a", "c"]}) == {"a": "pair", "b": "b", "c": "pair"}
     with pytest.raises(ConfigError, match="twice"):
         modules_of(agents, {"x": ["a"], "y": ["a"]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"torch_compile_worker": True}, ("torch_compile_worker", "leave it false")),
+        ({"torch_skip_nan_gradients": True}, ("torch_skip_nan_gradients", "leave it false")),
+        (
+            {"torch_compile_learner": True, "torch_compile_learner_what_to_compile": "complete_update"},
+            ("torch_compile_learner_what_to_compile", "'complete_update'", "forward_train"),
+        ),
+        (
+            {"torch_compile_learner": True, "torch_compile_learner_dynamo_backend": "inducter"},
+            ("torch_compile_learner_dynamo_backend", "'inductor'"),
+        ),
+    ],
+)
+def test_what_is_not_compiled_is_refused_rather_than_ignored(settings: dict[str, Any], words: tuple[str, ...]) -> None:
+    made = config()
+    made.framework(**settings)
+    with pytest.raises(ConfigError) as error:
+        made.validate()
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_compiling_as_rllib_names_it_is_accepted() -> None:
+    made = config()
+    made.framework(torch_compile_learner=True)
+    made.validate()

@@ -25,7 +25,7 @@ def play(seed: int = 0, steps: int = 200) -> JointColumns:
     return rollout.run(random_actor(sizes, np.random.default_rng(seed)), num_steps=steps)[0]
 
 
-def learner(**settings: Any) -> MAMQLLearner:
+def learner(compiled_by: Any = None, **settings: Any) -> MAMQLLearner:
     config = (
         MAMQLConfig()
         .environment(TOY)
@@ -34,6 +34,8 @@ def learner(**settings: Any) -> MAMQLLearner:
         .rl_module(model_config={"fcnet_hiddens": [16]})
         .debugging(seed=3)
     )
+    if compiled_by is not None:
+        config.framework(torch_compile_learner=True, torch_compile_learner_dynamo_backend=compiled_by)
     config.validate()
     module_of = config.module_of
     spaces = {module_of[agent]: pair for agent, pair in environment_spaces(TOY, {}).items()}
