@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from rllib_mamql.encoders import CatalogEncoder
 from rllib_mamql.heads import MarginalCritic
 from rllib_mamql.rl_module import MAMQLModule
 
@@ -36,8 +37,8 @@ Batched = Callable[[Tensor, list[Tensor]], Tensor]
 
 def plain_layers(critic: MarginalCritic) -> list[nn.Module] | None:
     """The layers of a critic that is nothing but linear layers and activations of single elements, else None."""
-    layers = getattr(getattr(getattr(critic.encoder, "net", None), "net", None), "mlp", None)
-    if not isinstance(layers, nn.Sequential):
+    layers = critic.encoder.layers if isinstance(critic.encoder, CatalogEncoder) else None
+    if layers is None:
         return None
     found = [*layers, critic.head]
     plain = all((type(layer) is nn.Linear and layer.bias is not None) or type(layer) in ELEMENTWISE for layer in found)
