@@ -189,6 +189,8 @@ class MAMQL(Algorithm):
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Restores networks, optimisers, counters, replay buffers and random states."""
         super().load_checkpoint(checkpoint_dir)
+        if self.config.uses_rollouts:
+            self._send_weights()  # as RLlib did, unless it dropped them
         path = pathlib.Path(checkpoint_dir)
         for rank in range(max(1, self.config.num_learners)):
             state = checkpoint.read_learner_data(path, rank)

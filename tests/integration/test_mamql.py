@@ -86,6 +86,10 @@ def test_online_counts_and_goes_on_from_a_checkpoint(dataset: str, tmp_path: pat
     )
     result = second.train()
     assert updates(result) == 80
+    second.load_checkpoint(str(tmp_path))
+    assert_runners_hold_the_weights(second)
+    result = second.train()
+    assert updates(result) == 80
     assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 160
     first.stop()
     second.stop()
@@ -117,7 +121,7 @@ def assert_runners_hold_the_weights(algorithm: MAMQL) -> None:
                 np.testing.assert_array_equal(state[name], value)
 
 
-def test_each_round_is_sampled_with_the_weights_of_the_round_before_last(dataset: str) -> None:
+def test_each_round_is_sampled_with_the_weights_of_the_round_before_last(dataset: str, tmp_path: pathlib.Path) -> None:
     """Also where runners are slow to take weights: RLlib drops what is sent while they are still at it."""
     algorithm = config(dataset, rollout_staleness=1).env_runners(num_env_runners=2).build_algo()
     group, watched = algorithm.env_runner_group, "average.head.weight"
@@ -145,6 +149,10 @@ def test_each_round_is_sampled_with_the_weights_of_the_round_before_last(dataset
         # The fifth round is sampled ahead.
         for acted_with in group.foreach_env_runner(lambda runner: runner.acted_with, local_env_runner=False):
             np.testing.assert_array_equal(acted_with, [learned[0], *learned[:4]])
+        assert_runners_hold_the_weights(algorithm)
+        algorithm.save_checkpoint(str(tmp_path))
+        algorithm.train()
+        algorithm.load_checkpoint(str(tmp_path))
         assert_runners_hold_the_weights(algorithm)
     finally:
         algorithm.stop()
