@@ -298,17 +298,14 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         return state
 
     def set_state(self, state: StateDict) -> None:
-        """Restores :meth:`get_state`; weights are skipped where they are not newer."""
+        """Restores :meth:`get_state`, also to weights that are older, as those of a checkpoint may be."""
         assert self.env is not None
         if COMPONENT_RL_MODULE in state:
-            seq_no = state.get(WEIGHTS_SEQ_NO, 0)
-            if seq_no == 0 or self._weights_seq_no < seq_no:
-                weights = state[COMPONENT_RL_MODULE]
-                self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
-                # A new actor reads the weights anew, however they were written.
-                self._actors.clear()
-            if seq_no > 0:
-                self._weights_seq_no = seq_no
+            weights = state[COMPONENT_RL_MODULE]
+            self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
+            # A new actor reads the weights anew, however they were written.
+            self._actors.clear()
+            self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0) or self._weights_seq_no
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
         # RLlib sends the local runner's state to all: a random state is restored only to the runner it came from.

@@ -190,7 +190,7 @@ class MAMQLLearner(TorchLearner):
         # Not forward_train of each module: it switches the whole module to training mode again at every call.
         with self._precision.context():
             scores = self._critics({module_id: part[Columns.OBS] for module_id, part in batch.items()})
-        return {module_id: {MARGINAL_Q: values.float()} for module_id, values in scores.items()}
+        return {module_id: {MARGINAL_Q: self._precision.widen(values)} for module_id, values in scores.items()}
 
     def _log_terms(self) -> None:
         """Logs what the last gradient steps of a call left behind."""

@@ -128,7 +128,17 @@ class MAMQL(Algorithm):
 
         with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
             if self.config.uses_rollouts:
-                self.env_runner_group.sync_weights(from_worker_or_learner_group=self.learner_group, inference_only=True)
+                self._send_weights()
+
+    def _send_weights(self) -> None:
+        """Queues the learners' weights with every runner, behind the rollout that it may be busy with.
+
+        RLlib drops weights meant for a runner that has not taken its last ones. Without a timeout it waits for those
+        first, and for those only: while training they are ahead of any rollout under way, so that none is waited for.
+        """
+        self.env_runner_group.sync_weights(
+            from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
+        )
 
     def _collect(self) -> list[tuple[list[ray.ObjectRef], int, Any]]:
         """A round of rollouts from every runner.
@@ -179,6 +189,8 @@ class MAMQL(Algorithm):
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Restores networks, optimisers, counters, replay buffers and random states."""
         super().load_checkpoint(checkpoint_dir)
+        if self.config.uses_rollouts:
+            self._send_weights()  # as RLlib did, unless it dropped them
         path = pathlib.Path(checkpoint_dir)
         for rank in range(max(1, self.config.num_learners)):
             state = checkpoint.read_learner_data(path, rank)

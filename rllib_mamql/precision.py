@@ -15,7 +15,7 @@ AUTOCASTS = ("none", "bfloat16")
 
 
 class Precision:
-    """Evaluates networks under torch's autocast; weights, losses and optimisers stay in float32.
+    """Evaluates networks under torch's autocast; weights, losses and optimisers stay in their own format, float32.
 
     bfloat16 has the range of float32, so that gradients need no scaling; it keeps two to three decimal digits.
 
@@ -40,10 +40,14 @@ class Precision:
         return torch.autocast(self._device, torch.bfloat16)
 
     def __call__(self, network: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """What the network gives, in float32."""
+        """What the network gives, in the format of its weights."""
         with self.context():
             values = network(*inputs)
-        return values.float()
+        return self.widen(values)
+
+    def widen(self, values: Tensor) -> Tensor:
+        """Brings what a network gave under autocast back to float32; else it has the format of the weights."""
+        return values.float() if self._enabled else values
 
 
 def _can_do_bfloat16(device: torch.device) -> bool:

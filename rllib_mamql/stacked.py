@@ -7,25 +7,26 @@ equal shapes go through each layer together, as one batched product.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from rllib_mamql.encoders import CatalogEncoder, EntityAttention
+from rllib_mamql.encoders import EntityAttention
+from rllib_mamql.equal_networks import (
+    StackedLinear,
+    apply_linear,
+    form_of,
+    in_a_row,
+    is_linear,
+    plain_layers,
+    stacked_linear,
+)
 from rllib_mamql.heads import MarginalCritic
-
-# What may stand between linear layers: it acts on each number by itself and has no parameters.
-_ACTIVATIONS: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
-    nn.ReLU: torch.relu_,
-    nn.Tanh: torch.tanh_,
-    nn.Sigmoid: torch.sigmoid_,
-    nn.SiLU: nn.functional.silu,
-}
 
 
 class StackedWeights:
-    """The parameters of equal modules, one behind the other: ``linear`` applies a layer of all of them.
+    """The parameters of equal modules, one behind the other, layer by layer.
 
     The parameters are copied. Copies are renewed when a parameter was written to in place (its version, which torch
     counts, is another), was given other data or was replaced (its address is another). Torch does not count what is
@@ -37,19 +38,20 @@ class StackedWeights:
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         self._size = len(modules)
-        self._layers = [name for name, layer in modules[0].named_modules() if type(layer) is nn.Linear]
+        self._names = [name for name, layer in modules[0].named_modules() if type(layer) is nn.Linear]
         self._places: list[tuple[dict[str, Tensor], str]] = []
-        for layer in self._layers:
+        for layer in self._names:
             for name in ("weight", "bias"):
                 owners = [module.get_submodule(layer) for module in modules]
                 self._places += [(owner._parameters, name) for owner in owners]  # type: ignore[misc]
         self._marks: list[tuple[int, int]] = []
         # Keeps the memory of what was copied, so that no other data can come to lie at the same address.
         self._kept: list[Tensor] = []
-        self._stacks: dict[str, tuple[Tensor, Tensor]] = {}
+        self.layers: dict[str, StackedLinear] = {}
+        """By name, in the modules' order; there after the first `refresh`."""
 
     def refresh(self) -> None:
-        """Copies the parameters again if any of them is not what it was; to be called before ``linear``."""
+        """Copies the parameters again if any of them is not what it was."""
         found = [parameters[name] for parameters, name in self._places]
         marks = [(parameter.data_ptr(), parameter._version) for parameter in found]
         if marks == self._marks:
@@ -57,13 +59,8 @@ class StackedWeights:
         self._marks = marks
         self._kept = [parameter.detach() for parameter in found]
         stacks = [torch.stack(self._kept[k : k + self._size]) for k in range(0, len(found), self._size)]
-        for layer, weight, bias in zip(self._layers, stacks[::2], stacks[1::2], strict=True):
-            self._stacks[layer] = bias.unsqueeze(1), weight.transpose(1, 2)
-
-    def linear(self, layer: str, inputs: Tensor) -> Tensor:
-        """Each module's linear layer of that name on its own inputs: ``(modules, B, I) -> (modules, B, O)``."""
-        bias, weight = self._stacks[layer]
-        return torch.baddbmm(bias, inputs, weight)
+        for layer, weight, bias in zip(self._names, stacks[::2], stacks[1::2], strict=True):
+            self.layers[layer] = stacked_linear(weight, bias)
 
 
 class StackedCritics:
@@ -75,30 +72,25 @@ class StackedCritics:
 
     def __init__(self, critics: Sequence[MarginalCritic]) -> None:
         self._weights = StackedWeights(critics)
-        encoder = critics[0].encoder
-        self._encode: Callable[[Tensor], Tensor] = self._perceptron
-        self._steps: list[str | Callable[[Tensor], Tensor]] = []
+        layers, encoder = plain_layers(critics[0]), critics[0].encoder
+        self._plain = None if layers is None else in_a_row(layers, in_place=True)
+        self._blocks: list[str] = []
         if isinstance(encoder, EntityAttention):
-            self._encode = self._attention
             self._blocks = [f"encoder.blocks.{k}" for k in range(len(encoder.blocks))]
-        else:
-            assert isinstance(encoder, CatalogEncoder) and encoder.layers is not None
-            names = {id(layer): name for name, layer in critics[0].named_modules()}
-            self._steps = [_ACTIVATIONS.get(type(layer), names[id(layer)]) for layer in encoder.layers]
 
     def __call__(self, observations: Tensor) -> Tensor:
         """Action values ``(critics, B, A)`` of observations ``(critics, B, *obs)``, without gradients."""
         self._weights.refresh()
-        return self._weights.linear("head", self._encode(observations))
+        if self._plain is not None:
+            return self._plain(observations, self._weights.layers.values())
+        return self._linear("head", self._attention(observations))
 
-    def _perceptron(self, hidden: Tensor) -> Tensor:
-        for step in self._steps:
-            hidden = self._weights.linear(step, hidden) if isinstance(step, str) else step(hidden)
-        return hidden
+    def _linear(self, layer: str, inputs: Tensor) -> Tensor:
+        return apply_linear(self._weights.layers[layer], inputs)
 
     def _attention(self, observations: Tensor) -> Tensor:
         """What ``EntityAttention`` computes, of ``(critics, B, N, F)``."""
-        linear, (critics, size, entities, _) = self._weights.linear, observations.shape
+        linear, (critics, size, entities, _) = self._linear, observations.shape
         present = observations[..., 0].reshape(critics * size, entities) > 0.5
         absent_keys = ~(present | ~present.any(-1, keepdim=True)).unsqueeze(1)
         hidden = torch.relu_(linear("encoder.embed.0", observations.flatten(1, 2)))
@@ -120,27 +112,17 @@ class StackedCritics:
 
 
 def stackable(critic: nn.Module) -> bool:
-    """Whether a critic is a multilayer perceptron or attention over entities."""
-    if type(critic) is not MarginalCritic:
-        return False
-    layers = [layer for layer in critic.modules() if type(layer) is nn.Linear]
-    if any(layer.bias is None for layer in layers):
-        return False
-    if type(critic.encoder) is EntityAttention:
+    """Whether a critic is a plain network or attention over entities."""
+    if plain_layers(critic) is not None:
         return True
-    known = (nn.Linear, *_ACTIVATIONS)
-    found = critic.encoder.layers if isinstance(critic.encoder, CatalogEncoder) else None
-    return found is not None and all(type(layer) in known for layer in found)
+    if type(critic) is not MarginalCritic or type(critic.encoder) is not EntityAttention:
+        return False
+    return all(is_linear(layer) for layer in critic.modules() if isinstance(layer, nn.Linear))
 
 
 def stack_critics(critics: Sequence[nn.Module]) -> StackedCritics | None:
-    """The critics as one, or None where they cannot be called together or are not of one shape on one device."""
+    """The critics as one, or None where they cannot be called together or are not of one form on one device."""
     known = [critic for critic in critics if isinstance(critic, MarginalCritic) and stackable(critic)]
-    if not known or len(known) < len(critics):
+    if not known or len(known) < len(critics) or len({form_of(critic) for critic in known}) > 1:
         return None
-
-    def form(critic: nn.Module) -> list[tuple[object, ...]]:
-        kinds: list[tuple[object, ...]] = [(name, type(layer)) for name, layer in critic.named_modules()]
-        return kinds + [(name, p.shape, p.dtype, p.device) for name, p in critic.named_parameters()]
-
-    return StackedCritics(known) if all(form(critic) == form(known[0]) for critic in known) else None
+    return StackedCritics(known)

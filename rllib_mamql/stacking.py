@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rllib_mamql.encoders import CatalogEncoder
-from rllib_mamql.heads import MarginalCritic
+from rllib_mamql.equal_networks import form_of, in_a_row, plain_layers, stacked_linear
 from rllib_mamql.rl_module import MAMQLModule
 
 if TYPE_CHECKING:
@@ -29,34 +28,16 @@ WIDEST = 128
 LARGEST = 16_384
 """Rows times units of the widest layer up to which ``auto`` stacks plain networks."""
 
-ELEMENTWISE = (nn.ReLU, nn.Tanh, nn.SiLU, nn.ELU, nn.GELU, nn.LeakyReLU, nn.Sigmoid, nn.Identity)
-
 Batched = Callable[[Tensor, list[Tensor]], Tensor]
 """``(observations (n, rows, *obs), stacked parameters) -> (n, rows, A)``."""
 
 
-def plain_layers(critic: MarginalCritic) -> list[nn.Module] | None:
-    """The layers of a critic that is nothing but linear layers and activations of single elements, else None."""
-    layers = critic.encoder.layers if isinstance(critic.encoder, CatalogEncoder) else None
-    if layers is None:
-        return None
-    found = [*layers, critic.head]
-    plain = all((type(layer) is nn.Linear and layer.bias is not None) or type(layer) in ELEMENTWISE for layer in found)
-    return found if plain else None
-
-
 def batched_layers(layers: Sequence[nn.Module]) -> Batched:
-    """Evaluates such layers n times at once; parameters are weight and bias of each linear layer in turn."""
+    """Evaluates plain layers n times at once; parameters are weight and bias of each linear layer in turn."""
+    network = in_a_row(layers)
 
     def forward(observations: Tensor, parameters: list[Tensor]) -> Tensor:
-        hidden, rest = observations, iter(parameters)
-        for layer in layers:
-            if isinstance(layer, nn.Linear):
-                weight, bias = next(rest), next(rest)
-                hidden = torch.baddbmm(bias.unsqueeze(1), hidden, weight.transpose(1, 2))
-            else:
-                hidden = layer(hidden)
-        return hidden
+        return network(observations, map(stacked_linear, parameters[::2], parameters[1::2]))
 
     return forward
 
@@ -118,7 +99,7 @@ class CriticStack:
         self._groups: list[_Group] = []
         alike: dict[Any, list[str]] = {}
         for module_id, module in modules.items():
-            alike.setdefault(_shape_of(module), []).append(module_id)
+            alike.setdefault((module.observation_space.shape, form_of(module.critic)), []).append(module_id)
         for members in alike.values():
             critic = modules[members[0]].critic
             if stack is False or len(members) < 2 or next(critic.buffers(), None) is not None:
@@ -152,10 +133,3 @@ class CriticStack:
             if module_id not in values:
                 values[module_id] = self._alone[module_id](batch)
         return values
-
-
-def _shape_of(module: MAMQLModule) -> tuple[Any, ...]:
-    critic = module.critic
-    shapes = tuple((name, tuple(parameter.shape)) for name, parameter in critic.named_parameters())
-    # The text names every layer with its settings.
-    return module.observation_space.shape, repr(critic), shapes

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import signal
+import time
 from typing import Any
 
 import numpy as np
@@ -83,6 +86,10 @@ def test_online_counts_and_goes_on_from_a_checkpoint(dataset: str, tmp_path: pat
     )
     result = second.train()
     assert updates(result) == 80
+    second.load_checkpoint(str(tmp_path))
+    assert_runners_hold_the_weights(second)
+    result = second.train()
+    assert updates(result) == 80
     assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 160
     first.stop()
     second.stop()
@@ -101,11 +108,101 @@ def test_runners_sample_while_the_learners_update(dataset: str) -> None:
             assert updates(result) == 20 * round_
         while group.num_in_flight_async_reqs(tag=AHEAD):
             group.fetch_ready_async_reqs(tags=AHEAD, timeout_seconds=1.0)
-        acting = group.foreach_env_runner(lambda runner: runner.get_state()["rl_module"], local_env_runner=False)
-        for name, value in weights(algorithm).items():
-            if name.startswith("average."):
-                for state in acting:
-                    np.testing.assert_array_equal(state["agent_0"][name], value)
+        assert_runners_hold_the_weights(algorithm)
+    finally:
+        algorithm.stop()
+
+
+def assert_runners_hold_the_weights(algorithm: MAMQL) -> None:
+    acting = algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.get_state()["rl_module"]["agent_0"])
+    for name, value in weights(algorithm).items():
+        if name.startswith("average."):
+            for state in acting:
+                np.testing.assert_array_equal(state[name], value)
+
+
+def test_each_round_is_sampled_with_the_weights_of_the_round_before_last(dataset: str, tmp_path: pathlib.Path) -> None:
+    """Also where runners are slow to take weights: RLlib drops what is sent while they are still at it."""
+    algorithm = config(dataset, rollout_staleness=1).env_runners(num_env_runners=2).build_algo()
+    group, watched = algorithm.env_runner_group, "average.head.weight"
+
+    def watch(runner: Any) -> None:
+        take_state, sample = runner.set_state, runner.sample
+        runner.acted_with = []
+
+        def take_state_slowly(state: Any) -> None:
+            time.sleep(0.3)
+            take_state(state)
+
+        def sample_and_note() -> Any:
+            runner.acted_with.append(runner.get_state()["rl_module"]["agent_0"][watched].copy())
+            return sample()
+
+        runner.set_state, runner.sample = take_state_slowly, sample_and_note
+
+    try:
+        group.foreach_env_runner(watch, local_env_runner=False)
+        learned = [weights(algorithm)[watched]]
+        for _ in range(4):
+            algorithm.train()
+            learned.append(weights(algorithm)[watched])
+        # The fifth round is sampled ahead.
+        for acted_with in group.foreach_env_runner(lambda runner: runner.acted_with, local_env_runner=False):
+            np.testing.assert_array_equal(acted_with, [learned[0], *learned[:4]])
+        assert_runners_hold_the_weights(algorithm)
+        algorithm.save_checkpoint(str(tmp_path))
+        algorithm.train()
+        algorithm.load_checkpoint(str(tmp_path))
+        assert_runners_hold_the_weights(algorithm)
+    finally:
+        algorithm.stop()
+
+
+def test_weights_are_sent_without_waiting_for_rollouts(dataset: str, tmp_path: pathlib.Path) -> None:
+    """Fails if RLlib comes to wait for the weights just sent, instead of those before them."""
+    # At the end of an iteration RLlib asks runners for the states of their connectors, unless told not to.
+    made = config(dataset, rollout_staleness=1).env_runners(num_env_runners=2, merge_env_runner_states=False)
+    algorithm, gate = made.build_algo(), tmp_path / "gate"
+
+    def hold_the_second_rollout(runner: Any) -> None:
+        sample, rollouts = runner.sample, []
+
+        def held_sample() -> Any:
+            deadline = time.monotonic() + 20.0
+            while rollouts and not gate.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            rollouts.append(sample())
+            (tmp_path / f"{os.getpid()}-{len(rollouts)}").touch()
+            return rollouts[-1]
+
+        runner.sample = held_sample
+
+    try:
+        algorithm.env_runner_group.foreach_env_runner(hold_the_second_rollout, local_env_runner=False)
+        assert updates(algorithm.train()) == 20
+        assert not list(tmp_path.glob("*-2")), "training waited for rollouts that it does not need yet"
+        gate.touch()
+        assert updates(algorithm.train()) == 40
+        assert_runners_hold_the_weights(algorithm)
+    finally:
+        algorithm.stop()
+
+
+def test_a_runner_that_dies_comes_back_with_the_weights(dataset: str) -> None:
+    algorithm = config(dataset, rollout_staleness=1).env_runners(num_env_runners=2).build_algo()
+    group = algorithm.env_runner_group
+    try:
+        algorithm.train()
+        os.kill(group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)[0], signal.SIGKILL)
+        assert updates(algorithm.train()) > 20
+        for _ in range(20):
+            algorithm.train()
+            if group.num_healthy_remote_env_runners() == 2:
+                break
+        steps = algorithm.train()["env_runners"]["num_env_steps_sampled_lifetime"]
+        assert algorithm.train()["env_runners"]["num_env_steps_sampled_lifetime"] == steps + 40
+        assert len(group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)) == 2
+        assert_runners_hold_the_weights(algorithm)
     finally:
         algorithm.stop()
 

@@ -51,7 +51,7 @@ GEMS = {"env": "gems", "env_config": {"observation": "entities"}, "entity_dim": 
 @pytest.mark.parametrize(
     "settings",
     [
-        *({"fcnet_activation": activation} for activation in ("relu", "tanh", "silu")),
+        *({"fcnet_activation": activation} for activation in ("relu", "tanh", "silu", "elu")),
         *({**GEMS, "entity_layers": layers} for layers in (0, 1, 2)),
     ],
     ids=str,
@@ -81,6 +81,11 @@ def test_what_is_no_plain_network_is_not_stacked() -> None:
     assert stack_critics([plain, entities[of_entities["agent_0"]].average]) is None
     images, of_images = make_modules(env="gems", conv_filters=[[4, [3, 3], 2]])
     assert stack_critics([images[of_images["agent_0"]].average]) is None
+    elus, of_elus = make_modules(fcnet_activation="elu")
+    first, second = (elus[of_elus[agent]].average for agent in AGENTS)
+    assert stack_critics([first, second]) is not None
+    second.encoder.layers[1].alpha = 2.0
+    assert stack_critics([first, second]) is None
     wrapped = torch.nn.Sequential(plain)
     assert stack_critics([wrapped]) is None and stack_critics([]) is None
     plain.head = torch.nn.Linear(16, 3, bias=False)

@@ -36,6 +36,18 @@ def test_bfloat16_is_close_to_float32(settings: dict[str, Any]) -> None:
     assert torch.cosine_similarity(ours, theirs, dim=0) > 0.999
 
 
+@pytest.mark.parametrize("settings", [{}, {"critic": "joint"}, {"stack_networks": True}], ids=str)
+def test_networks_in_float64_learn_in_float64(settings: dict[str, Any]) -> None:
+    made = learner(**settings)
+    made.replay.add(play(seed=9))
+    made.module.foreach_module(lambda _, module: module.double())
+    for columns in (made.expert.columns, made.replay._columns):
+        columns.update({name: values.double() for name, values in columns.items() if values.is_floating_point()})
+    made._log_this_step = False
+    _, found, _ = made._update(made._minibatch())
+    assert all(loss.dtype == torch.float64 for loss in found.values())
+
+
 def test_a_device_without_bfloat16_is_refused() -> None:
     with pytest.raises(ConfigError, match="autocast is 'bfloat16', but the learner's device meta lacks it"):
         Precision("bfloat16", torch.device("meta"))

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from rllib_mamql.equal_networks import IN_PLACE, plain_layers
 from rllib_mamql.heads import OtherActions
 from rllib_mamql.rl_module import MAMQLModule
-from rllib_mamql.stacking import CriticStack, plain_layers
+from rllib_mamql.stacking import CriticStack
 from tests.unit.test_learner import learner, play
 
 MANY = "pettingzoo:tests.benchmarks.many_agents"
@@ -59,6 +60,13 @@ def test_what_is_plain() -> None:
     assert plain_layers(modules("plain")["agent_0"].critic) is not None
     assert plain_layers(modules("entities")["agent_0"].critic) is None
     assert plain_layers(modules("image")["agent_0"].critic) is None
+
+
+@pytest.mark.parametrize("kind", IN_PLACE)
+def test_activations_in_place_are_the_layers(kind: type[nn.Module]) -> None:
+    inputs = torch.linspace(-3.0, 3.0, 50)
+    expected = kind()(inputs)
+    assert IN_PLACE[kind](inputs) is inputs and torch.equal(inputs, expected)
 
 
 @pytest.mark.parametrize("stack", [True, False])
