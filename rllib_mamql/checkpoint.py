@@ -13,7 +13,7 @@ import json
 import pathlib
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ class Checkpoint:
         modules: RLModules by id, ready to act (``MAMQLModule``).
         metadata: The expert dataset's metadata.
         settings: The algorithm's own settings, as written.
+        potentials: Of rewards in a gauge, by module, where there are any; see ``reward_store``.
     """
 
     path: pathlib.Path
@@ -51,6 +52,7 @@ class Checkpoint:
     modules: dict[str, Any]
     metadata: DatasetMetadata
     settings: dict[str, Any]
+    potentials: dict[str, Any] = field(default_factory=dict)
 
 
 def write_networks(

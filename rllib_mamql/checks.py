@@ -29,10 +29,10 @@ def check_number(
         raise ConfigError(f"{name} is {value!r}: it must be a number {bounds}")
 
 
-def check_integer(name: str, value: Any) -> None:
-    """Refuses what is no whole number of at least 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{name} is {value!r}: it must be a whole number of at least 1")
+def check_integer(name: str, value: Any, low: int = 1) -> None:
+    """Refuses what is no whole number of at least ``low``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ConfigError(f"{name} is {value!r}: it must be a whole number of at least {low}")
 
 
 def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:

@@ -13,13 +13,15 @@ potential Phi, and, where the policy is known with an error only, by those of po
 over transitions in which a share of the actions is random, so that all actions are covered. Q is in units of the
 inverse temperature. The difference between W and the critic's own soft value is the potential Phi. W is the mean in
 place of the sum, so that the reward zero is its own explanation. The reward network R_i is the regression of r,
-divided by the rationality. Sources: MAMQL (arXiv 2503.04679); reward-regularised classification (Piot, Geist and
-Pietquin, *Boosted and Reward-regularized Classification for Apprenticeship Learning*, AAMAS 2014), here for several
-agents and Boltzmann policies.
+divided by the rationality. A potential network is the regression of W, divided likewise: R_i shaped by it is dense,
+an advantage (Ng, Harada and Russell, *Policy invariance under reward transformations*, ICML 1999). Other sources:
+MAMQL (arXiv 2503.04679); reward-regularised classification (Piot, Geist and Pietquin, *Boosted and Reward-regularized
+Classification for Apprenticeship Learning*, AAMAS 2014), here for several agents and Boltzmann policies.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,11 +41,13 @@ from rllib_mamql.encoders import build_encoder
 from rllib_mamql.heads import JointHead, MarginalCritic
 from rllib_mamql.marginal import enumerate_others
 from rllib_mamql.marginal_reward import ENUMERATED, policy_of
-from rllib_mamql.reward_networks import REWARD_GAUGES, build_reward
+from rllib_mamql.reward_networks import REWARD_GAUGES, build_potential, build_reward
 from rllib_mamql.rl_module import REWARD_HIDDENS
 
 LOGIT_SCALE = 3.0
 """The explanation critic's outputs are multiplied by this: decided policies have logits of several units."""
+REGRESSION_ROWS = 1024
+"""Rows a gradient step of the regression after the critic's fit."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class RecoverySettings:
         explore: Share in [0, 1] of random actions in two thirds of these steps; a tenth in the others.
         lr: Learning rate of the explanation critic; the reward's is twice as high. Both fall to zero.
         seed: Seed of everything.
+        regression: Further gradient steps of the reward and the potential when the critic stands still, on all
+            rows in turn, >= 0: the reward follows the critic more closely.
     """
 
     gauge: str = "sparse"
@@ -73,6 +79,7 @@ class RecoverySettings:
     explore: float = 0.5
     lr: float = 1e-3
     seed: int = 0
+    regression: int = 0
 
     def __post_init__(self) -> None:
         check_choice("gauge", self.gauge, REWARD_GAUGES)
@@ -80,6 +87,7 @@ class RecoverySettings:
             check_integer(name, getattr(self, name))
         check_number("explore", self.explore, low=0.0, high=1.0)
         check_number("strength", self.strength, low=0.0)
+        check_integer("regression", self.regression, low=0)
 
 
 @dataclass(frozen=True)
@@ -91,12 +99,14 @@ class Recovered:
         policy_error: ``{module: KL(pi || explanation)}`` in nats at the end.
         mean_absolute: ``{module: E|r|}`` at the end, in nats.
         seconds: Wall seconds of the fit.
+        potentials: ``{module: network}``, ``observations (B, *obs) -> (B,)``, in the units of the rewards.
     """
 
     rewards: dict[str, nn.Module]
     policy_error: dict[str, float] = field(default_factory=dict)
     mean_absolute: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    potentials: dict[str, nn.Module] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,9 +164,9 @@ def recover(stored: Checkpoint, columns: JointColumns, settings: RecoverySetting
         rows = _rows(agents, list(stored.module_of), columns, policies)
         module = stored.modules[module_id]
         fit = _Fit(module, rows, discount, rationality, settings)
-        result.rewards[module_id] = fit.run()
+        result.rewards[module_id], result.potentials[module_id] = fit.run()
         result.policy_error[module_id], result.mean_absolute[module_id] = fit.policy_error, fit.mean_absolute
-    return Recovered(result.rewards, result.policy_error, result.mean_absolute, time.monotonic() - started)
+    return dataclasses.replace(result, seconds=time.monotonic() - started)
 
 
 class _Fit:
@@ -186,35 +196,48 @@ class _Fit:
             if settings.gauge == "state_only"
             else None
         )
+        self.potential = build_potential(space, actions, small)
         self.policy_error = self.mean_absolute = float("nan")
 
-    def run(self) -> nn.Module:
+    def run(self) -> tuple[nn.Module, nn.Module]:
         settings = self.settings
         generator = torch.Generator().manual_seed(settings.seed)
         critic = [p for net in (self.critic, self.state_reward) if net is not None for p in net.parameters()]
-        explaining, rewarding = _Optimiser(critic, settings.lr), _Optimiser(self.reward.parameters(), 2 * settings.lr)
+        explaining = _Optimiser(critic, settings.lr)
+        regressing = _Regression(self.reward, self.potential, self.rationality, 2 * settings.lr)
         for update in range(settings.updates):
             progress = update / settings.updates
-            batch = self.rows.draw(torch.randint(len(self.rows.action), (settings.rows,), generator=generator))
+            batch = self._draw(settings.rows, generator)
             if settings.gauge == "none":
-                implied = self._implied(batch)
+                found = self._implied(batch)
             else:
-                loss, implied = self._explain(batch)
+                loss, found = self._explain(batch)
                 explaining.step(loss, progress)
             if settings.gauge == "none" or progress >= 0.2:
-                prediction = objective.take_actions(self.reward(batch.obs, batch.others), batch.action)
-                rewarding.step((prediction - implied / self.rationality).square().mean(), progress)
-        return self.reward.requires_grad_(False)
+                regressing.step(batch, found, progress)
+        if settings.regression:
+            regressing = _Regression(self.reward, self.potential, self.rationality, settings.lr)
+        for update in range(settings.regression):
+            batch = self._draw(REGRESSION_ROWS, generator)
+            with torch.no_grad():
+                found = self._implied(batch) if settings.gauge == "none" else self._explain(batch)[1]
+            regressing.step(batch, found, update / settings.regression)
+        return self.reward.requires_grad_(False), self.potential.requires_grad_(False)
+
+    def _draw(self, count: int, generator: torch.Generator) -> _Rows:
+        return self.rows.draw(torch.randint(len(self.rows.action), (count,), generator=generator))
 
     @torch.no_grad()
-    def _implied(self, batch: _Rows) -> Tensor:
+    def _implied(self, batch: _Rows) -> tuple[Tensor, Tensor]:
         q = self.module.average(torch.cat([batch.obs, batch.next_obs]))
         now, after = torch.split(q, len(batch.obs))
         value = objective.soft_value(after, self.rationality)
         taken = objective.take_actions(now, batch.action)
-        return self.rationality * objective.inverse_reward(taken, value, batch.terminated, self.discount)
+        reward = objective.inverse_reward(taken, value, batch.terminated, self.discount)
+        return self.rationality * reward, self.rationality * objective.soft_value(now, self.rationality)
 
-    def _explain(self, batch: _Rows) -> tuple[Tensor, Tensor]:
+    def _explain(self, batch: _Rows) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The loss, and r and W(s) in nats, ``(B,)`` each."""
         rows = len(batch.action)
         scores = self._scores(torch.cat([batch.obs, batch.next_obs]), batch.other_policies)
         now, after = torch.split(scores, rows)
@@ -234,13 +257,28 @@ class _Fit:
             kept = reward - self.state_reward(batch.obs, batch.others)[:, 0]
         size = kept.abs().mean()
         self.policy_error, self.mean_absolute = float(error.detach()), float(size.detach())
-        return error + self.settings.strength * size, reward.detach()
+        value = torch.logsumexp(marginal.detach(), dim=-1) - math.log(marginal.shape[-1])
+        return error + self.settings.strength * size, (reward.detach(), value)
 
     def _scores(self, observations: Tensor, policies: list[Tensor]) -> Tensor:
         """``(B, A)``, or ``(B, A, A_1, ..., A_m)`` of a joint critic."""
         if not self.joint:
             return LOGIT_SCALE * self.critic(observations)
         return LOGIT_SCALE * enumerate_others(self.critic, observations, [policy.shape[-1] for policy in policies])
+
+
+class _Regression:
+    """The reward network follows r, the potential network W."""
+
+    def __init__(self, reward: nn.Module, potential: nn.Module, rationality: float, rate: float) -> None:
+        self.reward, self.potential, self.rationality = reward, potential, rationality
+        self.rewarding, self.valuing = _Optimiser(reward.parameters(), rate), _Optimiser(potential.parameters(), rate)
+
+    def step(self, batch: _Rows, found: tuple[Tensor, Tensor], progress: float) -> None:
+        reward, value = (values / self.rationality for values in found)
+        prediction = objective.take_actions(self.reward(batch.obs, batch.others), batch.action)
+        self.rewarding.step((prediction - reward).square().mean(), progress)
+        self.valuing.step((self.potential(batch.obs) - value).square().mean(), progress)
 
 
 class _Optimiser:

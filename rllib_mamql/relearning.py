@@ -13,9 +13,9 @@ from pettingzoo import ParallelEnv
 
 from rllib_mamql.checkpoint import Checkpoint
 from rllib_mamql.checks import check_integer
-from rllib_mamql.data.schema import ReturnSummary
+from rllib_mamql.data.schema import DatasetMetadata, ReturnSummary
 from rllib_mamql.evaluation import normalised_score, summarise_returns
-from rllib_mamql.registration import make_env
+from rllib_mamql.registration import make_env, resolve_env_config
 from rllib_mamql.reward_sources import RewardSource
 from rllib_mamql.rollout import Actor, ColumnarRollout, return_aggregation
 from rllib_mamql.wrappers import RecoveredRewardEnv, StickyActionsEnv
@@ -47,6 +47,7 @@ class RelearnSettings:
 
     Attributes:
         env_config: Of the environment, merged over the checkpoint's; another layout, for example.
+        judged_in: Of the environment in which the true return is measured, merged over the former.
         sticky_actions: Probability in [0, 1) with which an action is repeated in place of the one chosen.
         iterations: Training iterations, >= 1.
         episodes: Episodes of the final evaluation, >= 1.
@@ -55,6 +56,7 @@ class RelearnSettings:
     """
 
     env_config: Mapping[str, Any] = field(default_factory=dict)
+    judged_in: Mapping[str, Any] = field(default_factory=dict)
     sticky_actions: float = 0.0
     iterations: int = 30
     episodes: int = 200
@@ -72,8 +74,8 @@ class Relearned:
 
     Attributes:
         returns: True returns of the new policies.
-        normalised_score: Of it, against the expert and random play of the demonstrations; None where unknown, or
-            where the environment is not that of the demonstrations.
+        normalised_score: Of it, against the expert and random play of the reference; None where unknown, or where
+            the environment is not that of the reference.
         curve: True mean return while training, ``[{"env_steps", "train_time_s", "return_mean"}]``.
         env_steps: Joint steps of training.
         train_time_s: Wall seconds of training.
@@ -105,6 +107,7 @@ def relearn(
     settings: RelearnSettings,
     out: pathlib.Path,
     report: Callable[[str], None] = print,
+    reference: DatasetMetadata | None = None,
 ) -> Relearned:
     """Trains from scratch on a source's rewards.
 
@@ -115,9 +118,12 @@ def relearn(
         settings: How.
         out: Folder for the checkpoint.
         report: Takes a line of progress.
+        reference: Whose expert and random play the score is normalised by; None: the checkpoint's demonstrations.
     """
     env_config = {**stored.env_config, **settings.env_config}
+    judged = {**env_config, **settings.judged_in}
     inside = functools.partial(build_env, stored.env, env_config, settings.sticky_actions)
+    outside = functools.partial(build_env, stored.env, judged, settings.sticky_actions)
     config = _config(stored, algorithm, settings, functools.partial(inside, source))
     trainer = config.build_algo()
     curve: list[dict[str, float]] = []
@@ -130,7 +136,7 @@ def relearn(
             steps = int(result["env_runners"]["num_env_steps_sampled_lifetime"])
             last = iteration == settings.iterations
             if iteration % max(1, settings.iterations // LOOKS) == 0 and not last:
-                summary = _true_returns(_actor(trainer, stored, settings.seed), inside, 50, settings.seed)
+                summary = _true_returns(_actor(trainer, stored, settings.seed), outside, 50, settings.seed)
                 curve.append({"env_steps": steps, "train_time_s": spent, "return_mean": summary.mean})
                 report(f"{steps:,} env steps, {spent:.0f} s: true return {summary.mean:.2f}")
             elif time.monotonic() - said > 30.0 or last:
@@ -141,11 +147,14 @@ def relearn(
         checkpoint = out / "checkpoint"
         trainer.save_to_path(str(checkpoint.resolve()))
         actor = _actor(trainer, stored, settings.seed)
-        returns = _true_returns(actor, inside, settings.episodes, settings.seed + 1)
+        returns = _true_returns(actor, outside, settings.episodes, settings.seed + 1)
     finally:
         trainer.stop()
-    same = not settings.sticky_actions and env_config == stored.env_config
-    expert, random = stored.metadata.expert_return, stored.metadata.random_return
+    played_in = stored.env_config if reference is None else dict(reference.env_config or {})
+    reference = stored.metadata if reference is None else reference
+    resolved = [resolve_env_config(stored.env, config) for config in (judged, played_in)]
+    same = not settings.sticky_actions and resolved[0] == resolved[1]
+    expert, random = reference.expert_return, reference.random_return
     score = normalised_score(returns.mean, expert.mean if expert else None, random.mean if random else None)
     return Relearned(returns, score if same else None, curve, steps, spent, checkpoint)
 
@@ -186,8 +195,8 @@ def _actor(trainer: Any, stored: Checkpoint, seed: int) -> Actor:
     return module_actor(modules, stored.module_of, torch.Generator().manual_seed(seed), explore=True)
 
 
-def _true_returns(actor: Actor, inside: Callable[[None], Any], episodes: int, seed: int) -> ReturnSummary:
-    rollout = ColumnarRollout(lambda: inside(None), min(episodes, 25), seed)
+def _true_returns(actor: Actor, build: Callable[[None], Any], episodes: int, seed: int) -> ReturnSummary:
+    rollout = ColumnarRollout(lambda: build(None), min(episodes, 25), seed)
     try:
         _, finished = rollout.run(actor, num_episodes=episodes, keep=False)
         return summarise_returns(finished, return_aggregation(rollout.envs[0]))

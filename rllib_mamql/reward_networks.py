@@ -88,6 +88,31 @@ class RestrictedReward(nn.Module):
         return values.mean(-1, keepdim=True).expand_as(values) if self.inputs == "state" else values
 
 
+class Potential(nn.Module):
+    """A function of the observation, one number a row.
+
+    Args:
+        encoder: With ``out_features``.
+    """
+
+    def __init__(self, encoder: Any) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.out_features, 1)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """``(B,)`` of observations ``(B, *obs)``."""
+        values: Tensor = self.head(self.encoder(observations)).squeeze(-1)
+        return values
+
+
+def build_potential(
+    observation_space: gym.Space[Any], action_space: gym.Space[Any], model_config: dict[str, Any]
+) -> Potential:
+    """The network of one module's potential, see :class:`Potential`; arguments as of :func:`build_reward`."""
+    return Potential(build_encoder(observation_space, action_space, model_config))
+
+
 def build_reward(
     observation_space: gym.Space[Any],
     action_space: gym.Space[Any],

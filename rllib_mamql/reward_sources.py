@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,8 @@ class RewardSource:
         discount: gamma.
         rationality: lambda of ``implied``.
         clone: Log-policy of the clone.
+        potentials: Phi_i by module: ``recovered`` is then shaped, R_i + gamma (1 - terminated) Phi_i(s') - Phi_i(s)
+            (Ng, Harada and Russell, ICML 1999): dense, with the same best policies at this gamma.
     """
 
     kind: str
@@ -62,9 +64,12 @@ class RewardSource:
     discount: float
     rationality: float
     clone: LogPolicy | None = None
+    potentials: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_choice("reward", self.kind, KINDS)
+        if self.potentials and self.kind != "recovered":
+            raise ConfigError(f"reward {self.kind!r} has no potential of its own: shape the recovered one")
         if self.kind == "cloning" and self.clone is None:
             raise ConfigError("reward 'cloning' needs the demonstrations: name them with --data")
 
@@ -92,22 +97,41 @@ class RewardSource:
             return log_policy + math.log(log_policy.shape[-1])
         if self.kind == "implied":
             value = objective.soft_value(module.average(_stack(step.next_obs, agents)), self.rationality)
-            going = torch.tensor([0.0 if step.terminated[agent] else self.discount for agent in agents])
-            return module.average(obs) - (going * value).unsqueeze(-1)
+            return module.average(obs) - (self._going(agents, step) * value).unsqueeze(-1)
         # What a dead agent 'does' is action 0, as in the data.
         others = [[int(step.actions.get(o, 0)) for o in self.module_of if o != agent] for agent in agents]
-        return module.reward(obs, torch.tensor(others, dtype=torch.long).view(len(agents), -1))
+        values: Tensor = module.reward(obs, torch.tensor(others, dtype=torch.long).view(len(agents), -1))
+        if module_id in self.potentials:
+            potential = self.potentials[module_id]
+            after = self._going(agents, step) * potential(_stack(step.next_obs, agents))
+            values = values + (after - potential(obs)).unsqueeze(-1)
+        return values
+
+    def _going(self, agents: list[str], step: JointStep) -> Tensor:
+        """gamma, or 0 where the agent's task ended, ``(B,)``."""
+        return torch.tensor([0.0 if step.terminated[agent] else self.discount for agent in agents])
 
 
-def reward_source(stored: Checkpoint, kind: str = "recovered", clone: LogPolicy | None = None) -> RewardSource:
+def reward_source(
+    stored: Checkpoint, kind: str = "recovered", clone: LogPolicy | None = None, shaped: bool = False
+) -> RewardSource:
     """The rewards of a checkpoint that :func:`~rllib_mamql.reward_store.read_with_rewards` read.
 
+    Args:
+        stored: The checkpoint.
+        kind: One of ``KINDS``.
+        clone: For ``cloning``.
+        shaped: Whether to add the recovered potential to ``recovered``.
+
     Raises:
-        ConfigError: If the kind is unknown, or ``cloning`` lacks its clone.
+        ConfigError: If the kind is unknown, ``cloning`` lacks its clone, or a potential is asked for where there is
+            none.
     """
+    if shaped and kind == "recovered" and not stored.potentials:
+        raise ConfigError(f"{stored.path} holds no potential: recover its rewards anew with `rllib recover`")
     return RewardSource(
         kind, stored.modules, stored.module_of, float(stored.settings["gamma"]), float(stored.settings["rationality"]),
-        clone,
+        clone, stored.potentials if shaped else {},
     )  # fmt: skip
 
 

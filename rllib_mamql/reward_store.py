@@ -1,7 +1,7 @@
 """Recovered rewards beside a checkpoint, in one file that is replaced as a whole: ``rewards.npz``.
 
-It holds the weights, named ``<module>/<parameter>``, and a JSON document (as bytes, key ``document``) with how they
-were recovered. What training itself wrote stays as it is.
+It holds the weights, named ``<module>/<parameter>`` and ``potential:<module>/<parameter>``, and a JSON document (as
+bytes, key ``document``) with how they were recovered. What training itself wrote stays as it is.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import torch
 
 from rllib_mamql.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from rllib_mamql.recovery import Recovered, RecoverySettings
-from rllib_mamql.reward_networks import build_reward
+from rllib_mamql.reward_networks import build_potential, build_reward
 from rllib_mamql.rl_module import OTHER_ACTIONS, REWARD_HIDDENS
 
 REWARDS = "rewards.npz"
 FORMAT_VERSION = 1
+POTENTIAL = "potential:"
+"""Weights of potentials start with this; files of earlier releases have none."""
 
 
 def write_rewards(path: pathlib.Path, recovered: Recovered, settings: RecoverySettings) -> pathlib.Path:
@@ -38,8 +40,10 @@ def write_rewards(path: pathlib.Path, recovered: Recovered, settings: RecoverySe
         "mean_absolute": recovered.mean_absolute,
     }
     arrays: dict[str, Any] = {"document": np.frombuffer(json.dumps(document).encode(), dtype=np.uint8)}
-    for module_id, network in recovered.rewards.items():
-        arrays |= {f"{module_id}/{name}": value.cpu().numpy() for name, value in network.state_dict().items()}
+    for prefix, networks in (("", recovered.rewards), (POTENTIAL, recovered.potentials)):
+        for module_id, network in networks.items():
+            named = {f"{prefix}{module_id}/{name}": value for name, value in network.state_dict().items()}
+            arrays |= {name: value.cpu().numpy() for name, value in named.items()}
     file, draft = path / REWARDS, path / f".{REWARDS}"
     with draft.open("wb") as stream:
         np.savez(stream, **arrays)
@@ -80,10 +84,14 @@ def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, A
                 network=document["settings"]["network"],
                 inputs=document["settings"]["inputs"],
             )
-            prefix = f"{module_id}/"
-            states = {k[len(prefix) :]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)}
-            network.load_state_dict(states)
+            network.load_state_dict(_states(arrays, f"{module_id}/"))
             module.reward = network.requires_grad_(False).eval()
+            states = _states(arrays, f"{POTENTIAL}{module_id}/")
+            if states:
+                small = {**config, "fcnet_hiddens": config[REWARD_HIDDENS]}
+                potential = build_potential(module.observation_space, module.action_space, small)
+                potential.load_state_dict(states)
+                stored.potentials[module_id] = potential.requires_grad_(False).eval()
     except (KeyError, ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -91,3 +99,7 @@ def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, A
             f"{file} is damaged ({type(error).__name__}): remove it, or recover the rewards anew with `rllib recover`"
         ) from error
     return stored, document
+
+
+def _states(arrays: dict[str, Any], prefix: str) -> dict[str, torch.Tensor]:
+    return {k[len(prefix) :]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)}

@@ -132,6 +132,13 @@ def record(**options: Any) -> None:
 @click.option("--updates", type=click.IntRange(min=1), default=3000, show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=30000, show_default=True, help="Joint steps to play.")
 @click.option("--explore", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Share of random actions.")
+@click.option(
+    "--regression",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Further updates of the reward alone.",
+)
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Use these rows in place of play.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def recover(**options: Any) -> None:
@@ -183,8 +190,16 @@ def map_rewards(**options: Any) -> None:
     show_default=True,
     help="What the new agents are paid.",
 )
+@click.option("--shaped", is_flag=True, help="Add the recovered potential: a dense reward, which is learned sooner.")
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Demonstrations, for --reward cloning.")
 @click.option("--env-config", multiple=True, metavar="KEY=VALUE", help="Changes the environment.")
+@click.option("--judged-in", multiple=True, metavar="KEY=VALUE", help="Changes it for measuring the true return only.")
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Data whose expert and random play normalise the score; the checkpoint's own by default.",
+)
 @click.option("--sticky-actions", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True)
 @click.option("--iterations", type=click.IntRange(min=1), default=30, show_default=True)
 @click.option("--episodes", type=click.IntRange(min=1), default=200, show_default=True, help="Of the final evaluation.")

@@ -20,8 +20,11 @@ def relearn(
     checkpoint: Path,
     algo: str,
     reward: str,
+    shaped: bool,
     data: Path | None,
     env_config: Sequence[str],
+    judged_in: Sequence[str],
+    reference: Path | None,
     sticky_actions: float,
     iterations: int,
     episodes: int,
@@ -38,6 +41,7 @@ def relearn(
     from rllib_mamql.cli.settings import check_keys, find_algorithm, is_ours
     from rllib_mamql.cli.train import RunOptions, quiet, ray_session, say
     from rllib_mamql.cloning import fit_clone
+    from rllib_mamql.data.reading import read_metadata
     from rllib_mamql.health import read_demonstrations
     from rllib_mamql.relearning import RelearnSettings, build_env
     from rllib_mamql.relearning import relearn as learn
@@ -56,19 +60,23 @@ def relearn(
     clone = None
     if reward == "cloning" and data is not None:
         clone = fit_clone(stored, read_demonstrations(stored, data), seed=seed)
-    source = reward_source(stored, reward, clone)
+    source = reward_source(stored, reward, clone, shaped)
+    against = read_metadata(str(reference)) if reference is not None else None
     settings = RelearnSettings(
         env_config=dict(parse_assignment(text, "--env-config") for text in env_config),
+        judged_in=dict(parse_assignment(text, "--judged-in") for text in judged_in),
         sticky_actions=sticky_actions,
         iterations=iterations,
         episodes=episodes,
         seed=seed,
         algorithm=changes,
     )
-    build_env(stored.env, {**stored.env_config, **settings.env_config}, sticky_actions, None).close()
+    inside = {**stored.env_config, **settings.env_config}
+    for config in (inside, {**inside, **settings.judged_in}):
+        build_env(stored.env, config, sticky_actions, None).close()
     out.mkdir(parents=True, exist_ok=True)
     with ray_session(RunOptions(), []):
-        result = learn(stored, source, algorithm, settings, out, say)
+        result = learn(stored, source, algorithm, settings, out, say, against)
     table = Table(title=f"{algo} from scratch on the {reward} reward", title_justify="left", box=SIMPLE_HEAD)
     table.add_column("")
     table.add_column("true return [95% CI]", justify="right")
@@ -80,9 +88,9 @@ def relearn(
     Console().print(table)
     print(f"{result.checkpoint}: {result.env_steps:,} joint steps, {result.train_time_s:.0f} s")
     fields: dict[str, Any] = {
-        "env": stored.env, "env_config": {**stored.env_config, **settings.env_config}, "seed": seed, "algo": algo,
-        "reward": reward, "sticky_actions": sticky_actions, "return_mean": result.returns.mean,
-        "return_ci95": result.returns.ci95, "per_agent": result.returns.per_agent,
+        "env": stored.env, "env_config": inside, "judged_in": {**inside, **settings.judged_in}, "seed": seed,
+        "algo": algo, "reward": reward, "shaped": shaped, "sticky_actions": sticky_actions,
+        "return_mean": result.returns.mean, "return_ci95": result.returns.ci95, "per_agent": result.returns.per_agent,
         "normalised_score": result.normalised_score, "curve": result.curve, "env_steps": result.env_steps,
         "train_time_s": result.train_time_s,
     }  # fmt: skip

@@ -62,6 +62,13 @@ def test_recover_reward_and_relearn(folder: Path, tmp_path: Path) -> None:
     assert document["normalised_score"] is None and document["env_steps"] >= 200
     assert (tmp_path / "new" / "checkpoint" / "rllib_checkpoint.json").is_file()
 
+    rllib(
+        "relearn", folder, "--shaped", "--env-config", "steps=7", "--judged-in", "steps=10", "--reference", data,
+        "--iterations", 1, "--episodes", 5, *sets, "--out", tmp_path / "shaped", "--json", result,
+    )  # fmt: skip
+    document = json.loads(result.read_text())
+    assert document["shaped"] and document["env_config"]["steps"] == 7 and document["judged_in"]["steps"] == 10
+
 
 @pytest.mark.parametrize(
     ("words", "said"),
@@ -74,6 +81,9 @@ def test_recover_reward_and_relearn(folder: Path, tmp_path: Path) -> None:
         (["relearn", "{}", "--reward", "cloning", "--out", "{out}"], "--data"),
         (["relearn", "{}", "--out", "{}"], "not an empty folder"),
         (["relearn", "{}", "--env-config", "stepps=3", "--out", "{out}"], "stepps"),
+        (["relearn", "{}", "--judged-in", "stepps=3", "--out", "{out}"], "stepps"),
+        (["relearn", "{}", "--shaped", "--reward", "implied", "--out", "{out}"], "potential"),
+        (["relearn", "{}", "--reference", "nowhere", "--out", "{out}"], "nowhere"),
         (["recover", "{out}"], "no folder"),
     ],
 )

@@ -13,6 +13,7 @@ from rllib_mamql.checkpoint import Checkpoint, CheckpointError
 from rllib_mamql.columns import ACTIONS, column, num_rows
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.exploring import explore
+from rllib_mamql.objective import soft_value
 from rllib_mamql.recovery import Recovered, RecoverySettings, recover
 from rllib_mamql.reward_report import by_event, play_held_out, score
 from rllib_mamql.reward_store import REWARDS, read_with_rewards, write_rewards
@@ -65,6 +66,30 @@ def test_a_stronger_gauge_is_sparser_and_less_faithful(stored: Checkpoint) -> No
     assert strong.policy_error["shared"] > weak.policy_error["shared"]
 
 
+def test_the_potential_is_the_soft_value_of_what_explains_the_policy(stored: Checkpoint) -> None:
+    columns = explore(stored, 3000, 0.5, seed=0)
+    settings = dataclasses.replace(FAST, gauge="none", updates=100, regression=500)
+    potential = recover(stored, columns, settings).potentials["shared"]
+    places = torch.eye(4)
+    observations = torch.stack([torch.cat([a, b]) for a in places for b in places])
+    value = soft_value(stored.modules["shared"].average(observations), float(stored.settings["rationality"]))
+    assert potential(observations).shape == (16,)
+    assert torch.corrcoef(torch.stack([potential(observations), value.detach()]))[0, 1] > 0.95
+
+
+def test_a_regression_afterwards_follows_the_critic_more_closely(stored: Checkpoint) -> None:
+    columns = explore(stored, 2000, 0.5, seed=0)
+    settings = dataclasses.replace(FAST, gauge="none", updates=40)
+    held_out = play_held_out(stored, "exploring", steps=400, seed=0, exact=True)
+    errors = []
+    for regression in (0, 300):
+        found = recover(stored, columns, dataclasses.replace(settings, regression=regression))
+        module = dataclasses.replace(stored, modules={"shared": _with_reward(stored, found)})
+        scores = score(module, held_out, "agent_0", resamples=0)
+        errors.append(abs((scores["recovered"]["pearson"].value or 0.0) - (scores["implied"]["pearson"].value or 0.0)))
+    assert errors[1] < errors[0]
+
+
 @pytest.mark.parametrize("gauge", ["sparse", "state_only"])
 @pytest.mark.parametrize("inputs", ["state", "state_action", "joint"])
 def test_a_reward_depends_on_what_it_may_see(stored: Checkpoint, gauge: str, inputs: str) -> None:
@@ -102,6 +127,7 @@ def test_modules_of_their_own_recover_their_own_rewards(tmp_path: Path) -> None:
     observations, others = torch.rand(5, 8), torch.zeros(5, 1, dtype=torch.long)
     for name, network in result.rewards.items():
         assert torch.equal(read.modules[name].reward(observations, others), network(observations, others))
+        assert torch.equal(read.potentials[name](observations), result.potentials[name](observations))
 
 
 def test_stored_rewards_that_are_damaged_are_refused(tmp_path: Path) -> None:
@@ -119,7 +145,15 @@ def test_stored_rewards_that_are_damaged_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("gauge", "sparce"), ("strength", -1.0), ("explore", 1.5), ("updates", 0), ("rows", 0), ("steps", 0)],
+    [
+        ("gauge", "sparce"),
+        ("strength", -1.0),
+        ("explore", 1.5),
+        ("updates", 0),
+        ("rows", 0),
+        ("steps", 0),
+        ("regression", -1),
+    ],
 )
 def test_impossible_settings_are_named(setting: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"{setting} is {value!r}"):

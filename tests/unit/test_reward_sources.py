@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -53,6 +54,30 @@ def test_the_wrapper_pays_the_sources_reward_and_keeps_the_true_one(stored: Chec
             assert rewards[agent] == pytest.approx(float(expected), abs=1e-5)
             assert infos[agent][TRUE_REWARD] == true
         before = after
+
+
+def test_a_shaped_source_adds_the_difference_of_the_potential(stored: Checkpoint) -> None:
+    with pytest.raises(ConfigError, match="no potential"):
+        reward_source(stored, shaped=True)
+    weights = torch.arange(8.0)
+    shaped = dataclasses.replace(stored, potentials={"shared": lambda observations: observations @ weights})
+    with pytest.raises(ConfigError, match="implied"):
+        reward_source(shaped, "implied", shaped=True)
+    envs = [RecoveredRewardEnv(ToyEnv(mixed_end=True), reward_source(shaped, shaped=s)) for s in (False, True)]
+    before = envs[0].reset(seed=0)[0]
+    envs[1].reset(seed=0)
+    rng, discount, ends = np.random.default_rng(0), stored.settings["gamma"], 0
+    while envs[0].agents:
+        actions = {agent: int(rng.integers(3)) for agent in envs[0].agents}
+        (after, plain, terminated, _, _), (_, dense, _, _, _) = (env.step(actions) for env in envs)
+        for agent in actions:
+            now, following = (float(o[agent] @ weights.numpy()) for o in (before, after))
+            ends += terminated[agent]
+            assert dense[agent] - plain[agent] == pytest.approx(
+                discount * following * (not terminated[agent]) - now, abs=1e-4
+            )
+        before = after
+    assert ends > 0
 
 
 def test_wrapped_environments_keep_to_pettingzoos_rules() -> None:
