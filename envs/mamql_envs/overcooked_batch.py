@@ -26,6 +26,7 @@ from mamql_envs.overcooked_kitchen import (
     UnknownKitchen,
     load_kitchen,
 )
+from mamql_envs.overcooked_starts import draw_start
 from mamql_envs.overcooked_v0 import OvercookedParallelEnv
 from mamql_envs.overcooked_views import make_views
 
@@ -50,7 +51,7 @@ class OvercookedBatch(BatchedEnv):
 
     Args:
         num_envs: Environments in the batch, at least 1.
-        **config: Arguments of `overcooked_v0.parallel_env`; nothing is drawn.
+        **config: Arguments of `overcooked_v0.parallel_env`; nothing but random starts is drawn.
 
     Raises:
         ValueError: An argument is out of range.
@@ -67,6 +68,7 @@ class OvercookedBatch(BatchedEnv):
         self.observation_spaces = {agent: single.observation_space(agent) for agent in self.agents}
         self.action_spaces = {agent: single.action_space(agent) for agent in self.agents}
         self.horizon = single.horizon
+        self.random_starts = single.random_starts
         self.kitchen: Kitchen = load_kitchen(single.layout.name)
         self._views = make_views(self.kitchen, single.observation)
         self._team = single.reward_split == "team"
@@ -90,7 +92,7 @@ class OvercookedBatch(BatchedEnv):
         return self._poses.copy(), self._held.copy(), self._lying[:, :-1].copy()
 
     def reset_envs(self, indices: Sequence[int] | Array, seeds: Sequence[int] | Array) -> None:
-        """Starts an episode in some environments, see `BatchedEnv.reset_envs`; the start is always the same."""
+        """Starts an episode in some environments, see `BatchedEnv.reset_envs`; seeds matter to random starts only."""
         rows = np.asarray(indices, np.int64)
         chosen = np.asarray(seeds)
         if chosen.shape != rows.shape or (chosen < 0).any():
@@ -99,9 +101,18 @@ class OvercookedBatch(BatchedEnv):
         self._poses[:, rows] = poses[:, None]
         self._held[:, rows] = held[:, None]
         self._lying[rows, :-1] = lying
+        if self.random_starts:
+            self._scatter(rows, chosen)
         self._steps[rows] = 0
         self._running[rows] = True
         self._left = self.horizon - int(self._steps.max()) if self._running.all() else 0
+
+    def _scatter(self, rows: NDArray[np.int64], seeds: Array) -> None:
+        """Puts those environments into a random state whose seed draws one."""
+        for row, seed in zip(rows.tolist(), seeds.tolist(), strict=True):
+            start = draw_start(self.kitchen, self.random_starts, np.random.default_rng(seed))
+            if start is not None:
+                self._poses[:, row], self._held[:, row], self._lying[row, :-1] = start
 
     def observations(self) -> dict[str, Array]:
         """The present observations `{agent: (num_envs, *observation)}`."""

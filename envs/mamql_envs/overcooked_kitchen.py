@@ -18,6 +18,8 @@ from mamql_envs.overcooked_compat import Layout, actions, load_layout
 from mamql_envs.overcooked_features import DIRECTIONS, Cell, places
 
 IntArray = NDArray[np.int64]
+Numbers = tuple[IntArray, IntArray, IntArray]
+"""A state: poses `(players,)`, things held `(players,)` and things at places `(places,)`."""
 
 ABSENT = -1
 """What lies where there is no place: not even nothing."""
@@ -87,7 +89,7 @@ class Kitchen:
         after: `(things,)`: what a thing in a pot is a step later.
         rules: What interacting changes, by the kind of the place, the thing held and the thing there.
         rewards: `(2, outcomes)`: sparse and shaped reward of each outcome.
-        start: Poses and things held of the cooks, and what lies at the places, at the start.
+        start: The state at the start.
     """
 
     layout: Layout
@@ -103,7 +105,7 @@ class Kitchen:
     after: IntArray
     rules: dict[tuple[str, int, int], Change]
     rewards: NDArray[np.float64]
-    start: tuple[IntArray, IntArray, IntArray]
+    start: Numbers
 
     @property
     def needs_dish(self) -> NDArray[np.bool_]:
@@ -114,13 +116,26 @@ class Kitchen:
         needs[[IDLE + r for r in full]] = False
         return needs
 
-    def encode(self, state: Any) -> tuple[IntArray, IntArray, IntArray]:
-        """Poses `(players,)`, things held `(players,)` and things at places `(places,)` of a state.
+    def encode(self, state: Any) -> Numbers:
+        """The numbers of one of the package's states.
 
         Raises:
             UnknownKitchen: There is something in the state that has no number.
         """
         return _encode(state, self.floor, [cell for cell, _ in self.places], self.cook_times)
+
+    def decode(self, numbers: Numbers) -> Any:
+        """A new `OvercookedState` of the package with these numbers, with the orders and the time of the start."""
+        poses, held, lying = (values.tolist() for values in numbers)
+        state = self.layout.start_state()
+        for player, pose, thing in zip(state.players, poses, held, strict=True):
+            player.held_object = self.things[thing].deepcopy() if thing else None
+            player.update_pos_and_or(self.floor[pose >> 2], DIRECTIONS[pose & 3])
+        state.objects.clear()
+        for (cell, _), thing in zip(self.places, lying, strict=True):
+            if thing:
+                state.add_object(self.things[thing].deepcopy(), cell)
+        return state
 
 
 @functools.cache
@@ -240,9 +255,7 @@ def _rewards(layout: Layout, values: list[float]) -> NDArray[np.float64]:
     return rewards
 
 
-def _encode(
-    state: Any, floor: list[Cell], cells: list[Cell], cook_times: list[int]
-) -> tuple[IntArray, IntArray, IntArray]:
+def _encode(state: Any, floor: list[Cell], cells: list[Cell], cook_times: list[int]) -> Numbers:
     poses = [4 * floor.index(p.position) + DIRECTIONS.index(p.orientation) for p in state.players]
     held = [_number(p.held_object, cook_times) for p in state.players]
     lying = np.zeros(len(cells), np.int64)

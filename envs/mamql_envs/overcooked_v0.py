@@ -12,9 +12,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from mamql_envs.overcooked_compat import Layout, event_types, layout_names, load_layout, render_rgb
 from mamql_envs.overcooked_compat import actions as all_actions
-from mamql_envs.overcooked_compat import event_types, layout_names, load_layout, render_rgb
 from mamql_envs.overcooked_features import EntityFeatures, VectorFeatures
+from mamql_envs.overcooked_kitchen import Kitchen, UnknownKitchen, load_kitchen
+from mamql_envs.overcooked_starts import draw_start
 
 REWARDS = ("sparse", "shaped")
 REWARD_SPLITS = ("team", "agent")
@@ -50,6 +52,24 @@ def _steps(name: str, value: Any) -> int:
     if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
         raise ValueError(f"{name}={value!r} is not a number of steps: give an integer of at least 1")
     return int(value)
+
+
+def _probability(name: str, value: Any) -> float:
+    """Returns `value` as a float if it is a probability."""
+    # NaN fails the comparison, too.
+    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise ValueError(f"{name}={value!r} is not a probability: give a number from 0 to 1")
+    return float(value)
+
+
+def _kitchen(layout: Layout, random_starts: float) -> Kitchen:
+    try:
+        return load_kitchen(layout.name)
+    except UnknownKitchen as error:
+        raise ValueError(
+            f"random_starts={random_starts!r} cannot be had in layout {layout.name!r}, whose states cannot be written "
+            f"as numbers ({error}): give 0, or another layout"
+        ) from error
 
 
 class OvercookedParallelEnv(ParallelEnv):
@@ -130,6 +150,18 @@ class OvercookedParallelEnv(ParallelEnv):
     The layout's start positions, facing north, with empty hands (one layout starts elsewhere). Start and
     dynamics are deterministic: the seed of `reset` changes nothing.
 
+    With probability `random_starts` an episode starts in a random state instead, which the seed determines. The
+    following are uniform and independent; recipes are those whose ingredients the layout dispenses, of one to
+    three ingredients.
+
+    | What        | Drawn from                                                                             |
+    |-------------|----------------------------------------------------------------------------------------|
+    | cells       | the floor, a cell for each cook; also where walls keep them from what they need        |
+    | directions  | north, south, east, west                                                               |
+    | hands       | nothing, each ingredient that is dispensed, a dish if dispensed, a soup (any recipe)   |
+    | pots        | empty, not yet cooking, cooking, ready (any recipe; 1 to all of its steps left)        |
+    | counters    | always empty                                                                           |
+
     ## End
 
     Every agent is truncated at `horizon` steps; none is ever terminated.
@@ -142,9 +174,11 @@ class OvercookedParallelEnv(ParallelEnv):
         reward_split: "team" or "agent".
         observation: "vector" or "entities".
         render_mode: None or "rgb_array".
+        random_starts: Probability, in [0, 1], with which an episode starts in a random state of the kitchen.
 
     Raises:
-        ValueError: An argument is not among the known values, or an action is not among the six.
+        ValueError: An argument is not among the known values, an action is not among the six, or `random_starts`
+            is above 0 in a layout whose states `overcooked_kitchen` cannot write as numbers.
 
     ## Version history
 
@@ -166,6 +200,7 @@ class OvercookedParallelEnv(ParallelEnv):
         reward_split: str = "team",
         observation: str = "vector",
         render_mode: str | None = None,
+        random_starts: float = 0.0,
     ) -> None:
         self.layout = load_layout(_one_of("layout", layout, layout_names()))
         self.horizon = _steps("horizon", horizon)
@@ -173,6 +208,9 @@ class OvercookedParallelEnv(ParallelEnv):
         self.reward_split = _one_of("reward_split", reward_split, REWARD_SPLITS)
         self.observation = _one_of("observation", observation, OBSERVATIONS)
         self.render_mode = None if render_mode is None else _one_of("render_mode", render_mode, RENDER_MODES)
+        self.random_starts = _probability("random_starts", random_starts)
+        self._kitchen = _kitchen(self.layout, self.random_starts) if self.random_starts else None
+        self._rng: np.random.Generator | None = None
         aggregation = "mean" if self.reward_split == "team" else "sum"
         self.metadata = {  # type: ignore[misc]
             **type(self).metadata,
@@ -217,11 +255,12 @@ class OvercookedParallelEnv(ParallelEnv):
         """Starts an episode.
 
         Args:
-            seed: Accepted for the API's sake; the start is always the same.
+            seed: Determines this start, and those that follow it by resets without a seed; without `random_starts`
+                the start is always the same.
             options: Not used.
         """
         self.agents = list(self.possible_agents)
-        self._state = self.layout.start_state()
+        self._state = self._start_state(seed)
         self._score = 0.0
         nothing = [0.0] * len(self.agents)
         return self._observe(), self._infos({}, nothing, nothing)
@@ -277,11 +316,20 @@ class OvercookedParallelEnv(ParallelEnv):
         """Nothing to release."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        # The state is all that changes; the kitchen and its tables, which are most of the environment, are shared.
+        # State and generator are all that changes; the kitchen and its tables, most of the environment, are shared.
         twin = copy.copy(self)
         twin.agents = list(self.agents)
         twin._state = None if self._state is None else self._state.deepcopy()
+        twin._rng = copy.deepcopy(self._rng)
         return twin
+
+    def _start_state(self, seed: int | None) -> Any:
+        if self._kitchen is None:
+            return self.layout.start_state()
+        if seed is not None or self._rng is None:
+            self._rng = np.random.default_rng(seed)
+        start = draw_start(self._kitchen, self.random_starts, self._rng)
+        return self.layout.start_state() if start is None else self._kitchen.decode(start)
 
     def _checked_action(self, agent: str, actions: dict[str, Any]) -> Any:
         action = actions.get(agent)

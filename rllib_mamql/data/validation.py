@@ -32,7 +32,7 @@ from rllib_mamql.errors import DatasetError, nearest
 Locate = Callable[[int], str]
 """Names the file of a row, for messages."""
 
-IGNORED_ENV_CONFIG = frozenset({"render_mode", "horizon"})
+IGNORED_ENV_CONFIG = frozenset({"render_mode", "horizon", "random_starts"})
 """Keywords that change neither observations nor dynamics: a dataset fits whatever their value."""
 
 _DTYPES = {ACTIONS: np.int64, REWARDS: np.float32, TERMINATEDS: np.bool_, TRUNCATEDS: np.bool_, ALIVE: np.bool_}
