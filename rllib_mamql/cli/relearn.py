@@ -87,11 +87,12 @@ def relearn(
         table.add_row("normalised score", number(result.normalised_score, 3))
     Console().print(table)
     print(f"{result.checkpoint}: {result.env_steps:,} joint steps, {result.train_time_s:.0f} s")
+    expert = (against or stored.metadata).expert_return
     fields: dict[str, Any] = {
         "env": stored.env, "env_config": inside, "judged_in": {**inside, **settings.judged_in}, "seed": seed,
         "algo": algo, "reward": reward, "shaped": shaped, "sticky_actions": sticky_actions,
         "return_mean": result.returns.mean, "return_ci95": result.returns.ci95, "per_agent": result.returns.per_agent,
-        "normalised_score": result.normalised_score, "curve": result.curve, "env_steps": result.env_steps,
-        "train_time_s": result.train_time_s,
+        "expert_return": expert.mean if expert else None, "normalised_score": result.normalised_score,
+        "curve": result.curve, "env_steps": result.env_steps, "train_time_s": result.train_time_s,
     }  # fmt: skip
     write_json(json_path, document("relearn", checkpoint=folder, **fields))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import shlex
 import statistics
 import subprocess
 import sys
@@ -17,10 +18,12 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[2]
 KINDS = ("recovered", "implied", "cloning", "true")
+SHAPED = "shaped"
+"""The recovered reward with its potential, beside ``KINDS``."""
 SAME = "demonstrated"
 """The dynamics of the demonstrations."""
 STATES = ("policy", "exploring", "expert")
-CHANGED = ("recovered", "implied")
+CHANGED = ("recovered", SHAPED, "implied")
 """Rewards that are compared where the dynamics differ from those of the demonstrations."""
 METRICS = ("pearson", "spearman", "epic", "ranking_accuracy")
 
@@ -37,8 +40,8 @@ def rllib(log: pathlib.Path, *words: object) -> str:
     return done.stdout
 
 
-def checkpoint(work: pathlib.Path, example: str, seed: int, sets: list[str]) -> pathlib.Path:
-    """Trains and recovers."""
+def checkpoint(work: pathlib.Path, example: str, seed: int, sets: list[str], recovering: str) -> pathlib.Path:
+    """Trains, and recovers with further words of the command line."""
     result = work / "train.json"
     if not result.exists():
         words = [word for text in sets for word in ("--set", text)]
@@ -48,7 +51,7 @@ def checkpoint(work: pathlib.Path, example: str, seed: int, sets: list[str]) -> 
         )  # fmt: skip
     folder = pathlib.Path(json.loads(result.read_text())["trials"][0]["checkpoint"])
     if not (folder / "rewards.npz").exists():
-        rllib(work / "recover.log", "recover", folder)
+        rllib(work / "recover.log", "recover", folder, "--seed", seed, *shlex.split(recovering))
     return folder
 
 
@@ -60,21 +63,28 @@ def scores(work: pathlib.Path, folder: pathlib.Path, data: str) -> dict[str, Any
 
 
 def relearn(
-    work: pathlib.Path, folder: pathlib.Path, kind: str, seed: int, dynamics: str, iterations: int, data: str
+    work: pathlib.Path,
+    folder: pathlib.Path,
+    kind: str,
+    seed: int,
+    dynamics: str,
+    iterations: int,
+    data: str,
+    relearning: str,
 ) -> dict[str, Any]:
     name = f"relearn_{kind}_{dynamics}"
     out = work / f"{name}.json"
     if not out.exists():
-        words = ["--data", data] if kind == "cloning" else []
+        words = ["--data", data] if kind == "cloning" else ["--shaped"] if kind == SHAPED else []
         if dynamics.startswith("sticky="):
             words += ["--sticky-actions", dynamics.removeprefix("sticky=")]
         elif dynamics != SAME:
             words += ["--env-config", dynamics]
         rllib(
-            work / f"{name}.log", "relearn", folder, "--reward", kind, *words, "--iterations", iterations,
-            "--seed", seed, "--out", work / name, "--json", out,
+            work / f"{name}.log", "relearn", folder, "--reward", "recovered" if kind == SHAPED else kind, *words,
+            *shlex.split(relearning), "--iterations", iterations, "--seed", seed, "--out", work / name, "--json", out,
         )  # fmt: skip
-    return {**json.loads(out.read_text()), "dynamics": dynamics}
+    return {**json.loads(out.read_text()), "dynamics": dynamics, "reward": kind}
 
 
 def mean_of(reports: list[dict[str, Any]], states: str, predictor: str, metric: str) -> float | None:
@@ -180,6 +190,7 @@ def command(arguments: argparse.Namespace) -> str:
     ]
     words += ["--dynamics " + " ".join(arguments.dynamics) if arguments.dynamics else "--dynamics"]
     words += ["--kinds " + " ".join(arguments.kinds)] if arguments.dynamics else []
+    words += [f"--{name} {shlex.quote(w)}" for name in ("recover", "relearn") if (w := getattr(arguments, name))]
     words += ["--work DIR", f"--out docs/{arguments.out.name}"]
     return " ".join(word for word in words if word)
 
@@ -197,7 +208,9 @@ def main() -> int:
         metavar="WHAT",
         help="demonstrated, sticky=0.25, or a key=value of the env",
     )
-    parser.add_argument("--kinds", nargs="*", default=list(KINDS))
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=[*KINDS, SHAPED])
+    parser.add_argument("--recover", default="", metavar="WORDS", help="more words for `rllib recover`")
+    parser.add_argument("--relearn", default="", metavar="WORDS", help="more words for `rllib relearn`")
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--collect", action="store_true", help="no more runs of PPO: a page of those in --work")
@@ -208,7 +221,7 @@ def main() -> int:
     for seed in range(arguments.seeds):
         work = arguments.work.resolve() / str(seed)
         work.mkdir(parents=True, exist_ok=True)
-        folder = checkpoint(work, arguments.example, seed, arguments.sets)
+        folder = checkpoint(work, arguments.example, seed, arguments.sets, arguments.recover)
         trained.append(json.loads((work / "train.json").read_text())["trials"][0])
         reports.append(scores(work, folder, data))
         folders.append(folder)
@@ -218,7 +231,8 @@ def main() -> int:
                 work = arguments.work.resolve() / str(seed)
                 if arguments.collect and not (work / f"relearn_{kind}_{dynamics}.json").exists():
                     continue
-                learned.append(relearn(work, folder, kind, seed, dynamics, arguments.iterations, data))
+                run = relearn(work, folder, kind, seed, dynamics, arguments.iterations, data, arguments.relearn)
+                learned.append(run)
                 print(f"{kind}, {dynamics}, seed {seed}: {learned[-1]['return_mean']:.2f}", flush=True)
     keep = ("seed", "return_mean", "return_ci95", "expert_return", "random_return", "normalised_score", "train_time_s")
     document = {
@@ -230,7 +244,12 @@ def main() -> int:
     arguments.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
     arguments.out.with_suffix(".md").write_text(page(arguments, reports, learned, trained))
     if learned:
-        plot(learned, arguments, trained[0]["expert_return"], arguments.out.with_suffix(".png"))
+        plot(
+            learned,
+            arguments,
+            learned[0].get("expert_return", trained[0]["expert_return"]),
+            arguments.out.with_suffix(".png"),
+        )
     return 0
 
 
