@@ -139,7 +139,8 @@ def page(
         "",
         f"## PPO from scratch on each reward, {arguments.iterations} iterations",
         "",
-        "True return at the end (and normalised, where the dynamics are those of the demonstrations), a seed each.",
+        "True return at the end (and normalised, where the dynamics are those of the demonstrations), a seed each; "
+        f"the demonstrators' {_expert(learned, trained):.2f}.",
         "",
         "| dynamics | reward | true return | mean | normalised |",
         "| --- | --- | --- | --- | --- |",
@@ -155,6 +156,11 @@ def page(
                 lines.append(f"| {dynamics} | {kind} | {returns} | {mean:.2f} | {shown} |")
     lines += ["", f"![true return while PPO learns]({arguments.out.with_suffix('.png').name})"]
     return "\n".join(lines) + "\n"
+
+
+def _expert(learned: list[dict[str, Any]], trained: list[Any]) -> float:
+    """The return that the score of what was learned anew is normalised by."""
+    return float(learned[0].get("expert_return") or trained[0]["expert_return"])
 
 
 def plot(learned: list[dict[str, Any]], arguments: argparse.Namespace, expert: float, file: pathlib.Path) -> None:
@@ -247,7 +253,7 @@ def main() -> int:
         plot(
             learned,
             arguments,
-            learned[0].get("expert_return", trained[0]["expert_return"]),
+            _expert(learned, trained),
             arguments.out.with_suffix(".png"),
         )
     return 0
