@@ -160,7 +160,9 @@ def page(
 
 def _expert(learned: list[dict[str, Any]], trained: list[Any]) -> float:
     """The return that the score of what was learned anew is normalised by."""
-    return float(learned[0].get("expert_return") or trained[0]["expert_return"])
+    return float(
+        next((run["expert_return"] for run in learned if run.get("expert_return")), trained[0]["expert_return"])
+    )
 
 
 def plot(learned: list[dict[str, Any]], arguments: argparse.Namespace, expert: float, file: pathlib.Path) -> None:
