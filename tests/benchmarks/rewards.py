@@ -20,6 +20,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 KINDS = ("recovered", "implied", "cloning", "true")
 SHAPED = "shaped"
 """The recovered reward with its potential, beside ``KINDS``."""
+SEED = "{seed}"
+"""In words for `rllib recover`: the seed in question, which is 0 else."""
 SAME = "demonstrated"
 """The dynamics of the demonstrations."""
 STATES = ("policy", "exploring", "expert")
@@ -51,7 +53,7 @@ def checkpoint(work: pathlib.Path, example: str, seed: int, sets: list[str], rec
         )  # fmt: skip
     folder = pathlib.Path(json.loads(result.read_text())["trials"][0]["checkpoint"])
     if not (folder / "rewards.npz").exists():
-        rllib(work / "recover.log", "recover", folder, "--seed", seed, *shlex.split(recovering))
+        rllib(work / "recover.log", "recover", folder, *shlex.split(recovering.replace(SEED, str(seed))))
     return folder
 
 
@@ -142,6 +144,7 @@ def page(
         "True return at the end (and normalised, where the dynamics are those of the demonstrations), a seed each; "
         f"the demonstrators' {_expert(learned, trained):.2f}.",
         "",
+        *([f"Where and how PPO learned and was judged: `{arguments.relearn}`.", ""] if arguments.relearn else []),
         "| dynamics | reward | true return | mean | normalised |",
         "| --- | --- | --- | --- | --- |",
     ]
@@ -217,7 +220,9 @@ def main() -> int:
         help="demonstrated, sticky=0.25, or a key=value of the env",
     )
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=[*KINDS, SHAPED])
-    parser.add_argument("--recover", default="", metavar="WORDS", help="more words for `rllib recover`")
+    parser.add_argument(
+        "--recover", default="", metavar="WORDS", help="more words for `rllib recover`; {seed} is the seed"
+    )
     parser.add_argument("--relearn", default="", metavar="WORDS", help="more words for `rllib relearn`")
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--work", type=pathlib.Path, required=True)
@@ -252,12 +257,7 @@ def main() -> int:
     arguments.out.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
     arguments.out.with_suffix(".md").write_text(page(arguments, reports, learned, trained))
     if learned:
-        plot(
-            learned,
-            arguments,
-            _expert(learned, trained),
-            arguments.out.with_suffix(".png"),
-        )
+        plot(learned, arguments, _expert(learned, trained), arguments.out.with_suffix(".png"))
     return 0
 
 
