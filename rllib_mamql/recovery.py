@@ -65,8 +65,8 @@ class RecoverySettings:
         explore: Share in [0, 1] of random actions in two thirds of these steps; a tenth in the others.
         lr: Learning rate of the explanation critic; the reward's is twice as high. Both fall to zero.
         seed: Seed of everything.
-        regression: Further gradient steps of the reward and the potential when the critic stands still, on all
-            rows in turn, >= 0: the reward follows the critic more closely.
+        regression: Further gradient steps of the reward and the potential when the critic stands still, >= 0, each
+            on ``REGRESSION_ROWS`` rows drawn at random and starting at ``lr``: they follow the critic more closely.
     """
 
     gauge: str = "sparse"

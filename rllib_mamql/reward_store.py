@@ -76,10 +76,11 @@ def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, A
             )
         for module_id, module in stored.modules.items():
             config = dict(module.model_config)
+            small = {**config, "fcnet_hiddens": config[REWARD_HIDDENS]}
             network = build_reward(
                 module.observation_space,
                 module.action_space,
-                {**config, "fcnet_hiddens": config[REWARD_HIDDENS]},
+                small,
                 tuple(config[OTHER_ACTIONS]),
                 network=document["settings"]["network"],
                 inputs=document["settings"]["inputs"],
@@ -88,7 +89,6 @@ def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, A
             module.reward = network.requires_grad_(False).eval()
             states = _states(arrays, f"{POTENTIAL}{module_id}/")
             if states:
-                small = {**config, "fcnet_hiddens": config[REWARD_HIDDENS]}
                 potential = build_potential(module.observation_space, module.action_space, small)
                 potential.load_state_dict(states)
                 stored.potentials[module_id] = potential.requires_grad_(False).eval()

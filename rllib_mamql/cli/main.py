@@ -137,7 +137,7 @@ def record(**options: Any) -> None:
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Further updates of the reward alone.",
+    help="Updates of reward and potential once the critic is fitted.",
 )
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Use these rows in place of play.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)

@@ -12,13 +12,14 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
 
 from rllib_mamql.batched_rollout import BatchedRollout
 from rllib_mamql.columns import ACTIONS, TRUNCATEDS, Array, column, num_rows, take
-from rllib_mamql.data.reading import read_dataset
+from rllib_mamql.data.reading import JointDataset, read_dataset
 from rllib_mamql.data.validation import episode_order
 from rllib_mamql.evaluation import random_returns
 from rllib_mamql.registration import make_batch, make_env
@@ -53,15 +54,22 @@ def test_remade_by_its_command(folder: pathlib.Path, tmp_path: pathlib.Path) -> 
     assert digests(tmp_path / "again") == digests(ROOT / folder)
 
 
-@pytest.mark.parametrize("folder", TRAINED, ids=str)
-def test_remade_by_its_actions(folder: pathlib.Path) -> None:
+def played(folder: pathlib.Path) -> tuple[JointDataset, str, dict[str, Any], int]:
+    """The dataset, and the environment, its configuration and the seed that its actions were played in."""
     dataset = read_dataset(str(ROOT / folder))
-    metadata, columns = dataset.metadata, dataset.columns
+    metadata = dataset.metadata
     assert metadata.licence and metadata.expert_return and metadata.random_return
     assert metadata.env and metadata.env_config is not None and metadata.seed is not None
+    return dataset, metadata.env, metadata.env_config, metadata.seed
+
+
+@pytest.mark.parametrize("folder", TRAINED, ids=str)
+def test_remade_by_its_actions(folder: pathlib.Path) -> None:
+    dataset, env, config, seed = played(folder)
+    metadata, columns = dataset.metadata, dataset.columns
+    assert metadata.expert_return and metadata.random_return
     assert metadata.command and "--expert scripted" not in metadata.command
-    env, config = metadata.env, metadata.env_config
-    rollout = ColumnarRollout(lambda: make_env(env, config), 1, metadata.seed)
+    rollout = ColumnarRollout(lambda: make_env(env, config), 1, seed)
     rows = num_rows(columns)
     steps = itertools.count()
 
@@ -76,26 +84,24 @@ def test_remade_by_its_actions(folder: pathlib.Path) -> None:
         again = np.concatenate([part[name] for part in parts])[:rows]
         compared = slice(-1) if name.startswith(TRUNCATEDS) else slice(None)
         np.testing.assert_array_equal(again[compared], columns[name][compared], err_msg=name)
-    random = random_returns(env, config, episodes=metadata.random_return.episodes, seed=metadata.seed)
+    random = random_returns(env, config, episodes=metadata.random_return.episodes, seed=seed)
     assert (random.mean, random.ci95) == (metadata.random_return.mean, metadata.random_return.ci95)
 
 
 @pytest.mark.parametrize("folder", PLANNED, ids=str)
 def test_remade_by_its_actions_in_a_batch(folder: pathlib.Path) -> None:
     """The plan is that of floating-point sweeps, which processors round differently; kitchens are exact."""
-    dataset = read_dataset(str(ROOT / folder))
-    metadata, columns = dataset.metadata, dataset.columns
-    assert metadata.licence and metadata.expert_return and metadata.random_return
-    assert metadata.env and metadata.env_config is not None and metadata.seed is not None
-    env, config, rows = metadata.env, metadata.env_config, num_rows(columns)
-    horizon = int(config["horizon"])
-    rollout = BatchedRollout(lambda: make_env(env, config), make_batch(env, config, KITCHENS), metadata.seed)
+    dataset, env, config, seed = played(folder)
+    columns, rows, horizon = dataset.columns, num_rows(dataset.columns), int(config["horizon"])
+    rollout = BatchedRollout(lambda: make_env(env, config), make_batch(env, config, KITCHENS), seed)
     steps = itertools.count()
 
     def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
         played, now = divmod(next(steps), horizon)
         where = (played * KITCHENS + np.arange(KITCHENS)) * horizon + now
-        return {agent: columns[column(ACTIONS, agent)][np.minimum(where, rows - 1)] for agent in metadata.agents}
+        return {
+            agent: columns[column(ACTIONS, agent)][np.minimum(where, rows - 1)] for agent in dataset.metadata.agents
+        }
 
     again, _ = rollout.run(act, num_episodes=rows // horizon)
     rollout.close()
