@@ -8,7 +8,9 @@ run again. Writes ``<out>.json``, ``<out>.md`` and ``<out>.png``.
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import json
+import os
 import pathlib
 import shlex
 import statistics
@@ -226,27 +228,38 @@ def main() -> int:
     parser.add_argument("--relearn", default="", metavar="WORDS", help="more words for `rllib relearn`")
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--work", type=pathlib.Path, required=True)
+    parser.add_argument("--jobs", type=int, default=1, help="seeds and kinds side by side; the cores are shared out")
     parser.add_argument("--collect", action="store_true", help="no more runs of PPO: a page of those in --work")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="written with the endings .json, .md and .png")
     arguments = parser.parse_args()
     data = arguments.data or example_data(arguments.example)
-    reports, learned, trained, folders = [], [], [], []
-    for seed in range(arguments.seeds):
-        work = arguments.work.resolve() / str(seed)
-        work.mkdir(parents=True, exist_ok=True)
-        folder = checkpoint(work, arguments.example, seed, arguments.sets, arguments.recover)
-        trained.append(json.loads((work / "train.json").read_text())["trials"][0])
-        reports.append(scores(work, folder, data))
-        folders.append(folder)
-    for dynamics in arguments.dynamics:
-        for seed, folder in enumerate(folders):
-            for kind in arguments.kinds if dynamics == SAME else [kind for kind in arguments.kinds if kind in CHANGED]:
-                work = arguments.work.resolve() / str(seed)
-                if arguments.collect and not (work / f"relearn_{kind}_{dynamics}.json").exists():
-                    continue
-                run = relearn(work, folder, kind, seed, dynamics, arguments.iterations, data, arguments.relearn)
-                learned.append(run)
-                print(f"{kind}, {dynamics}, seed {seed}: {learned[-1]['return_mean']:.2f}", flush=True)
+    works = [arguments.work.resolve() / str(seed) for seed in range(arguments.seeds)]
+
+    def recovered(seed: int) -> tuple[pathlib.Path, dict[str, Any]]:
+        works[seed].mkdir(parents=True, exist_ok=True)
+        folder = checkpoint(works[seed], arguments.example, seed, arguments.sets, arguments.recover)
+        return folder, scores(works[seed], folder, data)
+
+    def relearned(dynamics: str, seed: int, kind: str) -> dict[str, Any]:
+        words = (dynamics, arguments.iterations, data, arguments.relearn)
+        run = relearn(works[seed], folders[seed], kind, seed, *words)
+        print(f"{kind}, {dynamics}, seed {seed}: {run['return_mean']:.2f}", flush=True)
+        return run
+
+    if arguments.jobs > 1:  # or each of them takes all cores
+        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        folders, reports = zip(*pool.map(recovered, range(arguments.seeds)), strict=True)
+        trained = [json.loads((work / "train.json").read_text())["trials"][0] for work in works]
+        runs = [
+            (dynamics, seed, kind)
+            for dynamics in arguments.dynamics
+            for seed in range(arguments.seeds)
+            for kind in arguments.kinds
+            if dynamics == SAME or kind in CHANGED
+            if not arguments.collect or (works[seed] / f"relearn_{kind}_{dynamics}.json").exists()
+        ]
+        learned = list(pool.map(lambda run: relearned(*run), runs))
     keep = ("seed", "return_mean", "return_ci95", "expert_return", "random_return", "normalised_score", "train_time_s")
     document = {
         "command": command(arguments),
