@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from rllib_mamql.errors import ConfigError, nearest
 
@@ -24,11 +28,18 @@ def find(name: str) -> Path:
 
 
 def print_list() -> None:
-    """Each example's name and the first line of its header comment."""
-    known = _examples()
-    width = max(map(len, known))
-    for name, path in known.items():
-        click.echo(f"{name:<{width}}  {_headline(path)}")
+    """Each example's name and the first sentence of its header comment; a line each where no terminal is."""
+    console = Console()
+    if not console.is_terminal:
+        for name, path in _examples().items():
+            click.echo(f"{name}\t{headline(path)}")
+        return
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for name, path in _examples().items():
+        table.add_row(name, escape(headline(path)))
+    console.print(table)
 
 
 def _examples() -> dict[str, Path]:
@@ -39,9 +50,8 @@ def _examples() -> dict[str, Path]:
     return found
 
 
-def _headline(path: Path) -> str:
-    for line in path.read_text(encoding="utf-8").splitlines():
-        text = line.strip().lstrip("#").strip()
-        if text:
-            return text if line.lstrip().startswith("#") else ""
-    return ""
+def headline(path: Path) -> str:
+    """The first sentence of the comment that a YAML file begins with; empty where there is none."""
+    comment = re.match(r"(?:#.*\n)*", path.read_text(encoding="utf-8"))
+    text = " ".join(line.lstrip("#").strip() for line in comment.group().splitlines()) if comment else ""
+    return re.split(r"(?<=[.])\s", text, maxsplit=1)[0]

@@ -23,6 +23,12 @@ def run(*words: str, timeout: int = 250) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def test_list_is_of_whole_sentences() -> None:
+    lines = [line.split("\t") for line in run("example", "list").stdout.splitlines()]
+    assert [name for name, _ in lines] == [str(path.relative_to("tuned_examples").with_suffix("")) for path in EXAMPLES]
+    assert all(sentence.endswith(".") for _, sentence in lines)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path) -> None:
