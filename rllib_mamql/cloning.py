@@ -23,7 +23,8 @@ def fit_clone(
     Args:
         stored: Says which agents share a network, and its encoder.
         columns: Joint steps of the expert.
-        updates: Gradient steps, at a learning rate that falls to zero.
+        updates: Gradient steps, at a learning rate that falls to zero. 800 suit some thousand rows; a hundred thousand
+            need ten times as many, or the clone underfits.
         rows: Rows a gradient step.
         lr: First learning rate.
         seed: Seed of initial weights and draws.

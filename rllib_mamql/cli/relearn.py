@@ -22,6 +22,7 @@ def relearn(
     reward: str,
     shaped: bool,
     data: Path | None,
+    clone_updates: int,
     env_config: Sequence[str],
     judged_in: Sequence[str],
     reference: Path | None,
@@ -59,7 +60,7 @@ def relearn(
         say(f"{folder} holds no rewards in a gauge, only those that training regressed; `rllib recover` recovers them")
     clone = None
     if reward == "cloning" and data is not None:
-        clone = fit_clone(stored, read_demonstrations(stored, data), seed=seed)
+        clone = fit_clone(stored, read_demonstrations(stored, data), updates=clone_updates, seed=seed)
     source = reward_source(stored, reward, clone, shaped)
     against = read_metadata(str(reference)) if reference is not None else None
     settings = RelearnSettings(
@@ -91,6 +92,7 @@ def relearn(
     fields: dict[str, Any] = {
         "env": stored.env, "env_config": inside, "judged_in": {**inside, **settings.judged_in}, "seed": seed,
         "algo": algo, "reward": reward, "shaped": shaped, "sticky_actions": sticky_actions,
+        "clone_updates": None if clone is None else clone_updates,
         "return_mean": result.returns.mean, "return_ci95": result.returns.ci95, "per_agent": result.returns.per_agent,
         "expert_return": expert.mean if expert else None, "normalised_score": result.normalised_score,
         "curve": result.curve, "env_steps": result.env_steps, "train_time_s": result.train_time_s,

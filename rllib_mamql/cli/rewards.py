@@ -77,6 +77,7 @@ def recover_checkpoint(folder: Path, settings: Any, data: Path | None = None) ->
 def reward(
     checkpoint: Path,
     data: Path | None,
+    clone_updates: int,
     steps: int,
     seed: int,
     sampled: bool,
@@ -100,7 +101,9 @@ def reward(
     quiet(verbose=False)
     stored, how = read_with_rewards(folder)
     gauge = "none (as training regressed it)" if how is None else how["settings"]["gauge"]
-    clone = None if data is None else fit_clone(stored, read_demonstrations(stored, data), seed=seed)
+    clone = (
+        None if data is None else fit_clone(stored, read_demonstrations(stored, data), updates=clone_updates, seed=seed)
+    )
     entry = ENVIRONMENTS.get(stored.env)
     kinds = ["policy", "exploring"] + (["expert"] if entry is not None and entry.expert_module else [])
     console = Console()
@@ -121,7 +124,10 @@ def reward(
             paid[kind][agent] = by_event(stored, held_out, agent)
             console.print(_table(f"{kind} states, {agent}", scores, paid[kind][agent]))
         say(f"{kind} states: {steps} joint steps, {time.monotonic() - started:.0f} s")
-    fields = {"recovery": how, "seed": seed, "exact": not sampled, "states": results, "mean_where_paid": paid}
+    fields = {
+        "recovery": how, "seed": seed, "clone_updates": None if clone is None else clone_updates,
+        "exact": not sampled, "states": results, "mean_where_paid": paid,
+    }  # fmt: skip
     write_json(json_path, document("reward", checkpoint=folder, **fields))
     if plot is not None:
         from rllib_mamql.reward_plot import plot_scores

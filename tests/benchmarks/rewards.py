@@ -59,10 +59,10 @@ def checkpoint(work: pathlib.Path, example: str, seed: int, sets: list[str], rec
     return folder
 
 
-def scores(work: pathlib.Path, folder: pathlib.Path, data: str) -> dict[str, Any]:
+def scores(work: pathlib.Path, folder: pathlib.Path, cloning: list[str]) -> dict[str, Any]:
     out = work / "reward.json"
     if not out.exists():
-        rllib(work / "reward.log", "reward", folder, "--data", data, "--json", out, "--plot", work / "reward.png")
+        rllib(work / "reward.log", "reward", folder, *cloning, "--json", out, "--plot", work / "reward.png")
     return json.loads(out.read_text())
 
 
@@ -73,17 +73,17 @@ def relearn(
     seed: int,
     dynamics: str,
     iterations: int,
-    data: str,
+    cloning: list[str],
     relearning: str,
 ) -> dict[str, Any]:
     name = f"relearn_{kind}_{dynamics}"
     out = work / f"{name}.json"
     if not out.exists():
-        words = ["--data", data] if kind == "cloning" else ["--shaped"] if kind == SHAPED else []
+        words = cloning if kind == "cloning" else ["--shaped"] if kind == SHAPED else []
         if dynamics.startswith("sticky="):
-            words += ["--sticky-actions", dynamics.removeprefix("sticky=")]
+            words = [*words, "--sticky-actions", dynamics.removeprefix("sticky=")]
         elif dynamics != SAME:
-            words += ["--env-config", dynamics]
+            words = [*words, "--env-config", dynamics]
         rllib(
             work / f"{name}.log", "relearn", folder, "--reward", "recovered" if kind == SHAPED else kind, *words,
             *shlex.split(relearning), "--iterations", iterations, "--seed", seed, "--out", work / name, "--json", out,
@@ -204,6 +204,7 @@ def command(arguments: argparse.Namespace) -> str:
     words += ["--dynamics " + " ".join(arguments.dynamics) if arguments.dynamics else "--dynamics"]
     words += ["--kinds " + " ".join(arguments.kinds)] if arguments.dynamics else []
     words += [f"--{name} {shlex.quote(w)}" for name in ("recover", "relearn") if (w := getattr(arguments, name))]
+    words += [f"--clone-updates {arguments.clone_updates}"] if arguments.clone_updates else []
     words += ["--work DIR", f"--out docs/{arguments.out.name}"]
     return " ".join(word for word in words if word)
 
@@ -226,22 +227,25 @@ def main() -> int:
         "--recover", default="", metavar="WORDS", help="more words for `rllib recover`; {seed} is the seed"
     )
     parser.add_argument("--relearn", default="", metavar="WORDS", help="more words for `rllib relearn`")
+    parser.add_argument("--clone-updates", type=int, help="gradient steps of the clone, if not the default")
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--jobs", type=int, default=1, help="seeds and kinds side by side; the cores are shared out")
     parser.add_argument("--collect", action="store_true", help="no more runs of PPO: a page of those in --work")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="written with the endings .json, .md and .png")
     arguments = parser.parse_args()
-    data = arguments.data or example_data(arguments.example)
+    cloning = ["--data", arguments.data or example_data(arguments.example)]
+    if arguments.clone_updates:
+        cloning += ["--clone-updates", str(arguments.clone_updates)]
     works = [arguments.work.resolve() / str(seed) for seed in range(arguments.seeds)]
 
     def recovered(seed: int) -> tuple[pathlib.Path, dict[str, Any]]:
         works[seed].mkdir(parents=True, exist_ok=True)
         folder = checkpoint(works[seed], arguments.example, seed, arguments.sets, arguments.recover)
-        return folder, scores(works[seed], folder, data)
+        return folder, scores(works[seed], folder, cloning)
 
     def relearned(dynamics: str, seed: int, kind: str) -> dict[str, Any]:
-        words = (dynamics, arguments.iterations, data, arguments.relearn)
+        words = (dynamics, arguments.iterations, cloning, arguments.relearn)
         run = relearn(works[seed], folders[seed], kind, seed, *words)
         print(f"{kind}, {dynamics}, seed {seed}: {run['return_mean']:.2f}", flush=True)
         return run

@@ -39,10 +39,11 @@ def test_recover_reward_and_relearn(folder: Path, tmp_path: Path) -> None:
     data = write_toy_dataset(tmp_path / "data")
     assert "rewards.npz" in rllib("recover", folder, "--updates", 20, "--steps", 200, "--gauge", "state_only")
     out, plot = tmp_path / "out.json", tmp_path / "out.png"
-    printed = rllib("reward", folder, "--data", data, "--steps", 60, "--resamples", 20, "--json", out, "--plot", plot)
+    options = ["--data", data, "--clone-updates", 20, "--steps", 60, "--resamples", 20]
+    printed = rllib("reward", folder, *options, "--json", out, "--plot", plot)
     assert "gauge state_only" in printed and "reward 1 is paid" in printed
     document: dict[str, Any] = json.loads(out.read_text())
-    assert document["recovery"]["settings"]["gauge"] == "state_only"
+    assert document["recovery"]["settings"]["gauge"] == "state_only" and document["clone_updates"] == 20
     scores = document["states"]["exploring"]["agent_1"]
     assert set(scores) == {"recovered", "implied", "cloning", "constant", "zero"}
     assert set(scores["recovered"]) >= {"mse_affine", "pearson", "spearman", "epic", "ranking_accuracy", "pearson_ci95"}
@@ -53,11 +54,11 @@ def test_recover_reward_and_relearn(folder: Path, tmp_path: Path) -> None:
     sets = ["--set", "train_batch_size_per_learner=100", "--set", "minibatch_size=50", "--set", "num_epochs=1"]
     result = tmp_path / "relearn.json"
     rllib(
-        "relearn", folder, "--reward", "cloning", "--data", data, "--sticky-actions", 0.1, "--iterations", 2,
-        "--episodes", 5, *sets, "--out", tmp_path / "new", "--json", result,
+        "relearn", folder, "--reward", "cloning", "--data", data, "--clone-updates", 30, "--sticky-actions", 0.1,
+        "--iterations", 2, "--episodes", 5, *sets, "--out", tmp_path / "new", "--json", result,
     )  # fmt: skip
     document = json.loads(result.read_text())
-    assert document["reward"] == "cloning" and document["env"] == TOY
+    assert document["reward"] == "cloning" and document["clone_updates"] == 30 and document["env"] == TOY
     # The dynamics are not those of the demonstrations: a normalised score would compare what cannot be compared.
     assert document["normalised_score"] is None and document["env_steps"] >= 200
     assert (tmp_path / "new" / "checkpoint" / "rllib_checkpoint.json").is_file()
