@@ -85,31 +85,34 @@ def plot(results: Mapping[str, Mapping[str, Any]], out: pathlib.Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    results = {name: result for name, result in results.items() if result["ratios"]}
-    heights = [1.2 + 0.28 * len(result["ratios"]) for result in results.values()]
+    panels: dict[str, tuple[str, dict[str, Ratio]]] = {}  # one for each kind of ratio
+    for result in results.values():
+        for key, ratio in reversed(ratios_of(result).items()):
+            kind, _, label = key.partition("/")
+            panels.setdefault(kind, (result["title"], {}))[1][label] = ratio
+    heights = [1.2 + 0.28 * len(ratios) for _, ratios in panels.values()]
     figure, axes = pyplot.subplots(
-        len(results), figsize=(8, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
+        len(panels), figsize=(8, sum(heights)), height_ratios=heights, layout="constrained", squeeze=False
     )
-    for axis, (name, result) in zip(axes[:, 0], results.items(), strict=True):
-        ratios = dict(reversed(ratios_of(result).items()))
-        labels = [key.partition("/")[2] for key in ratios]
+    for axis, (kind, (title, ratios)) in zip(axes[:, 0], panels.items(), strict=True):
         values = [ratio.value for ratio in ratios.values()]
         spread = [
             [ratio.value - ratio.low for ratio in ratios.values()],
             [ratio.high - ratio.value for ratio in ratios.values()],
         ]
-        axis.barh(labels, values, xerr=spread, color="tab:blue", alpha=0.7, ecolor="black", capsize=2)
+        axis.barh(list(ratios), values, xerr=spread, color="tab:blue", alpha=0.7, ecolor="black", capsize=2)
         for position, ratio in enumerate(ratios.values()):
             if ratio.target is not None:
                 axis.plot([ratio.target] * 2, [position - 0.45, position + 0.45], color="tab:red")
         better = "higher" if next(iter(ratios.values())).higher_is_better else "lower"
-        axis.set_title(f"{result['title']} ({AXES[name]}; {better} is better)", fontsize=9, loc="left")
+        axis.set_title(f"{title} ({AXES.get(kind, kind)}; {better} is better)", fontsize=8, loc="left")
         axis.tick_params(labelsize=8)
     figure.savefig(out, dpi=120)
 
 
 AXES = {
-    "runner": "ours / RLlib's; share of loop: ours / a bare loop over single environments",
+    "runner": "ours / RLlib's",
+    "runner share of loop": "ours / a loop over single environments",
     "update": "ours / bare torch",
     "growth": "exponent",
     "data": "ours / bare pyarrow",
