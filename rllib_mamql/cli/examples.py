@@ -32,13 +32,13 @@ def print_list() -> None:
     console = Console()
     if not console.is_terminal:
         for name, path in _examples().items():
-            click.echo(f"{name}\t{headline(path)}")
+            click.echo(f"{name}\t{_headline(path)}")
         return
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column()
     for name, path in _examples().items():
-        table.add_row(name, escape(headline(path)))
+        table.add_row(name, escape(_headline(path)))
     console.print(table)
 
 
@@ -50,7 +50,7 @@ def _examples() -> dict[str, Path]:
     return found
 
 
-def headline(path: Path) -> str:
+def _headline(path: Path) -> str:
     """The first sentence of the comment that a YAML file begins with; empty where there is none."""
     comment = re.match(r"(?:#.*\n)*", path.read_text(encoding="utf-8"))
     text = " ".join(line.lstrip("#").strip() for line in comment.group().splitlines()) if comment else ""

@@ -250,6 +250,13 @@ def stored(path: pathlib.Path, tables: Tables, **settings: Any) -> Pair:
     return pair
 
 
+def draw(policies: NDArray[np.float64], rng: np.random.Generator) -> IntArray:
+    """Actions ``(2, N)`` of both cooks from their probabilities ``(2, 6, N)``."""
+    ends = policies.cumsum(1)
+    drawn = rng.random((2, 1, policies.shape[2])) * ends[:, -1:]
+    return np.asarray((ends <= drawn).sum(1))
+
+
 class Cooks:
     """Plays a pair in batches of kitchens and notes the mean entropy of its policies.
 
@@ -273,9 +280,7 @@ class Cooks:
         def act(_: Mapping[str, Array], __: Mapping[str, Array]) -> dict[str, Array]:
             policies = self._pair.policies[:, :, self._tables.encode(*rollout.batch.state)].astype(np.float64)
             self.entropies.append(float(-(policies * np.log(policies + 1e-12)).sum(1).mean()))
-            ends = policies.cumsum(1)
-            drawn = self._rng.random((2, 1, KITCHENS)) * ends[:, -1:]
-            return dict(zip(rollout.agents, (ends <= drawn).sum(1), strict=True))
+            return dict(zip(rollout.agents, draw(policies, self._rng), strict=True))
 
         try:
             columns, finished = rollout.run(act, num_episodes=episodes, keep=keep)

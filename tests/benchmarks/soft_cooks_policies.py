@@ -1,4 +1,4 @@
-"""How far policies are from the pair that demonstrated: ``python tests/benchmarks/soft_cooks_policies.py CHECKPOINT``.
+"""How far policies are from the demonstrators: ``soft_cooks_policies.py CHECKPOINT ... --table FILE.npz``.
 
 The pair of ``soft_cooks.py`` is known exactly, so the policies of a checkpoint of ``overcooked_soft`` and those of
 behaviour clones can be compared with it in every state. Where they are wrong, a recovered reward pays for it. Prints
@@ -13,7 +13,7 @@ import functools
 import json
 import pathlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,21 +24,21 @@ from torch import Tensor
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from mamql_envs.overcooked_kitchen import load_kitchen
+from rllib_mamql import objective
 from rllib_mamql.batched_rollout import BatchedRollout
 from rllib_mamql.cli.tools import newest_checkpoint
 from rllib_mamql.cloning import fit_clone
 from rllib_mamql.columns import Array
 from rllib_mamql.health import read_demonstrations
 from rllib_mamql.registration import make_batch, make_env
+from rllib_mamql.reward_sources import LogPolicy
 from rllib_mamql.reward_store import read_with_rewards
 from tests.benchmarks.measuring import ROOT
-from tests.benchmarks.soft_cooks import ENV, LAYOUT, NUM_ACTIONS, Pair, Tables, stored
+from tests.benchmarks.soft_cooks import ENV, LAYOUT, NUM_ACTIONS, Pair, Tables, draw, stored
 
 KITCHENS, STEPS = 250, 100
 DATA = ROOT / "offline_data" / "overcooked" / "soft_starts"
 SHARES = {"the pair's states": 0.0, "0.6 of the actions random": 0.6}
-
-LogPolicy = Callable[[str, Tensor], Tensor]
 
 
 def visited(tables: Tables, pair: Pair, share: float, seed: int) -> tuple[NDArray[np.float64], dict[str, Array]]:
@@ -53,9 +53,8 @@ def visited(tables: Tables, pair: Pair, share: float, seed: int) -> tuple[NDArra
         exact = pair.policies[:, :, tables.encode(*rollout.batch.state)].astype(np.float64)
         policies.append(exact)
         seen.append({agent: np.array(values) for agent, values in observations.items()})
-        ends = ((1.0 - share) * exact + share / NUM_ACTIONS).cumsum(1)
-        drawn = rng.random((2, 1, KITCHENS)) * ends[:, -1:]
-        return dict(zip(rollout.agents, (ends <= drawn).sum(1), strict=True))
+        actions = draw((1.0 - share) * exact + share / NUM_ACTIONS, rng)
+        return dict(zip(rollout.agents, actions, strict=True))
 
     try:
         rollout.run(act, num_steps=KITCHENS * STEPS)
@@ -83,7 +82,7 @@ def learned(checkpoint: Any) -> LogPolicy:
 
     def log_policy(agent: str, observations: Tensor) -> Tensor:
         module = checkpoint.modules[checkpoint.module_of[agent]]
-        return torch.log_softmax(rationality * module.average(observations), dim=-1)
+        return objective.log_policy(module.average(observations), rationality)
 
     return log_policy
 
@@ -104,8 +103,8 @@ def main(words: Sequence[str] | None = None) -> int:
     for folder in arguments.checkpoints:
         checkpoint, _ = read_with_rewards(newest_checkpoint(folder))
         policies = {"MAMQL": learned(checkpoint)}
+        data = read_demonstrations(checkpoint, DATA)
         for updates in arguments.clone_updates:
-            data = read_demonstrations(checkpoint, DATA)
             clone = fit_clone(checkpoint, data, updates=updates, seed=arguments.seed)
             policies[f"clone, {updates} updates"] = clone
         for policy, log_policy in policies.items():
