@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import rllib_mamql.quick_import  # noqa: F401
+
+# isort: split
 import functools
 import pathlib
 from typing import Any
@@ -20,6 +23,7 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_mamql import checkpoint, registration
+from rllib_mamql.collection import collection_paused
 from rllib_mamql.columns import num_rows, take
 from rllib_mamql.config import MAMQLConfig, environment_spaces
 from rllib_mamql.data.schema import check_environment
@@ -54,7 +58,9 @@ class MAMQL(Algorithm):
 
     def setup(self, config: MAMQLConfig) -> None:
         """Builds runners and learners, checks the dataset against the environment, and deals the data out."""
-        super().setup(config)
+        # The first use of a seed or an optimizer imports PyTorch's compiler.
+        with collection_paused():
+            super().setup(config)
         spaces = environment_spaces(str(self.config.env), dict(self.config.env_config))
         metadata = self.offline_data.metadata
         check_environment(

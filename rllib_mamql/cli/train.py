@@ -68,8 +68,7 @@ def quiet(verbose: bool) -> None:
     if verbose:
         return
     # These packages set their loggers' levels when they are imported.
-    import ray.rllib
-    import ray.tune  # noqa: F401
+    import rllib_mamql.quick_import  # noqa: F401
 
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", module="gymnasium")
@@ -102,6 +101,7 @@ def ray_session(options: RunOptions, prepared: Iterable[Prepared]) -> Iterator[N
         wanted = max(available, int(-(-cpus // 1)))
         if wanted > available:
             say(f"a trial asks for {cpus:g} CPUs, this machine has {available}: its processes share them")
+        _no_idle_workers()
         ray.init(address="local", num_cpus=wanted, include_dashboard=False, **common)
     try:
         quiet(options.verbose)
@@ -111,6 +111,16 @@ def ray_session(options: RunOptions, prepared: Iterable[Prepared]) -> Iterator[N
         yield
     finally:
         ray.shutdown()
+
+
+def _no_idle_workers() -> None:
+    """Asks Ray not to start a worker process for each CPU ahead of need.
+
+    Tune runs trials in an environment of their own, which those workers lack: they would only take CPU time from the
+    trials' start. Ray has no public setting for this; it reads the variable when it starts
+    (``test_ray_starts_no_worker_ahead_of_need``).
+    """
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 
 def check_reachable(address: str) -> None:

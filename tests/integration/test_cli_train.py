@@ -74,10 +74,14 @@ class Command:
         """Processes with this test's mark that do not go away, by id: Ray's inherit the environment."""
         until = time.monotonic() + patience_s
         while True:
-            left = {int(pid): line for pid in os.listdir("/proc") if pid.isdigit() and (line := self._marked(pid))}
+            left = self.processes()
             if not left or time.monotonic() > until:
                 return left
             time.sleep(0.2)
+
+    def processes(self) -> dict[int, str]:
+        """Command lines of the processes with this test's mark, by id."""
+        return {int(pid): line for pid in os.listdir("/proc") if pid.isdigit() and (line := self._marked(pid))}
 
     def sweep(self) -> None:
         """Ends what outlives a killed driver: Ray's agents take about a minute to notice."""
@@ -219,6 +223,33 @@ class TestTrain:
         assert "Traceback" not in output
         assert not command.left_behind()
         assert list(folder.glob("trial_*/checkpoint_*/rllib_checkpoint.json"))
+
+    def test_ray_starts_no_worker_ahead_of_need(self, command: Command) -> None:
+        # They lack the environment in which Tune runs trials, and take time from the trials' start.
+        code = (
+            "from rllib_mamql.cli.train import RunOptions, ray_session\n"
+            "with ray_session(RunOptions(), []): print('up', flush=True); input()"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=command.folder,
+            env=command.environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "up\n"
+        # Ray starts its workers before the driver hears from it.
+        time.sleep(1.0)
+        found = command.processes().values()
+        process.communicate("\n", timeout=30)
+        # The raylet is told how to start workers, so that its own line names their script.
+        raylets = [line for line in found if "/raylet/raylet " in line]
+        workers = [line for line in found if "worker.py" in line or "ray::" in line]
+        assert raylets
+        assert not set(workers) - set(raylets)
 
 
 def test_a_second_run_does_not_touch_the_first(tmp_path: Path) -> None:
