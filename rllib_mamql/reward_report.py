@@ -38,6 +38,7 @@ from rllib_mamql.exploring import exploring_actor
 from rllib_mamql.marginal_reward import marginal_recovered, policy_of
 from rllib_mamql.registration import ENVIRONMENTS, make_env
 from rllib_mamql.reward_metrics import Metric, canonical_additive, compare
+from rllib_mamql.reward_sources import LogPolicy
 from rllib_mamql.rollout import Actor, ColumnarRollout
 from rllib_mamql.true_rewards import joint_rewards, marginal_rewards
 
@@ -46,9 +47,6 @@ STATES = ("policy", "exploring", "expert")
 PREDICTORS = ("recovered", "implied", "cloning", "constant", "zero")
 EXPLORE = 0.5
 HELD_OUT_SEED = 7_000_003
-
-Clone = Callable[[str, Tensor], Tensor]
-"""``(agent, observations (B, *obs)) -> log-probabilities (B, A)`` of a behaviour clone."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def _with_true(stored: Checkpoint, columns: JointColumns, tables: list[Array], n
 
 
 def score(
-    stored: Checkpoint, held_out: HeldOut, agent: str, *, clone: Clone | None = None, resamples: int = 500
+    stored: Checkpoint, held_out: HeldOut, agent: str, *, clone: LogPolicy | None = None, resamples: int = 500
 ) -> dict[str, dict[str, Metric]]:
     """All metrics of all predictors for one agent.
 
@@ -191,7 +189,7 @@ def score(
 
 
 def _predictions(
-    stored: Checkpoint, columns: JointColumns, agent: str, clone: Clone | None
+    stored: Checkpoint, columns: JointColumns, agent: str, clone: LogPolicy | None
 ) -> dict[str, tuple[Array, Array, Array | None]]:
     """Of every predictor ``f(s, .)``, ``f(s', .)`` and ``g(s')`` of its form ``f(s, a) + g(s')``."""
     module = stored.modules[stored.module_of[agent]]

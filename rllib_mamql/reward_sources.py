@@ -23,6 +23,7 @@ from rllib_mamql.errors import ConfigError
 KINDS = ("recovered", "implied", "cloning", "true")
 
 LogPolicy = Callable[[str, Tensor], Tensor]
+"""``(agent, observations (B, *obs)) -> log-probabilities (B, A)``."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Exit status 0: all went well; 1: a trial failed; 2: something in the input is wr
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -29,17 +30,28 @@ ENVIRONMENT = {
 }
 """Defaults of this process and the workers: no telemetry, no advertisements, signals are ours."""
 
-CLONE_OPTION = click.option(
-    "--clone-updates",
-    type=click.IntRange(min=1),
-    default=800,
-    show_default=True,
-    metavar="N",
-    help="Gradient steps of the clone: 800 suit some thousand rows, 12,000 some hundred thousand.",
+CLONE_OPTIONS = (
+    click.option(
+        "--clone-updates",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Gradient steps of the clone; chosen by the likelihood of held-out episodes by default.",
+    ),
+    click.option(
+        "--clone-steps",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Joint steps of --data for the clone, drawn as training draws expert_steps at the same --seed.",
+    ),
 )
 JSON_OPTION = click.option(
     "--json", "json_path", type=click.Path(path_type=Path), metavar="FILE", help="Write the result as JSON."
 )
+
+
+def clone_options(command: Any) -> Any:
+    """The options of a behaviour clone that ``reward`` and ``relearn`` share."""
+    return functools.reduce(lambda made, option: option(made), reversed(CLONE_OPTIONS), command)
 
 
 def train_options(command: Any) -> Any:
@@ -161,7 +173,7 @@ def recover(**options: Any) -> None:
 @click.option(
     "--data", type=click.Path(path_type=Path), metavar="DIR", help="The expert's data: adds a clone's reward."
 )
-@CLONE_OPTION
+@clone_options
 @click.option("--steps", type=click.IntRange(min=1), default=2000, show_default=True, help="Joint steps of each kind.")
 @click.option("--sampled", is_flag=True, help="Compare with the reward paid; do not try all joint actions.")
 @click.option("--resamples", type=click.IntRange(min=0), default=500, show_default=True, help="Of the bootstrap.")
@@ -201,7 +213,7 @@ def map_rewards(**options: Any) -> None:
 )
 @click.option("--shaped", is_flag=True, help="Add the recovered potential: a dense reward, which is learned sooner.")
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="Demonstrations, for --reward cloning.")
-@CLONE_OPTION
+@clone_options
 @click.option("--env-config", multiple=True, metavar="KEY=VALUE", help="Changes the environment.")
 @click.option("--judged-in", multiple=True, metavar="KEY=VALUE", help="Changes it for measuring the true return only.")
 @click.option(

@@ -22,7 +22,8 @@ def relearn(
     reward: str,
     shaped: bool,
     data: Path | None,
-    clone_updates: int,
+    clone_updates: int | None,
+    clone_steps: int | None,
     env_config: Sequence[str],
     judged_in: Sequence[str],
     reference: Path | None,
@@ -41,9 +42,8 @@ def relearn(
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.settings import check_keys, find_algorithm, is_ours
     from rllib_mamql.cli.train import RunOptions, quiet, ray_session, say
-    from rllib_mamql.cloning import fit_clone
+    from rllib_mamql.cloning import clone_of
     from rllib_mamql.data.reading import read_metadata
-    from rllib_mamql.health import read_demonstrations
     from rllib_mamql.relearning import RelearnSettings, build_env
     from rllib_mamql.relearning import relearn as learn
     from rllib_mamql.reward_sources import reward_source
@@ -60,7 +60,8 @@ def relearn(
         say(f"{folder} holds no rewards in a gauge, only those that training regressed; `rllib recover` recovers them")
     clone = None
     if reward == "cloning" and data is not None:
-        clone = fit_clone(stored, read_demonstrations(stored, data), updates=clone_updates, seed=seed)
+        clone = clone_of(stored, data, clone_steps, clone_updates, seed)
+        say(clone.summary())
     source = reward_source(stored, reward, clone, shaped)
     against = read_metadata(str(reference)) if reference is not None else None
     settings = RelearnSettings(
@@ -92,7 +93,7 @@ def relearn(
     fields: dict[str, Any] = {
         "env": stored.env, "env_config": inside, "judged_in": {**inside, **settings.judged_in}, "seed": seed,
         "algo": algo, "reward": reward, "shaped": shaped, "sticky_actions": sticky_actions,
-        "clone_updates": None if clone is None else clone_updates,
+        "clone_updates": clone and clone.updates, "clone_held_out": clone and clone.held_out,
         "return_mean": result.returns.mean, "return_ci95": result.returns.ci95, "per_agent": result.returns.per_agent,
         "expert_return": expert.mean if expert else None, "normalised_score": result.normalised_score,
         "curve": result.curve, "env_steps": result.env_steps, "train_time_s": result.train_time_s,

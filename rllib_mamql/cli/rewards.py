@@ -77,7 +77,8 @@ def recover_checkpoint(folder: Path, settings: Any, data: Path | None = None) ->
 def reward(
     checkpoint: Path,
     data: Path | None,
-    clone_updates: int,
+    clone_updates: int | None,
+    clone_steps: int | None,
     steps: int,
     seed: int,
     sampled: bool,
@@ -92,8 +93,7 @@ def reward(
         check_picture(plot, "--plot")
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.train import quiet, say
-    from rllib_mamql.cloning import fit_clone
-    from rllib_mamql.health import read_demonstrations
+    from rllib_mamql.cloning import clone_of
     from rllib_mamql.registration import ENVIRONMENTS
     from rllib_mamql.reward_report import by_event, play_held_out, score
     from rllib_mamql.reward_store import read_with_rewards
@@ -101,9 +101,10 @@ def reward(
     quiet(verbose=False)
     stored, how = read_with_rewards(folder)
     gauge = "none (as training regressed it)" if how is None else how["settings"]["gauge"]
-    clone = (
-        None if data is None else fit_clone(stored, read_demonstrations(stored, data), updates=clone_updates, seed=seed)
-    )
+    clone = None
+    if data is not None:
+        clone = clone_of(stored, data, clone_steps, clone_updates, seed)
+        say(clone.summary())
     entry = ENVIRONMENTS.get(stored.env)
     kinds = ["policy", "exploring"] + (["expert"] if entry is not None and entry.expert_module else [])
     console = Console()
@@ -125,8 +126,8 @@ def reward(
             console.print(_table(f"{kind} states, {agent}", scores, paid[kind][agent]))
         say(f"{kind} states: {steps} joint steps, {time.monotonic() - started:.0f} s")
     fields = {
-        "recovery": how, "seed": seed, "clone_updates": None if clone is None else clone_updates,
-        "exact": not sampled, "states": results, "mean_where_paid": paid,
+        "recovery": how, "seed": seed, "clone_updates": clone and clone.updates,
+        "clone_held_out": clone and clone.held_out, "exact": not sampled, "states": results, "mean_where_paid": paid,
     }  # fmt: skip
     write_json(json_path, document("reward", checkpoint=folder, **fields))
     if plot is not None:

@@ -227,7 +227,7 @@ def main() -> int:
         "--recover", default="", metavar="WORDS", help="more words for `rllib recover`; {seed} is the seed"
     )
     parser.add_argument("--relearn", default="", metavar="WORDS", help="more words for `rllib relearn`")
-    parser.add_argument("--clone-updates", type=int, help="gradient steps of the clone, if not the default")
+    parser.add_argument("--clone-updates", type=int, help="gradient steps of the clone, if not as many as help")
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--jobs", type=int, default=1, help="seeds and kinds side by side; the cores are shared out")
@@ -237,6 +237,9 @@ def main() -> int:
     cloning = ["--data", arguments.data or example_data(arguments.example)]
     if arguments.clone_updates:
         cloning += ["--clone-updates", str(arguments.clone_updates)]
+    for text in arguments.sets:  # the clone learns from as many demonstrations
+        if text.startswith("expert_steps="):
+            cloning += ["--clone-steps", text.removeprefix("expert_steps=")]
     works = [arguments.work.resolve() / str(seed) for seed in range(arguments.seeds)]
 
     def recovered(seed: int) -> tuple[pathlib.Path, dict[str, Any]]:
