@@ -13,7 +13,8 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ENCODER_OUT
 from ray.rllib.core.models.catalog import Catalog
-from ray.rllib.core.models.torch.encoder import TorchMLPEncoder
+from ray.rllib.core.models.torch.encoder import TorchCNNEncoder, TorchMLPEncoder
+from ray.rllib.core.models.torch.primitives import TorchCNN
 from torch import Tensor, nn
 
 from rllib_mamql.errors import ConfigError, nearest
@@ -43,6 +44,16 @@ class CatalogEncoder(nn.Module):
     def layers(self) -> list[nn.Module] | None:
         """The layers in a row that the encoder is, where it is a multilayer perceptron; else None."""
         return list(self.net.net.mlp) if type(self.net) is TorchMLPEncoder else None
+
+    @property
+    def convolutions(self) -> list[nn.Module] | None:
+        """The layers in a row between pictures and flat features, where the encoder is a convolutional one; else None.
+
+        RLlib's module turns channels to the front before them, and to the back again after them.
+        """
+        if type(self.net) is not TorchCNNEncoder or [type(part) for part in self.net.net] != [TorchCNN, nn.Flatten]:
+            return None
+        return list(self.net.net[0].cnn)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Features of a batch of observations."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from rllib_mamql.convolutions import ConvolutionalCritics, convolutional_layers
 from rllib_mamql.encoders import EntityAttention
 from rllib_mamql.equal_networks import (
     StackedLinear,
@@ -120,9 +121,11 @@ def stackable(critic: nn.Module) -> bool:
     return all(is_linear(layer) for layer in critic.modules() if isinstance(layer, nn.Linear))
 
 
-def stack_critics(critics: Sequence[nn.Module]) -> StackedCritics | None:
+def stack_critics(critics: Sequence[nn.Module]) -> StackedCritics | ConvolutionalCritics | None:
     """The critics as one, or None where they cannot be called together or are not of one form on one device."""
-    known = [critic for critic in critics if isinstance(critic, MarginalCritic) and stackable(critic)]
+    known = [critic for critic in critics if isinstance(critic, MarginalCritic)]
     if not known or len(known) < len(critics) or len({form_of(critic) for critic in known}) > 1:
         return None
-    return StackedCritics(known)
+    if all(convolutional_layers(critic) is not None for critic in known):
+        return ConvolutionalCritics(known)
+    return StackedCritics(known) if all(map(stackable, known)) else None

@@ -13,6 +13,7 @@ import torch
 from rllib_mamql import acting
 from rllib_mamql.acting import module_actor
 from rllib_mamql.config import MAMQLConfig, environment_spaces
+from rllib_mamql.convolutions import ConvolutionalCritics
 from rllib_mamql.stacked import StackedCritics, stack_critics, stackable
 from tests.toy_data import TOY
 
@@ -46,6 +47,12 @@ def alive(envs: int = 5) -> dict[str, np.ndarray]:
 
 
 GEMS = {"env": "gems", "env_config": {"observation": "entities"}, "entity_dim": 12, "entity_key_dim": 4}
+PICTURES = {"env": "gems", "conv_filters": [[4, [3, 3], 1], [4, [3, 3], 2]]}
+NETWORKS = (
+    ([[4, [3, 3], 1], [6, [3, 3], 2]], "relu"),
+    ([[4, [2, 2], 1]], "elu"),  # padded on one side
+    ([[4, [3, 2], 1, "valid"], [5, [4, 4], [2, 1]]], "linear"),
+)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +60,7 @@ GEMS = {"env": "gems", "env_config": {"observation": "entities"}, "entity_dim": 
     [
         *({"fcnet_activation": activation} for activation in ("relu", "tanh", "silu", "elu")),
         *({**GEMS, "entity_layers": layers} for layers in (0, 1, 2)),
+        *({"env": "gems", "conv_filters": filters, "conv_activation": activation} for filters, activation in NETWORKS),
     ],
     ids=str,
 )
@@ -60,7 +68,7 @@ def test_stacked_critics_equal_each_by_itself(settings: dict[str, Any]) -> None:
     modules, of = make_modules(**settings)
     critics = [modules[of[agent]].average for agent in AGENTS]
     stacked = stack_critics(critics)
-    assert isinstance(stacked, StackedCritics)
+    assert isinstance(stacked, ConvolutionalCritics if "conv_filters" in settings else StackedCritics)
     for envs in (1, 8, 40):
         seen = observations(modules, of, envs)
         joined = torch.as_tensor(np.stack([seen[agent] for agent in AGENTS]))
@@ -80,7 +88,13 @@ def test_what_is_no_plain_network_is_not_stacked() -> None:
     entities, of_entities = make_modules(**GEMS)
     assert stack_critics([plain, entities[of_entities["agent_0"]].average]) is None
     images, of_images = make_modules(env="gems", conv_filters=[[4, [3, 3], 2]])
-    assert stack_critics([images[of_images["agent_0"]].average]) is None
+    picture = images[of_images["agent_0"]].average
+    assert stack_critics([picture]) is not None
+    assert stack_critics([picture, plain]) is None
+    picture.encoder.net.net[0].cnn[1].groups = 4
+    assert stack_critics([picture]) is None
+    normal, of_normal = make_modules(env="gems", conv_filters=[[4, [3, 3], 2]], fcnet_hiddens=[8])
+    assert stack_critics([images[of_images["agent_1"]].average, normal[of_normal["agent_1"]].average]) is not None
     elus, of_elus = make_modules(fcnet_activation="elu")
     first, second = (elus[of_elus[agent]].average for agent in AGENTS)
     assert stack_critics([first, second]) is not None
@@ -141,7 +155,7 @@ CHANGES = (
 )
 
 
-@pytest.mark.parametrize("settings", [{}, GEMS], ids=["perceptron", "attention"])
+@pytest.mark.parametrize("settings", [{}, GEMS, PICTURES], ids=["perceptron", "attention", "convolutions"])
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_stacked_weights_are_never_old(
     change: Callable[[Any, dict[str, torch.Tensor]], None], settings: dict[str, Any]
@@ -179,7 +193,7 @@ def test_weights_set_as_rllib_does_are_seen_at_once() -> None:
         assert chosen[agent].tolist() == best.tolist() and len(set(chosen[agent])) > 1
 
 
-@pytest.mark.parametrize("settings", [{}, GEMS], ids=["perceptron", "attention"])
+@pytest.mark.parametrize("settings", [{}, GEMS, PICTURES], ids=["perceptron", "attention", "convolutions"])
 @pytest.mark.parametrize("sharing", ["none", "all"])
 @pytest.mark.parametrize("explore", [True, False])
 def test_the_same_actions_stacked_or_not(
