@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from rllib_mamql.acting import agents_by_module
 from rllib_mamql.checkpoint import Checkpoint
-from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
+from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column, num_rows
 from rllib_mamql.data.selection import hold_out, select_steps
 from rllib_mamql.encoders import build_encoder
 from rllib_mamql.heads import MarginalCritic
@@ -20,6 +22,8 @@ from rllib_mamql.health import read_demonstrations
 
 HELD_OUT_SHARE = 0.1
 """Share of the episodes by whose likelihood the number of updates is chosen."""
+ENOUGH, SPLITS = 1000, 3
+"""Joint steps to hold out: where the share is fewer, so many random splits are judged, until they are enough or 3."""
 FEWEST, MOST = 200, 25600
 """Numbers of updates that are tried: the first, doubled up to the last for as long as the likelihood rises."""
 
@@ -71,7 +75,8 @@ def fit_clone(
         stored: Says which agents share a network, and its encoder.
         columns: Joint steps of the expert.
         updates: Gradient steps, at a learning rate that falls to zero. None chooses by the likelihood of a tenth of
-            the episodes, which are then learned from as well: twice as many for as long as that helps.
+            the episodes (of several tenths in turn, where there are few steps), which are then learned from as well:
+            twice as many for as long as that helps.
         rows: Rows a gradient step.
         lr: First learning rate.
         seed: Seed of held-out episodes, initial weights and draws.
@@ -81,10 +86,16 @@ def fit_clone(
     """
     held_out: dict[int, float] = {}
     if updates is None:
-        kept, judged = (_rows(stored, part) for part in hold_out(columns, HELD_OUT_SHARE, seed))
+        splits = min(SPLITS, math.ceil(ENOUGH / (HELD_OUT_SHARE * num_rows(columns))))
+        parts = [
+            tuple(_rows(stored, part) for part in hold_out(columns, HELD_OUT_SHARE, seed + split))
+            for split in range(splits)
+        ]
         updates = FEWEST
         while updates <= MOST:
-            held_out[updates] = _loss(_fit(stored, kept, updates, rows, lr, seed), judged)
+            held_out[updates] = statistics.mean(
+                _loss(_fit(stored, kept, updates, rows, lr, seed), judged) for kept, judged in parts
+            )
             if held_out[updates] > min(held_out.values()):
                 break
             updates *= 2
