@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from rllib_mamql.acting import agents_by_module
 from rllib_mamql.checkpoint import Checkpoint
-from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column, num_rows
+from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, OBS, JointColumns, column, num_rows
 from rllib_mamql.data.selection import hold_out, select_steps
 from rllib_mamql.encoders import build_encoder
+from rllib_mamql.errors import DatasetError
 from rllib_mamql.heads import MarginalCritic
 from rllib_mamql.health import read_demonstrations
 
@@ -86,6 +87,11 @@ def fit_clone(
     """
     held_out: dict[int, float] = {}
     if updates is None:
+        if len(np.unique(columns[EPS_ID].astype(str))) < 2:
+            raise DatasetError(
+                "how long a clone learns is chosen on held-out episodes, but the demonstrations are of one episode: "
+                "give --clone-updates"
+            )
         splits = min(SPLITS, math.ceil(ENOUGH / (HELD_OUT_SHARE * num_rows(columns))))
         parts = [
             tuple(_rows(stored, part) for part in hold_out(columns, HELD_OUT_SHARE, seed + split))

@@ -73,5 +73,5 @@ def test_the_clone_sees_the_steps_that_training_would_draw(
 def test_one_episode_cannot_choose(stored: Checkpoint, data: Path) -> None:
     columns = read_demonstrations(stored, data)
     episodes = columns[EPS_ID].astype(str)
-    with pytest.raises(DatasetError, match="at least two"):
+    with pytest.raises(DatasetError, match="--clone-updates"):
         fit_clone(stored, take(columns, episodes == episodes[0]))
