@@ -60,6 +60,7 @@ def relearn(
         say(f"{folder} holds no rewards in a gauge, only those that training regressed; `rllib recover` recovers them")
     clone = None
     if reward == "cloning" and data is not None:
+        say(f"a behaviour clone learns from {data}")
         clone = clone_of(stored, data, clone_steps, clone_updates, seed)
         say(clone.summary())
     source = reward_source(stored, reward, clone, shaped)

@@ -103,6 +103,7 @@ def reward(
     gauge = "none (as training regressed it)" if how is None else how["settings"]["gauge"]
     clone = None
     if data is not None:
+        say(f"a behaviour clone learns from {data}")
         clone = clone_of(stored, data, clone_steps, clone_updates, seed)
         say(clone.summary())
     entry = ENVIRONMENTS.get(stored.env)
