@@ -90,25 +90,31 @@ class StackedCritics:
         return apply_linear(self._weights.layers[layer], inputs)
 
     def _attention(self, observations: Tensor) -> Tensor:
-        """What ``EntityAttention`` computes, of ``(critics, B, N, F)``."""
+        """What ``EntityAttention`` computes, of ``(critics, B, N, F)``; laid out for the CPU.
+
+        Scores are ``(keys, queries)``, for a softmax over the last axis of eleven entities takes twice as long, and
+        what is absent is masked by adding -inf.
+        """
         linear, (critics, size, entities, _) = self._linear, observations.shape
-        present = observations[..., 0].reshape(critics * size, entities) > 0.5
-        absent_keys = ~(present | ~present.any(-1, keepdim=True)).unsqueeze(1)
+        present = observations[..., 0].reshape(critics * size, entities, 1) > 0.5
+        any_present = present.any(1)
+        absent = torch.zeros(present.shape, device=present.device).masked_fill_(~present, float("-inf"))
+        absent_keys = torch.where(any_present.unsqueeze(1), absent, 0.0)
         hidden = torch.relu_(linear("encoder.embed.0", observations.flatten(1, 2)))
         hidden = torch.relu_(linear("encoder.embed.2", hidden))
         for block in self._blocks:
             query_key = linear(f"{block}.query_key", hidden).view(critics * size, entities, -1)
             query, key = query_key.chunk(2, dim=-1)
-            scores = torch.bmm(query, key.transpose(1, 2)) / math.sqrt(key.shape[-1])
-            attention = torch.softmax(scores.masked_fill_(absent_keys, float("-inf")), dim=-1)
+            scores = torch.baddbmm(absent_keys, key, query.transpose(1, 2), alpha=1.0 / math.sqrt(key.shape[-1]))
+            attention = torch.softmax(scores, dim=1).transpose(1, 2)
             value = linear(f"{block}.value", hidden).view(critics * size, entities, -1)
             hidden = hidden + torch.bmm(attention, value).view(hidden.shape)
             hidden = hidden + torch.relu_(linear(f"{block}.feed", hidden))
         hidden = hidden.view(critics * size, entities, -1)
-        weight = present.unsqueeze(-1).to(hidden.dtype)
-        mean = (hidden * weight).sum(1) / weight.sum(1).clamp_min(1.0)
-        highest = hidden.masked_fill(weight == 0, float("-inf")).amax(1)
-        highest = torch.where(present.any(-1, keepdim=True), highest, torch.zeros_like(highest))
+        weight = present.to(hidden.dtype)
+        weight = weight / weight.sum(1, keepdim=True).clamp_min(1.0)
+        mean = torch.bmm(weight.transpose(1, 2), hidden).squeeze(1)
+        highest = torch.where(any_present, (hidden + absent).amax(1), 0.0)
         return torch.cat([mean, highest], dim=-1).view(critics, size, -1)
 
 
