@@ -247,7 +247,7 @@ class TestTrain:
         process.communicate("\n", timeout=30)
         # The raylet is told how to start workers, so that its own line names their script.
         raylets = [line for line in found if "/raylet/raylet " in line]
-        workers = [line for line in found if "worker.py" in line or "ray::" in line]
+        workers = [line for line in found if "_worker.py" in line or "ray::IDLE" in line]
         assert raylets
         assert not set(workers) - set(raylets)
 
