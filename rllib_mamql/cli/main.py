@@ -24,6 +24,9 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # No public setting of Ray's: it starts no worker process for each CPU ahead of need. Tune runs trials in an
+    # environment that those lack; they would only delay the trials' start (test_ray_starts_no_worker_ahead_of_need).
+    "RAY_prestart_worker_first_driver": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "5",
     "PYGAME_HIDE_SUPPORT_PROMPT": "1",

@@ -101,7 +101,6 @@ def ray_session(options: RunOptions, prepared: Iterable[Prepared]) -> Iterator[N
         wanted = max(available, int(-(-cpus // 1)))
         if wanted > available:
             say(f"a trial asks for {cpus:g} CPUs, this machine has {available}: its processes share them")
-        _no_idle_workers()
         ray.init(address="local", num_cpus=wanted, include_dashboard=False, **common)
     try:
         quiet(options.verbose)
@@ -111,16 +110,6 @@ def ray_session(options: RunOptions, prepared: Iterable[Prepared]) -> Iterator[N
         yield
     finally:
         ray.shutdown()
-
-
-def _no_idle_workers() -> None:
-    """Asks Ray not to start a worker process for each CPU ahead of need.
-
-    Tune runs trials in an environment of their own, which those workers lack: they would only take CPU time from the
-    trials' start. Ray has no public setting for this; it reads the variable when it starts
-    (``test_ray_starts_no_worker_ahead_of_need``).
-    """
-    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 
 def check_reachable(address: str) -> None:

@@ -227,6 +227,8 @@ class TestTrain:
     def test_ray_starts_no_worker_ahead_of_need(self, command: Command) -> None:
         # They lack the environment in which Tune runs trials, and take time from the trials' start.
         code = (
+            "import os; from rllib_mamql.cli.main import ENVIRONMENT\n"
+            "os.environ.update({**ENVIRONMENT, **os.environ})\n"
             "from rllib_mamql.cli.train import RunOptions, ray_session\n"
             "with ray_session(RunOptions(), []): print('up', flush=True); input()"
         )
