@@ -126,7 +126,8 @@ def clone_of(stored: Checkpoint, data: str | pathlib.Path, steps: int | None, up
         ConfigError: If it is of other agents or observations.
     """
     columns = read_demonstrations(stored, data)
-    if steps is not None:
+    # All of them stay in the dataset's order, so that asking for all changes no draw.
+    if steps is not None and steps != num_rows(columns):
         columns = select_steps(columns, steps, seed)
     return fit_clone(stored, columns, updates=updates, seed=seed)
 
