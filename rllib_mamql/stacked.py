@@ -98,7 +98,9 @@ class StackedCritics:
         linear, (critics, size, entities, _) = self._linear, observations.shape
         present = observations[..., 0].reshape(critics * size, entities, 1) > 0.5
         any_present = present.any(1)
-        absent = torch.zeros(present.shape, device=present.device).masked_fill_(~present, float("-inf"))
+        absent = torch.zeros(present.shape, dtype=observations.dtype, device=present.device).masked_fill_(
+            ~present, float("-inf")
+        )
         absent_keys = torch.where(any_present.unsqueeze(1), absent, 0.0)
         hidden = torch.relu_(linear("encoder.embed.0", observations.flatten(1, 2)))
         hidden = torch.relu_(linear("encoder.embed.2", hidden))
