@@ -1,3 +1,35 @@
-"""Multi-agent inverse reinforcement learning from demonstrations, as an RLlib algorithm."""
+"""Multi-agent imitation and inverse reinforcement learning from demonstrations, as RLlib algorithms.
+
+Importing the package imports neither Ray nor PyTorch: the names below are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rllib_mamql.algorithms.mamql.algorithm import MAMQL as MAMQL
+    from rllib_mamql.algorithms.mamql.config import MAMQLConfig as MAMQLConfig
+    from rllib_mamql.environments.registry import register_environment as register_environment
 
 __version__ = "0.1.0"
+
+_LAZY = {
+    "MAMQL": "rllib_mamql.algorithms.mamql.algorithm",
+    "MAMQLConfig": "rllib_mamql.algorithms.mamql.config",
+    "register_environment": "rllib_mamql.environments.registry",
+}
+
+__all__ = ["MAMQL", "MAMQLConfig", "__version__", "register_environment"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name at its first use (PEP 562)."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -12,12 +12,12 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from rllib_mamql.checkpoint import DOCUMENT, NETWORKS
+from rllib_mamql.algorithms.mamql.module import OTHER_ACTIONS, REWARD_HIDDENS, MAMQLModule
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
-from rllib_mamql.recovery import Recovered, RecoverySettings
-from rllib_mamql.reward_networks import build_reward
-from rllib_mamql.reward_store import write_rewards
-from rllib_mamql.rl_module import OTHER_ACTIONS, REWARD_HIDDENS, MAMQLModule
+from rllib_mamql.learning.checkpoint import DOCUMENT, NETWORKS
+from rllib_mamql.networks.rewards import build_reward
+from rllib_mamql.rewards.recover import Recovered, RecoverySettings
+from rllib_mamql.rewards.store import write_rewards
 
 # Two agents that share a module and a third of other spaces.
 MODULE_OF = {"one": "walkers", "two": "walkers", "it/self": "it/self"}

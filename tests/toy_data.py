@@ -15,7 +15,7 @@ TOY = "pettingzoo:tests.toy_env"
 
 def write_toy_dataset(out: Path, rows: int = 60, **env_config: Any) -> Path:
     """Random play of the toy environment, in our Parquet format."""
-    from rllib_mamql.record import record_dataset
+    from rllib_mamql.evaluation.record import record_dataset
 
     record_dataset(TOY, env_config, "random", rows, 0, out)
     return out

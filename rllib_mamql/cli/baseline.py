@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rllib_mamql.diagnostics import over_agents
-from rllib_mamql.evaluation import EvaluationResult, mean_events, mean_metrics, play, summarise_returns
+from rllib_mamql.evaluation.diagnostics import over_agents
+from rllib_mamql.evaluation.evaluate import EvaluationResult, play
+from rllib_mamql.play.returns import mean_events, mean_metrics, summarise_returns
 
 
 def evaluate_baseline(
@@ -29,7 +30,7 @@ def evaluate_baseline(
         episodes: How many to play.
         seed: Seed of environments and actions.
     """
-    from rllib_mamql.record import rllib_actor
+    from rllib_mamql.evaluation.record import rllib_actor
 
     actor = rllib_actor(Path(checkpoint), list(module_of), seed)
     finished, aggregation = play(env, env_config, actor, episodes=episodes, seed=seed, num_envs=min(episodes, 16))

@@ -11,10 +11,10 @@ def export(checkpoint: Path, out: Path, onnx: bool) -> None:
     """Writes a checkpoint's policies and rewards into a folder of their own."""
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.train import quiet
-    from rllib_mamql.exporting import export_checkpoint
+    from rllib_mamql.export.write import export_checkpoint
 
     quiet(verbose=False)
     written = export_checkpoint(folder, out, onnx=onnx)
     names = sorted(file.name for file in written.iterdir())
     print(f"{out}: {folder} for use without Ray ({', '.join(names)})")
-    print(f'read it with rllib_mamql.exported.load("{out}")')
+    print(f'read it with rllib_mamql.export.read.load("{out}")')

@@ -42,12 +42,12 @@ def relearn(
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.settings import check_keys, find_algorithm, is_ours
     from rllib_mamql.cli.train import RunOptions, quiet, ray_session, say
-    from rllib_mamql.cloning import clone_of
     from rllib_mamql.data.reading import read_metadata
-    from rllib_mamql.relearning import RelearnSettings, build_env
-    from rllib_mamql.relearning import relearn as learn
-    from rllib_mamql.reward_sources import reward_source
-    from rllib_mamql.reward_store import read_with_rewards
+    from rllib_mamql.rewards.clone import clone_of
+    from rllib_mamql.rewards.relearn import RelearnSettings, build_env
+    from rllib_mamql.rewards.relearn import relearn as learn
+    from rllib_mamql.rewards.sources import reward_source
+    from rllib_mamql.rewards.store import read_with_rewards
 
     quiet(verbose=False)
     algorithm = find_algorithm(algo)

@@ -16,11 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rllib_mamql.diagnostics import over_agents
 from rllib_mamql.errors import ConfigError
+from rllib_mamql.evaluation.diagnostics import over_agents
 
 if TYPE_CHECKING:
-    from rllib_mamql.evaluation import EvaluationResult
+    from rllib_mamql.evaluation.evaluate import EvaluationResult
 
 SCHEMA_VERSION = 1
 PACKAGES = ("rllib-mamql", "ray", "torch", "numpy", "gymnasium", "pettingzoo")

@@ -44,8 +44,8 @@ def trained_settings(folder: Path, **changes: Any) -> Any:
 
     A checkpoint trained with gauge ``none`` is recovered from with ``sparse``, unless told otherwise.
     """
-    from rllib_mamql.checkpoint import read_checkpoint
-    from rllib_mamql.recovery import RecoverySettings
+    from rllib_mamql.learning.checkpoint import read_checkpoint
+    from rllib_mamql.rewards.recover import RecoverySettings
 
     trained = read_checkpoint(folder).settings
     names = {"gauge": "reward_gauge", "strength": "reward_gauge_strength"}
@@ -58,11 +58,11 @@ def trained_settings(folder: Path, **changes: Any) -> Any:
 
 def recover_checkpoint(folder: Path, settings: Any, data: Path | None = None) -> Any:
     """Recovers a checkpoint's rewards from exploring play, or from a dataset's rows, and writes them into it."""
-    from rllib_mamql.checkpoint import read_checkpoint
-    from rllib_mamql.exploring import explore
-    from rllib_mamql.health import read_demonstrations
-    from rllib_mamql.recovery import recover as fit
-    from rllib_mamql.reward_store import write_rewards
+    from rllib_mamql.learning.checkpoint import read_checkpoint
+    from rllib_mamql.learning.demonstrations import read_demonstrations
+    from rllib_mamql.rewards.exploration import explore
+    from rllib_mamql.rewards.recover import recover as fit
+    from rllib_mamql.rewards.store import write_rewards
 
     stored = read_checkpoint(folder)
     if data is None:
@@ -93,10 +93,10 @@ def reward(
         check_picture(plot, "--plot")
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.train import quiet, say
-    from rllib_mamql.cloning import clone_of
-    from rllib_mamql.registration import ENVIRONMENTS
-    from rllib_mamql.reward_report import by_event, play_held_out, score
-    from rllib_mamql.reward_store import read_with_rewards
+    from rllib_mamql.environments.registry import ENVIRONMENTS
+    from rllib_mamql.rewards.clone import clone_of
+    from rllib_mamql.rewards.scoring import by_event, play_held_out, score
+    from rllib_mamql.rewards.store import read_with_rewards
 
     quiet(verbose=False)
     stored, how = read_with_rewards(folder)
@@ -132,7 +132,7 @@ def reward(
     }  # fmt: skip
     write_json(json_path, document("reward", checkpoint=folder, **fields))
     if plot is not None:
-        from rllib_mamql.reward_plot import plot_scores
+        from rllib_mamql.rewards.plots import plot_scores
 
         plot_scores(results, plot)
         print(f"plot: {plot}")
@@ -144,9 +144,9 @@ def map_rewards(checkpoint: Path, plot: Path, steps: int, seed: int) -> None:
     check_picture(plot, "--plot")
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.train import quiet, say
-    from rllib_mamql.reward_map_plot import plot_maps
-    from rllib_mamql.reward_maps import reward_maps
-    from rllib_mamql.reward_store import read_with_rewards
+    from rllib_mamql.rewards.maps import reward_maps
+    from rllib_mamql.rewards.plots import plot_maps
+    from rllib_mamql.rewards.store import read_with_rewards
 
     quiet(verbose=False)
     stored, how = read_with_rewards(folder)

@@ -55,7 +55,7 @@ def prepare(experiment: Experiment) -> Prepared:
     Raises:
         UserError: If the algorithm, a key, a value, the environment or the dataset is wrong.
     """
-    from rllib_mamql.registration import register_environment
+    from rllib_mamql.environments.registry import register_environment
 
     try:
         algorithm = find_algorithm(experiment.settings.run)
@@ -90,7 +90,7 @@ def find_algorithm(name: str) -> type[Any]:
     from ray.rllib.algorithms.registry import ALGORITHMS as RLLIB
     from ray.tune.registry import TRAINABLE_CLASS, _global_registry, get_trainable_cls
 
-    from rllib_mamql.registration import ALGORITHMS, algorithm_class
+    from rllib_mamql.algorithms.registry import ALGORITHMS, algorithm_class
 
     if name in ALGORITHMS:
         return algorithm_class(name)
@@ -200,7 +200,7 @@ def _with_policies(config: Mapping[str, Any], env: str) -> dict[str, Any]:
 
 def agents_of(env: str, env_config: Mapping[str, Any]) -> list[str]:
     """The environment's agents, in its order."""
-    from rllib_mamql.registration import make_env
+    from rllib_mamql.environments.registry import make_env
 
     instance = make_env(env, env_config)
     try:
@@ -215,7 +215,7 @@ def _policy_of(agent: str, episode: Any = None, only: str | None = None, **kwarg
 
 def _check_variant(variant: Mapping[str, Any], env: str, algorithm: type[Any], datasets: dict[Any, Any]) -> Any:
     """Builds the environment and the config of one variant, and checks its dataset; gives its metadata."""
-    from rllib_mamql.registration import make_env, resolve_env_config
+    from rllib_mamql.environments.registry import make_env, resolve_env_config
 
     env_config = dict(variant.get("env_config") or {})
     instance = make_env(env, env_config)

@@ -51,7 +51,7 @@ def evaluate(
     check_output(video, "--video")
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.train import quiet
-    from rllib_mamql.evaluation import evaluate_checkpoint
+    from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 
     quiet(verbose=False)
     result = evaluate_checkpoint(folder, episodes=episodes, greedy=greedy, seed=seed, video=video, data=data)
@@ -88,7 +88,7 @@ def record(
             raise ConfigError(f"--expert {expert!r}: write scripted, random, or a checkpoint's folder")
         expert = str(newest_checkpoint(Path(expert)))
     from rllib_mamql.cli.train import quiet
-    from rllib_mamql.record import record_dataset
+    from rllib_mamql.evaluation.record import record_dataset
 
     quiet(verbose=False)
 

@@ -68,7 +68,7 @@ def quiet(verbose: bool) -> None:
     if verbose:
         return
     # These packages set their loggers' levels when they are imported.
-    import rllib_mamql.quick_import  # noqa: F401
+    import rllib_mamql.startup  # noqa: F401
 
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", module="gymnasium")
@@ -237,7 +237,7 @@ def _trial_folder(trial: Any) -> str:
 
 def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -> TrialReport:
     from rllib_mamql.cli.progress import TrialMonitor, env_steps, updates
-    from rllib_mamql.evaluation import normalised_score
+    from rllib_mamql.play.returns import normalised_score
 
     metrics, trial, config = result.metrics or {}, tune_trial.trial_id, dict(tune_trial.config)
     error = last_line(result.error) if result.error is not None else None
@@ -298,7 +298,7 @@ def _recover(checkpoint: str, config: Mapping[str, Any]) -> None:
 
 def _evaluate(item: Prepared, config: dict[str, Any], checkpoint: str, episodes: int) -> Any:
     from rllib_mamql.cli.baseline import evaluate_baseline
-    from rllib_mamql.evaluation import evaluate_checkpoint
+    from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 
     started = time.monotonic()
     say(f"evaluating {checkpoint}: {episodes} episodes")

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from rllib_mamql.reward_metrics import epic_tabular
+from rllib_mamql.rewards.metrics import epic_tabular
 from rllib_mamql.solvable import (
     EXAMPLES,
     Evidence,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_mamql import objective
+from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.solvable.game import Array, Game
 from rllib_mamql.solvable.sampling import Steps
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from rllib_mamql.columns import EPS_ID, num_rows
 from rllib_mamql.data.reading import read_dataset
-from rllib_mamql.record import record_dataset
+from rllib_mamql.evaluation.record import record_dataset
 from tests.benchmarks.measuring import ROOT, Result, interleave, ratio, run_alone, seconds
 
 LARGE_ROWS = 200_000

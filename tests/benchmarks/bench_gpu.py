@@ -22,7 +22,7 @@ import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from rllib_mamql.config import MAMQLConfig
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from tests.benchmarks.bench_growth import ENV
 from tests.benchmarks.bench_update import learner_group, random_play
 from tests.benchmarks.measuring import plain_process

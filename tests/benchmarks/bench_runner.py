@@ -22,9 +22,9 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from rllib_mamql.config import MAMQLConfig
-from rllib_mamql.env_runner import ColumnarEnvRunner
-from rllib_mamql.registration import make_batch, make_env
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.learning.env_runner import ColumnarEnvRunner
 from tests.benchmarks.measuring import Result, interleave, ratio, repeats_for, run_alone, seconds
 
 FCNET = {"fcnet_hiddens": [256, 256]}

@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from rllib_mamql.stacking import CriticStack
+from rllib_mamql.networks.together_learning import CriticStack
 from tests.benchmarks.bench_growth import group_of, update_cost
 from tests.benchmarks.measuring import Result, interleave, ratio, run_alone
 

@@ -24,12 +24,13 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from rllib_mamql.acting import random_actor
-from rllib_mamql.batched_rollout import make_rollout
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.algorithms.mamql.learner import JOINT, MAMQLLearner
 from rllib_mamql.columns import JointColumns
-from rllib_mamql.config import MAMQLConfig, environment_spaces
-from rllib_mamql.learner import JOINT, MAMQLLearner
-from rllib_mamql.registration import make_batch, make_env
+from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.play.actors import random_actor
+from rllib_mamql.play.batched import make_rollout
 from tests.benchmarks.measuring import Result, interleave, ratio, run_alone, seconds
 
 AGENTS = ("agent_0", "agent_1")

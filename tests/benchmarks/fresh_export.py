@@ -17,9 +17,9 @@ import venv
 import numpy as np
 import torch
 
-from rllib_mamql import objective
-from rllib_mamql.exporting import export_checkpoint
-from rllib_mamql.reward_store import read_with_rewards
+from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.export.write import export_checkpoint
+from rllib_mamql.rewards.store import read_with_rewards
 
 ROOT = pathlib.Path(__file__).parents[2]
 ROWS, TOLERANCE = 64, 1e-5
@@ -27,7 +27,7 @@ ROWS, TOLERANCE = 64, 1e-5
 THERE = """
 import importlib.util, sys
 import numpy as np
-from rllib_mamql.exported import load
+from rllib_mamql.export.read import load
 exported = load(sys.argv[1])
 assert importlib.util.find_spec("ray") is None and importlib.util.find_spec("gymnasium") is None
 probe = np.load(sys.argv[2])

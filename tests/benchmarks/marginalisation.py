@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_mamql import objective
+from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.solvable import (
     EXAMPLES,
     Equilibrium,

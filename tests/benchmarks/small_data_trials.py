@@ -15,19 +15,20 @@ import time
 import numpy as np
 import torch
 
-from rllib_mamql import objective
-from rllib_mamql.acting import module_actor
-from rllib_mamql.batched_rollout import make_rollout
+from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.algorithms.mamql.learner import MAMQLLearner
 from rllib_mamql.cli.experiment import Overrides, load_experiments
 from rllib_mamql.cli.settings import resolve_input, to_overrides
 from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, OBS, JointColumns, column, num_rows, take
-from rllib_mamql.config import MAMQLConfig, environment_spaces
 from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.data.selection import select_steps
-from rllib_mamql.evaluation import mean_and_ci95, play
-from rllib_mamql.learner import MAMQLLearner
-from rllib_mamql.registration import make_batch, make_env
-from rllib_mamql.rollout import episode_return
+from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.evaluation.evaluate import play
+from rllib_mamql.play.actors import module_actor
+from rllib_mamql.play.batched import make_rollout
+from rllib_mamql.play.returns import episode_return, mean_and_ci95
 
 ROOT = pathlib.Path(__file__).parents[2]
 HELD_OUT_ROWS = 4000

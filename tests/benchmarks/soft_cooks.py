@@ -36,15 +36,16 @@ from mamql_envs.overcooked_kitchen import (
     cooking,
     load_kitchen,
 )
-from rllib_mamql.batched_rollout import BatchedRollout
 from rllib_mamql.columns import TRUNCATEDS, Array, JointColumns, column, take
 from rllib_mamql.data.schema import DatasetMetadata, ReturnSummary, spaces_from_gym
 from rllib_mamql.data.validation import episode_order
 from rllib_mamql.data.writing import write_dataset
-from rllib_mamql.evaluation import mean_events, random_returns, summarise_returns
-from rllib_mamql.record import RANDOM_EPISODES
-from rllib_mamql.registration import make_batch, make_env, resolve_env_config
-from rllib_mamql.rollout import Episode, return_aggregation
+from rllib_mamql.environments.registry import make_batch, make_env, resolve_env_config
+from rllib_mamql.evaluation.evaluate import random_returns
+from rllib_mamql.evaluation.record import RANDOM_EPISODES
+from rllib_mamql.play.batched import BatchedRollout
+from rllib_mamql.play.returns import mean_events, return_aggregation, summarise_returns
+from rllib_mamql.play.rollout import Episode
 
 ENV, LAYOUT = "overcooked", "cramped_room"
 KITCHENS = 100

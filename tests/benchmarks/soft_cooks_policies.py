@@ -24,15 +24,15 @@ from torch import Tensor
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from mamql_envs.overcooked_kitchen import load_kitchen
-from rllib_mamql import objective
-from rllib_mamql.batched_rollout import BatchedRollout
+from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.cli.tools import newest_checkpoint
-from rllib_mamql.cloning import fit_clone
 from rllib_mamql.columns import Array
-from rllib_mamql.health import read_demonstrations
-from rllib_mamql.registration import make_batch, make_env
-from rllib_mamql.reward_sources import LogPolicy
-from rllib_mamql.reward_store import read_with_rewards
+from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.learning.demonstrations import read_demonstrations
+from rllib_mamql.play.batched import BatchedRollout
+from rllib_mamql.rewards.clone import fit_clone
+from rllib_mamql.rewards.sources import LogPolicy
+from rllib_mamql.rewards.store import read_with_rewards
 from tests.benchmarks.measuring import ROOT
 from tests.benchmarks.soft_cooks import ENV, LAYOUT, NUM_ACTIONS, Pair, Tables, draw, stored
 

@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rllib_mamql.checkpoint import write_networks
-from rllib_mamql.config import MAMQLConfig, environment_spaces
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.data.schema import DatasetMetadata, spaces_from_gym
-from rllib_mamql.registration import make_batch
-from rllib_mamql.rl_module import MAMQLModule
+from rllib_mamql.environments.registry import make_batch
+from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.learning.checkpoint import write_networks
 
 ENV, ENV_CONFIG = "gems", {"observation": "entities"}
 START, SCALE, CAPACITY, ROWS, ENVS = 5.0, 5.0, 120_000, 1024, 256

@@ -20,8 +20,8 @@ import yaml
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from rllib_mamql.config import MAMQLConfig
-from rllib_mamql.evaluation import evaluate_checkpoint
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from tests.benchmarks.measuring import ROOT
 
 EXAMPLES = ("gems", "overcooked", "intersection")

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_mamql.checkpoint import read_checkpoint
+from rllib_mamql.algorithms.mamql.losses import joint_marginal
 from rllib_mamql.cli.main import main
-from rllib_mamql.marginal import joint_marginal
+from rllib_mamql.learning.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "offline_data" / "gems" / "soft_expert"
@@ -41,7 +41,7 @@ for name in ("ray", "gymnasium", "pettingzoo"):
     raise AssertionError(f"{name} was imported")
 
 import numpy as np
-from rllib_mamql.exported import ExportError, load
+from rllib_mamql.export.read import ExportError, load
 
 folder, file, out = sys.argv[1:]
 try:
@@ -82,7 +82,7 @@ def use(folder: Path, given: Path, out: Path) -> subprocess.CompletedProcess[str
 def rows_of_play(stored: Any) -> dict[str, np.ndarray]:
     """Observations and actions of the others, seven joint steps of random play."""
     rng = np.random.default_rng(0)
-    from rllib_mamql.exploring import explore
+    from rllib_mamql.rewards.exploration import explore
 
     columns = explore(stored, steps=30, share=1.0, seed=0)
     rows = rng.permutation(30)[:7]

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import ray
 
-from rllib_mamql.checkpoint import read_checkpoint
-from rllib_mamql.config import MAMQLConfig
+from rllib_mamql.algorithms.mamql.algorithm import AHEAD, MAMQL
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.evaluation import evaluate_checkpoint
-from rllib_mamql.mamql import AHEAD, MAMQL
-from rllib_mamql.record import record_dataset
+from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
+from rllib_mamql.evaluation.record import record_dataset
+from rllib_mamql.learning.checkpoint import read_checkpoint
 
 TOY = "pettingzoo:tests.toy_env"
 

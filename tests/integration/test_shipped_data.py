@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rllib_mamql.batched_rollout import BatchedRollout
 from rllib_mamql.columns import ACTIONS, TRUNCATEDS, Array, column, num_rows, take
 from rllib_mamql.data.reading import JointDataset, read_dataset
 from rllib_mamql.data.validation import episode_order
-from rllib_mamql.evaluation import random_returns
-from rllib_mamql.registration import make_batch, make_env
-from rllib_mamql.rollout import ColumnarRollout
+from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.evaluation.evaluate import random_returns
+from rllib_mamql.play.batched import BatchedRollout
+from rllib_mamql.play.rollout import ColumnarRollout
 from tests.benchmarks.soft_cooks import KITCHENS
 
 ROOT = pathlib.Path(__file__).parents[2]

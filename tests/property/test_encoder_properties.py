@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_mamql.encoders import EntityAttention
+from rllib_mamql.networks.encoders import EntityAttention
 
 
 def entities(seed: int, batch: int = 3, count: int = 6, features: int = 5) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_mamql import objective
+from rllib_mamql.algorithms.mamql import objective
 
 seeds = st.integers(0, 2**31 - 1)
 rationalities = st.floats(0.1, 30.0)

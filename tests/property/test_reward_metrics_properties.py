@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rllib_mamql import reward_metrics as metrics
+from rllib_mamql.rewards import metrics
 
 TOLERANCE = 1e-6
 seeds = st.integers(0, 2**31 - 1)

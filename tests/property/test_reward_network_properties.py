@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.reward_networks import EntityAdditive, build_reward
+from rllib_mamql.networks.rewards import EntityAdditive, build_reward
 
 BOX = gym.spaces.Box(-1.0, 1.0, (5, 4), np.float32)
 ACTIONS = gym.spaces.Discrete(3)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_mamql import acting
-from rllib_mamql.acting import module_actor
-from rllib_mamql.config import MAMQLConfig, environment_spaces
-from rllib_mamql.convolutions import ConvolutionalCritics
-from rllib_mamql.stacked import StackedCritics, stack_critics, stackable
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.networks.convolutions import ConvolutionalCritics
+from rllib_mamql.networks.together_acting import StackedCritics, stack_critics, stackable
+from rllib_mamql.play import actors as acting
+from rllib_mamql.play.actors import module_actor
 from tests.toy_data import TOY
 
 AGENTS = ("agent_0", "agent_1")

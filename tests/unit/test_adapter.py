@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 
-from rllib_mamql.adapter import PettingZooAdapter
+from rllib_mamql.environments.adapter import PettingZooAdapter
+from rllib_mamql.environments.registry import ENVIRONMENTS, make_env, register_environment
 from rllib_mamql.errors import ConfigError, UnknownEnvironmentError
-from rllib_mamql.registration import ENVIRONMENTS, make_env, register_environment
 from tests.toy_env import ToyEnv
 
 ROOT = Path(__file__).parents[2]
@@ -67,7 +67,7 @@ def test_rllib_bootstraps_through_a_time_limit(mixed_end: bool) -> None:
 def test_agents_keep_their_order_under_any_hash_seed() -> None:
     code = (
         "from tests.toy_env import ToyEnv\n"
-        "from rllib_mamql.adapter import PettingZooAdapter\n"
+        "from rllib_mamql.environments.adapter import PettingZooAdapter\n"
         "env = ToyEnv(); env.possible_agents = [f'a{i}' for i in range(6)]\n"
         "adapter = PettingZooAdapter(env)\n"
         "print(adapter.possible_agents, list(adapter.observation_spaces), list(adapter.action_spaces))\n"

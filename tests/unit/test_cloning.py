@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_mamql import cloning
-from rllib_mamql.checkpoint import Checkpoint
-from rllib_mamql.cloning import clone_of, fit_clone
 from rllib_mamql.columns import ACTIONS, EPS_ID, OBS, JointColumns, column, num_rows, take
 from rllib_mamql.errors import DatasetError
-from rllib_mamql.health import read_demonstrations
+from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.learning.demonstrations import read_demonstrations
+from rllib_mamql.rewards import clone as cloning
+from rllib_mamql.rewards.clone import clone_of, fit_clone
 from tests.toy_checkpoint import toy_checkpoint
 from tests.toy_data import write_toy_dataset
 

@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from rllib_mamql.collection import collection_paused
+from rllib_mamql.startup import collection_paused
 
 
 def test_collection_is_off_inside_and_on_again_after() -> None:

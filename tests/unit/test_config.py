@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rllib_mamql.config import MAMQLConfig, modules_of
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig, modules_of
 from rllib_mamql.errors import ConfigError
 
 TOY = "pettingzoo:tests.toy_env"

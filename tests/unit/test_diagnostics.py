@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rllib_mamql.diagnostics import (
-    Q_SHARE,
-    REWARD_SHARE,
+from rllib_mamql.algorithms.mamql.metrics import Q_SHARE, REWARD_SHARE
+from rllib_mamql.algorithms.mamql.objective import implied_bounds
+from rllib_mamql.evaluation.diagnostics import (
     Coverage,
     RationalityFit,
     coverage,
@@ -15,7 +15,6 @@ from rllib_mamql.diagnostics import (
     divergence_warnings,
     event_ratio,
     event_warnings,
-    implied_bounds,
     over_agents,
     rationality_warnings,
 )

@@ -9,10 +9,10 @@ import pytest
 import torch
 from ray.rllib.callbacks.callbacks import RLlibCallback
 
-from rllib_mamql.batched_rollout import BatchedRollout
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.columns import ACTIONS, OBS, column
-from rllib_mamql.config import MAMQLConfig
-from rllib_mamql.env_runner import ColumnarEnvRunner
+from rllib_mamql.learning.env_runner import ColumnarEnvRunner
+from rllib_mamql.play.batched import BatchedRollout
 
 
 class Watching(RLlibCallback):

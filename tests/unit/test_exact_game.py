@@ -9,9 +9,9 @@ import torch
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from torch import Tensor
 
-from rllib_mamql import objective
-from rllib_mamql.marginal import joint_marginal
-from rllib_mamql.rl_module import MAMQLModule
+from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.algorithms.mamql.losses import joint_marginal
+from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from tests import exact_games
 
 # A weak regulariser: chi^2 pulls policies towards uniform by an amount that falls as 1 / c.

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from rllib_mamql.checkpoint import Checkpoint
+from rllib_mamql.algorithms.mamql.metrics import Q_SHARE, REWARD_SHARE
 from rllib_mamql.cli.progress import TrialMonitor, bound_shares
-from rllib_mamql.diagnostics import Q_SHARE, REWARD_SHARE
 from rllib_mamql.errors import ConfigError, DatasetError
-from rllib_mamql.evaluation import evaluate_checkpoint
-from rllib_mamql.health import examine, find_demonstrations
-from rllib_mamql.record import record_dataset
+from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
+from rllib_mamql.evaluation.health import examine
+from rllib_mamql.evaluation.record import record_dataset
+from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.learning.demonstrations import find_demonstrations
 from tests.toy_checkpoint import toy_checkpoint
 from tests.toy_data import TOY, truncate, write_toy_dataset
 

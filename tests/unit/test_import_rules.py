@@ -53,8 +53,8 @@ def test_only_registration_names_the_environments() -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "rllib_mamql.objective",
-        "rllib_mamql.exported",
+        "rllib_mamql.algorithms.mamql.objective",
+        "rllib_mamql.export.read",
         "rllib_mamql.data.schema",
         "mamql_envs.overcooked_v0",
         "mamql_envs.gems_v0",

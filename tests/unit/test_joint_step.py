@@ -7,8 +7,7 @@ import itertools
 import pytest
 import torch
 
-from rllib_mamql.gradients import clip_norms
-from rllib_mamql.joint_step import JointStep
+from rllib_mamql.learning.optimise import TogetherStep, clip_norms
 
 Groups = list[list[torch.nn.Parameter]]
 SIZES = ((3, 4), (4,), (2, 3))
@@ -56,7 +55,7 @@ def test_norms_are_clipped_module_by_module(limit: float) -> None:
 def test_steps_follow_rates_states_and_missing_gradients() -> None:
     ours, theirs = parameters(), parameters()
     ours_optimizers, their_optimizers = adam(ours), adam(theirs)
-    joint = JointStep(ours_optimizers)
+    joint = TogetherStep(ours_optimizers)
     for seed in range(9):
         for groups, optimizers in ((ours, ours_optimizers), (theirs, their_optimizers)):
             draw_gradients(groups, seed)
@@ -85,5 +84,5 @@ def test_other_optimisers_step_by_themselves() -> None:
     (group,) = parameters()[:1]
     before = group[0].detach().clone()
     group[0].grad = torch.ones_like(group[0])
-    JointStep([torch.optim.SGD(group, lr=0.5)]).step()
+    TogetherStep([torch.optim.SGD(group, lr=0.5)]).step()
     torch.testing.assert_close(group[0].detach(), before - 0.5)

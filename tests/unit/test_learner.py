@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_mamql.acting import random_actor
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.algorithms.mamql.learner import MAMQLLearner
 from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column, concatenate
-from rllib_mamql.config import MAMQLConfig, environment_spaces
-from rllib_mamql.env_runner import JointRollout
-from rllib_mamql.learner import MAMQLLearner
-from rllib_mamql.registration import make_env
-from rllib_mamql.rollout import ColumnarRollout
+from rllib_mamql.environments.registry import make_env
+from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.learning.env_runner import JointRollout
+from rllib_mamql.play.actors import random_actor
+from rllib_mamql.play.rollout import ColumnarRollout
 
 TOY = "pettingzoo:tests.toy_env"
 

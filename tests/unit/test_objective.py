@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rllib_mamql import objective
+from rllib_mamql.algorithms.mamql import objective
 
 LAM, GAMMA, C = 2.0, 0.9, 0.5
 

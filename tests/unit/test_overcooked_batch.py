@@ -8,8 +8,8 @@ from mamql_envs.overcooked_compat import layout_names
 from mamql_envs.overcooked_features import DIRECTIONS
 from mamql_envs.overcooked_kitchen import DISH, HELD, IDLE, READY, RECIPES, UnknownKitchen, load_kitchen
 from mamql_envs.overcooked_v0 import EVENTS, OBSERVATIONS, REWARD_SPLITS, REWARDS, parallel_env
+from rllib_mamql.environments.registry import make_batch
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.registration import make_batch
 from tests.overcooked_play import COOKING, INTERACT, STAY
 
 

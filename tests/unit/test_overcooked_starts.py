@@ -32,8 +32,8 @@ from mamql_envs.overcooked_starts import draw_start, random_state
 from mamql_envs.overcooked_v0 import OBSERVATIONS, REWARD_SPLITS, REWARDS, parallel_env
 from rllib_mamql.data.reading import read_metadata
 from rllib_mamql.data.schema import check_environment
+from rllib_mamql.environments.registry import resolve_env_config
 from rllib_mamql.errors import DatasetError
-from rllib_mamql.registration import resolve_env_config
 
 SHIPPED = pathlib.Path(__file__).parents[2] / "offline_data" / "overcooked"
 

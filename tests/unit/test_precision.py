@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.precision import Precision
-from rllib_mamql.replay import stage
+from rllib_mamql.learning.replay import stage
+from rllib_mamql.networks.precision import Precision
 from tests.unit.test_learner import learner, play
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_mamql.replay import JointReplayBuffer
+from rllib_mamql.learning.replay import JointReplayBuffer
 
 
 def rows(start: int, count: int) -> dict[str, np.ndarray]:

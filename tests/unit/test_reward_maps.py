@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rllib_mamql.checkpoint import Checkpoint, read_checkpoint
-from rllib_mamql.config import MAMQLConfig, environment_spaces
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.reward_map_plot import colour_limit, plot_maps
-from rllib_mamql.reward_maps import RewardMap, reward_maps
+from rllib_mamql.learning.checkpoint import Checkpoint, read_checkpoint
+from rllib_mamql.rewards.maps import RewardMap, reward_maps
+from rllib_mamql.rewards.plots import colour_limit, plot_maps
 
 ROOT = Path(__file__).parents[2]
 MOVES = torch.tensor([[0, -1], [0, 1], [-1, 0], [1, 0], [0, 0]]).float()

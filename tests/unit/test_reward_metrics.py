@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_mamql import reward_metrics as metrics
+from rllib_mamql.rewards import metrics
 
 
 def test_affine_fit_leaves_what_no_line_explains() -> None:
@@ -161,5 +161,5 @@ def test_undefined_metrics_have_no_interval() -> None:
 
 
 def test_needs_no_ray() -> None:
-    code = "import sys, rllib_mamql.reward_metrics; assert 'ray' not in sys.modules"
+    code = "import sys, rllib_mamql.rewards.metrics; assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pettingzoo import ParallelEnv
 
-from rllib_mamql.acting import random_actor
-from rllib_mamql.batched_rollout import BatchedRollout, make_rollout
 from rllib_mamql.columns import ALIVE, NEXT_OBS, OBS, TERMINATEDS, TRUNCATEDS, T, column
-from rllib_mamql.registration import make_batch, make_env
-from rllib_mamql.rollout import ColumnarRollout
+from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.play.actors import random_actor
+from rllib_mamql.play.batched import BatchedRollout, make_rollout
+from rllib_mamql.play.rollout import ColumnarRollout
 
 
 class Leaving(ParallelEnv):

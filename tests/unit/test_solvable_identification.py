@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.reward_metrics import epic_tabular
+from rllib_mamql.rewards.metrics import epic_tabular
 from rllib_mamql.solvable import (
     Evidence,
     Game,

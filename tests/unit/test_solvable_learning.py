@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rllib_mamql.reward_metrics import epic_tabular
+from rllib_mamql.rewards.metrics import epic_tabular
 from rllib_mamql.solvable import (
     EXAMPLES,
     Game,

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from rllib_mamql.equal_networks import IN_PLACE, plain_layers
-from rllib_mamql.heads import OtherActions
-from rllib_mamql.rl_module import MAMQLModule
-from rllib_mamql.stacking import CriticStack
+from rllib_mamql.algorithms.mamql.module import MAMQLModule
+from rllib_mamql.networks.forms import IN_PLACE, plain_layers
+from rllib_mamql.networks.heads import OtherActions
+from rllib_mamql.networks.together_learning import CriticStack
 from tests.unit.test_learner import learner, play
 
 MANY = "pettingzoo:tests.benchmarks.many_agents"
@@ -25,7 +25,8 @@ NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
 
 def modules(network: str, agents: int = 3) -> dict[str, MAMQLModule]:
     shape, model_config = NETWORKS[network]
-    from rllib_mamql.config import MAMQLConfig, environment_spaces
+    from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+    from rllib_mamql.environments.spaces import environment_spaces
 
     env_config = {"agents": agents, "shape": list(shape)}
     config = MAMQLConfig().environment(MANY, env_config=env_config).offline_data(input_="unused")

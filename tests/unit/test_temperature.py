@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_mamql import objective
+from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.algorithms.mamql.rationality import MULTIPLES, RANGE, fit_policies, fit_rationality, likelihood_profile
 from rllib_mamql.columns import EPS_ID, num_rows
 from rllib_mamql.data.selection import hold_out
 from rllib_mamql.errors import DatasetError
-from rllib_mamql.temperature import MULTIPLES, RANGE, fit_policies, fit_rationality, likelihood_profile
 from tests.joint_data import make_columns
 
 

@@ -17,10 +17,10 @@ CALLS = {
     "ray.rllib": [],
     "ray.tune": [],
     "rllib_mamql.cli.settings": ["prepare"],
-    "rllib_mamql.mamql": ["MAMQL.setup", "MAMQL.training_step", "MAMQL._deal_expert_data"],
-    "rllib_mamql.data.offline": ["MAMQLOfflineData.__init__"],
-    "rllib_mamql.env_runner": ["ColumnarEnvRunner.__init__", "ColumnarEnvRunner.sample"],
-    "rllib_mamql.learner": ["MAMQLLearner.build", "MAMQLLearner.update"],
+    "rllib_mamql.algorithms.mamql.algorithm": ["MAMQL.setup", "MAMQL.training_step", "MAMQL._deal_expert_data"],
+    "rllib_mamql.learning.offline_input": ["MAMQLOfflineData.__init__"],
+    "rllib_mamql.learning.env_runner": ["ColumnarEnvRunner.__init__", "ColumnarEnvRunner.sample"],
+    "rllib_mamql.algorithms.mamql.learner": ["MAMQLLearner.build", "MAMQLLearner.update"],
 }
 
 

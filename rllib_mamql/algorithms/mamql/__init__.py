@@ -1,0 +1,1 @@
+"""MAMQL: Multi-Agent Marginal Q-Learning from Demonstrations (arXiv 2503.04679)."""

@@ -1,0 +1,1 @@
+"""Environments by name, what their agents see and do, and RLlib's view of them."""

@@ -1,0 +1,1 @@
+"""Playing and judging policies, recording demonstrations, filming."""

@@ -1,0 +1,182 @@
+"""Scores policies by playing them: returns with intervals, reward events, and a film."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rllib_mamql.data.schema import ReturnSummary
+from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.errors import ConfigError
+from rllib_mamql.evaluation import diagnostics
+from rllib_mamql.play.actors import checkpoint_actor, random_actor
+from rllib_mamql.play.batched import make_rollout
+from rllib_mamql.play.returns import mean_events, mean_metrics, normalised_score, return_aggregation, summarise_returns
+from rllib_mamql.play.rollout import Actor, Episode
+
+VIDEO_SUFFIXES = (".gif", ".mp4", ".png")
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """How a policy did.
+
+    Attributes:
+        env: Name of the environment.
+        env_config: Its keywords.
+        episodes: How many were played.
+        policy: ``boltzmann`` or ``greedy``.
+        rationality: ``{module: inverse temperature}`` that they acted at.
+        return_mean: Mean over episodes of the return (mean over agents, or the team's; see ``episode_return``).
+        return_ci95: 95% interval of it (Student's t over episodes).
+        per_agent: ``{agent: {"mean": ..., "ci95": [low, high]}}``.
+        events: Reward events an episode, by kind, of all agents together.
+        events_per_agent: The same for each agent, ``{agent: {kind: count an episode}}``.
+        expert_events: The expert's, from the dataset; empty where unknown.
+        event_ratio: ``{kind: learned rate / expert's}``; None where the expert has none.
+        metrics: Means of the numbers that the environment gives under ``episode_metrics``.
+        warnings: What looks wrong, in words (``diagnostics``).
+        diagnostics: The numbers behind the warnings (``health``).
+        normalised_score: ``(return - random) / (expert - random)``; None where either is unknown.
+        expert_return: The expert's mean return, from the dataset.
+        random_return: Random play's, from the dataset.
+        recovered_rewards: What each agent's recovered reward pays for (``reward_summary.reward_by_event``).
+    """
+
+    env: str
+    env_config: dict[str, Any]
+    episodes: int
+    policy: str
+    return_mean: float
+    return_ci95: tuple[float, float]
+    per_agent: dict[str, dict[str, Any]]
+    events: dict[str, float]
+    normalised_score: float | None
+    expert_return: float | None
+    random_return: float | None
+    recovered_rewards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events_per_agent: dict[str, dict[str, float]] = field(default_factory=dict)
+    expert_events: dict[str, dict[str, float]] = field(default_factory=dict)
+    event_ratio: dict[str, float | None] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    rationality: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    diagnostics: dict[str, Any] = field(default_factory=dict)
+
+
+def play(
+    env: str, env_config: Mapping[str, Any], actor: Actor, *, episodes: int, seed: int, num_envs: int
+) -> tuple[list[Episode], str]:
+    """Plays episodes of a registered environment with an actor.
+
+    Returns:
+        The episodes and how their returns combine.
+    """
+    rollout = make_rollout(
+        functools.partial(make_env, env, env_config),
+        functools.partial(make_batch, env, env_config),
+        min(num_envs, episodes),
+        seed,
+    )
+    try:
+        _, finished = rollout.run(actor, num_episodes=episodes, keep=False)
+        return finished, return_aggregation(rollout.envs[0])
+    finally:
+        rollout.close()
+
+
+def random_returns(
+    env: str, env_config: Mapping[str, Any], *, episodes: int = 100, seed: int = 0, num_envs: int = 8
+) -> ReturnSummary:
+    """Returns of uniformly random play."""
+    probe = make_env(env, env_config)
+    sizes = {agent: int(probe.action_space(agent).n) for agent in probe.possible_agents}
+    probe.close()
+    actor = random_actor(sizes, np.random.default_rng(seed))
+    finished, aggregation = play(env, env_config, actor, episodes=episodes, seed=seed, num_envs=num_envs)
+    return summarise_returns(finished, aggregation)
+
+
+def evaluate_checkpoint(
+    path: str | pathlib.Path,
+    *,
+    episodes: int,
+    greedy: bool = False,
+    seed: int = 0,
+    video: str | pathlib.Path | None = None,
+    num_envs: int = 25,
+    data: str | pathlib.Path | None = None,
+) -> EvaluationResult:
+    """Plays a checkpoint's policies in its own environment.
+
+    Args:
+        path: A checkpoint folder.
+        episodes: How many to play, >= 1.
+        greedy: Most likely actions instead of the Boltzmann policy at the evaluation rationality.
+        seed: Seed of environments and actions.
+        video: Films one more episode into this ``.gif``, ``.mp4`` or (its frames in a sheet) ``.png``.
+        num_envs: Environments stepped together.
+        data: The demonstrations, to compare play with; None takes those of training, if they are still there.
+
+    Raises:
+        CheckpointError: If the folder is no checkpoint.
+        ConfigError: If a setting is out of range, or ``data`` is of other agents.
+        DatasetError: If ``data`` is no dataset.
+    """
+    if episodes < 1:
+        raise ConfigError(f"episodes is {episodes}: it must be at least 1")
+    if video is not None and pathlib.Path(video).suffix not in VIDEO_SUFFIXES:
+        raise ConfigError(f"video {str(video)!r} has no known ending: use one of {', '.join(VIDEO_SUFFIXES)}")
+    from rllib_mamql.evaluation.health import examine
+    from rllib_mamql.learning.demonstrations import find_demonstrations
+    from rllib_mamql.rewards.store import read_with_rewards
+
+    stored, _ = read_with_rewards(path)
+    demonstrations = find_demonstrations(stored, data)
+    finished, aggregation = play(
+        stored.env,
+        stored.env_config,
+        checkpoint_actor(stored, seed, greedy=greedy),
+        episodes=episodes,
+        seed=seed,
+        num_envs=num_envs,
+    )
+    summary = summarise_returns(finished, aggregation)
+    events = mean_events(finished) or {}
+    expert_events = stored.metadata.expert_events or {}
+    expert = stored.metadata.expert_return.mean if stored.metadata.expert_return else None
+    random = stored.metadata.random_return.mean if stored.metadata.random_return else None
+    from rllib_mamql.rewards.by_event import reward_by_event
+
+    health = examine(stored, demonstrations, seed=seed)
+
+    if video is not None:
+        from rllib_mamql.evaluation.video import film
+
+        film(stored, pathlib.Path(video), seed=seed, greedy=greedy)
+    return EvaluationResult(
+        env=stored.env,
+        env_config=stored.env_config,
+        episodes=len(finished),
+        policy="greedy" if greedy else "boltzmann",
+        return_mean=summary.mean,
+        return_ci95=summary.ci95,
+        per_agent={agent: dict(values) for agent, values in summary.per_agent.items()},
+        events=diagnostics.over_agents(events),
+        events_per_agent=events,
+        expert_events={agent: dict(kinds) for agent, kinds in expert_events.items()},
+        event_ratio=diagnostics.event_ratio(events, expert_events),
+        metrics=mean_metrics(finished),
+        rationality={name: module.evaluation_rationality for name, module in stored.modules.items()},
+        warnings=[*diagnostics.event_warnings(events, expert_events), *health.warnings],
+        diagnostics=health.numbers,
+        normalised_score=normalised_score(summary.mean, expert, random),
+        expert_return=expert,
+        random_return=random,
+        recovered_rewards=reward_by_event(stored, episodes=min(episodes, 10), seed=seed),
+    )

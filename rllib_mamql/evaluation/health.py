@@ -1,0 +1,135 @@
+"""Examines a trained checkpoint for known failures: by playing a little, and against the demonstrations, if there."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.algorithms.mamql.metrics import Q_SHARE, REWARD_SHARE
+from rllib_mamql.algorithms.mamql.rationality import fit_rationality, likelihood_profile
+from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, NEXT_OBS, OBS, TERMINATEDS, Array, JointColumns, column
+from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.evaluation import diagnostics
+from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.play.actors import agents_by_module, checkpoint_actor
+from rllib_mamql.play.batched import make_rollout
+
+STEPS = 800
+"""Joint steps to play."""
+ROWS = 4000
+"""Most of the expert's rows that a rationality is fitted to."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """What was found.
+
+    Attributes:
+        numbers: ``bounds`` and ``coverage`` by agent, ``rationality`` by module; only what could be measured.
+        warnings: What looks wrong, in words.
+    """
+
+    numbers: dict[str, Any]
+    warnings: list[str]
+
+
+def examine(stored: Checkpoint, expert: JointColumns | None, *, seed: int = 0, steps: int = STEPS) -> Health:
+    """Plays the policies and measures what ``diagnostics`` judges.
+
+    Args:
+        stored: The checkpoint.
+        expert: The demonstrations; without them, only what play shows is measured.
+        seed: Seed of everything.
+        steps: Joint steps to play, rounded up to whole batches.
+    """
+    rollout = make_rollout(
+        functools.partial(make_env, stored.env, stored.env_config),
+        functools.partial(make_batch, stored.env, stored.env_config),
+        8,
+        seed + 1,
+    )
+    try:
+        play, _ = rollout.run(checkpoint_actor(stored, seed + 1), num_steps=steps)
+    finally:
+        rollout.close()
+    numbers: dict[str, Any] = {}
+    shares = {agent: found for agent in stored.module_of if (found := _shares(stored, agent, play)) is not None}
+    warnings = diagnostics.divergence_warnings(shares)
+    numbers["bounds"] = shares
+    if expert is None:
+        return Health(numbers, warnings)
+    covered = {agent: near for agent in stored.module_of if (near := _coverage(agent, play, expert, seed))}
+    fits = _fits_of(stored, expert, numbers, seed)
+    numbers["coverage"] = {agent: vars(near) for agent, near in covered.items()}
+    return Health(numbers, warnings + diagnostics.coverage_warnings(covered) + diagnostics.rationality_warnings(fits))
+
+
+@torch.no_grad()
+def _shares(stored: Checkpoint, agent: str, play: JointColumns) -> dict[str, float] | None:
+    """Implied rewards and action values in their bounds; None where the bounds are unknown or nothing was played."""
+    alive = play[column(ALIVE, agent)].astype(bool)
+    if "chi_square_scale" not in stored.settings or not alive.any():
+        return None
+    rationality, discount = float(stored.settings["rationality"]), float(stored.settings["gamma"])
+    network = stored.modules[stored.module_of[agent]].average
+    q, after = (network(_tensor(play[column(name, agent)][alive])) for name in (OBS, NEXT_OBS))
+    taken = objective.take_actions(q, _tensor(play[column(ACTIONS, agent)][alive]))
+    terminated = _tensor(play[column(TERMINATEDS, agent)][alive])
+    implied = objective.inverse_reward(taken, objective.soft_value(after, rationality), terminated, discount)
+    reward_bound, q_bound = objective.implied_bounds(float(stored.settings["chi_square_scale"]), discount)
+    return {
+        REWARD_SHARE: float(implied.abs().quantile(0.9)) / reward_bound,
+        Q_SHARE: abs(float(q.mean())) / q_bound,
+    }
+
+
+def _coverage(agent: str, play: JointColumns, expert: JointColumns, seed: int) -> diagnostics.Coverage | None:
+    seen, shown = (columns[column(ALIVE, agent)].astype(bool) for columns in (play, expert))
+    episodes = expert[EPS_ID][shown].astype(str)
+    if not seen.any() or len(np.unique(episodes)) < 2:
+        return None
+    ours, theirs = play[column(OBS, agent)][seen], expert[column(OBS, agent)][shown]
+    return diagnostics.coverage(
+        ours.reshape(len(ours), -1).astype(np.float64),
+        theirs.reshape(len(theirs), -1).astype(np.float64),
+        episodes,
+        seed=seed,
+    )
+
+
+@torch.no_grad()
+def _fits_of(
+    stored: Checkpoint, expert: Mapping[str, Array], numbers: dict[str, Any], seed: int
+) -> dict[str, diagnostics.RationalityFit]:
+    """The rationality that explains the expert best, by module; the profiles go into ``numbers``."""
+    rng = np.random.default_rng(seed)
+    fits, numbers["rationality"] = {}, {}
+    for module_id, agents in agents_by_module(stored.module_of).items():
+        module = stored.modules[module_id]
+        parts = []
+        for agent in agents:
+            rows = np.flatnonzero(expert[column(ALIVE, agent)])
+            rows = rng.choice(rows, min(len(rows), max(1, ROWS // len(agents))), replace=False)
+            q = module.average(_tensor(expert[column(OBS, agent)][rows]))
+            parts.append((q, _tensor(expert[column(ACTIONS, agent)][rows]).long()))
+        q, actions = (torch.cat(values) for values in zip(*parts, strict=True))
+        acting = float(module.evaluation_rationality)
+        profile = likelihood_profile(q, actions, acting)
+        best, likelihood = fit_rationality(q, actions, acting)
+        fits[module_id] = diagnostics.RationalityFit(acting, best, profile[1.0], likelihood)
+        numbers["rationality"][module_id] = {
+            **vars(fits[module_id]),
+            "likelihood_by_multiple": {f"{multiple:g}": value for multiple, value in profile.items()},
+        }
+    return fits
+
+
+def _tensor(values: Array) -> Tensor:
+    return torch.from_numpy(np.require(values, requirements=["C", "W"]))

@@ -1,0 +1,170 @@
+"""Records a dataset of expert play."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from pettingzoo import ParallelEnv
+
+from rllib_mamql.columns import (
+    ALIVE,
+    TERMINATEDS,
+    TRUNCATEDS,
+    Array,
+    JointColumns,
+    column,
+    concatenate,
+    num_rows,
+)
+from rllib_mamql.data.schema import DatasetMetadata, spaces_from_gym
+from rllib_mamql.data.writing import write_dataset
+from rllib_mamql.environments.registry import ENVIRONMENTS, Expert, make_env, resolve_env_config
+from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.evaluation.evaluate import random_returns
+from rllib_mamql.play.actors import checkpoint_actor, random_actor
+from rllib_mamql.play.returns import mean_events, return_aggregation, summarise_returns
+from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode
+
+RANDOM_EPISODES = 100
+RLLIB_DOCUMENT = "rllib_checkpoint.json"
+
+
+def record_dataset(
+    env: str,
+    env_config: Mapping[str, Any] | None,
+    expert: str,
+    steps: int,
+    seed: int,
+    out: str | pathlib.Path,
+    command: str | None = None,
+    licence: str | None = None,
+) -> DatasetMetadata:
+    """Plays whole episodes until at least ``steps`` joint steps are recorded, and writes them.
+
+    The last episode is cut at ``steps`` by marking its last row truncated, so that the dataset holds exactly
+    ``steps`` rows.
+
+    Args:
+        env: Registered environment, or ``pettingzoo:<module path>``.
+        env_config: Its keywords.
+        expert: ``scripted``, ``random``, or the checkpoint folder of MAMQL or of one of RLlib's algorithms. RLlib
+            pickles its checkpoints, so name only one that you trust.
+        steps: Joint steps, >= 1.
+        seed: Seed of environments and expert.
+        out: Folder to create.
+        command: What made it, for the metadata.
+        licence: Its licence, for the metadata; None: Apache-2.0 for this package's scripted experts, else unknown.
+
+    Returns:
+        The metadata written.
+
+    Raises:
+        ConfigError: If there is no such expert, or a setting is out of range.
+    """
+    if steps < 1:
+        raise ConfigError(f"steps is {steps}: it must be at least 1")
+    config = resolve_env_config(env, env_config)
+    rollout, actor, description = _expert(env, config, expert, seed)
+    try:
+        columns, episodes = _play(rollout, actor, steps)
+        metadata = DatasetMetadata(
+            agents=tuple(rollout.agents),
+            spaces=spaces_from_gym(rollout.agents, rollout.observation_spaces, rollout.action_spaces),
+            env=env,
+            env_config=config,
+            expert=description,
+            seed=seed,
+            # What others record of their own environments is theirs to license.
+            licence=licence or ("Apache-2.0" if env in ENVIRONMENTS and expert == "scripted" else None),
+            command=command,
+            expert_return=summarise_returns(episodes, return_aggregation(rollout.envs[0])),
+            expert_events=mean_events(episodes),
+            random_return=random_returns(env, config, episodes=RANDOM_EPISODES, seed=seed),
+        )
+    finally:
+        rollout.close()
+    write_dataset(columns, metadata, out)
+    return metadata
+
+
+def _play(rollout: ColumnarRollout, actor: Actor, steps: int) -> tuple[JointColumns, list[Episode]]:
+    parts: list[JointColumns] = []
+    episodes: list[Episode] = []
+    while sum(map(num_rows, parts)) < steps:
+        columns, finished = rollout.run(actor, num_episodes=1)
+        parts.append(columns)
+        episodes += finished
+    columns = {name: values[:steps] for name, values in concatenate(parts).items()}
+    # A cut is no end of the task: still-living agents are truncated at the last row.
+    for agent in rollout.agents:
+        if columns[column(ALIVE, agent)][-1] and not columns[column(TERMINATEDS, agent)][-1]:
+            columns[column(TRUNCATEDS, agent)][-1] = True
+    return columns, episodes
+
+
+def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[ColumnarRollout, Actor, str]:
+    def build() -> ParallelEnv:
+        return make_env(env, config)
+
+    if expert == "random":
+        rollout = ColumnarRollout(build, 1, seed)
+        sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
+        return rollout, random_actor(sizes, np.random.default_rng(seed)), "random"
+    if expert == "scripted":
+        entry = ENVIRONMENTS.get(env)
+        if entry is None or entry.expert_module is None:
+            having = [name for name, known in ENVIRONMENTS.items() if known.expert_module]
+            raise ConfigError(
+                f"environment {env!r} has no scripted expert: {nearest(env, having)}; "
+                "or name a checkpoint as the expert"
+            )
+        scripted: Expert = entry.make_expert()
+        rollout = ColumnarRollout(build, 1, seed, on_reset=lambda _, e, s: scripted.reset(e, s))
+
+        def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
+            now = {agent: observations[agent][0] for agent in rollout.agents if alive[agent][0]}
+            chosen = scripted.act(rollout.envs[0], now)
+            return {agent: np.array([chosen.get(agent, 0)]) for agent in rollout.agents}
+
+        return rollout, act, "scripted"
+    from rllib_mamql.learning.checkpoint import DOCUMENT, read_checkpoint
+
+    folder = pathlib.Path(expert)
+    if not (folder / DOCUMENT).is_file() and (folder / RLLIB_DOCUMENT).is_file():
+        rollout = ColumnarRollout(build, 1, seed)
+        return rollout, rllib_actor(folder, rollout.agents, seed), "RLlib checkpoint"
+    stored = read_checkpoint(expert)
+    if stored.env != env:
+        raise ConfigError(f"the expert {expert} was trained in {stored.env!r}, not in {env!r}: use --env {stored.env}")
+    rollout = ColumnarRollout(build, 1, seed)
+    return rollout, checkpoint_actor(stored, seed), f"MAMQL checkpoint ({stored.settings['mode']})"
+
+
+def rllib_actor(checkpoint: pathlib.Path, agents: list[str], seed: int) -> Actor:
+    """The stochastic policies of an RLlib algorithm's checkpoint, one module an agent or one for all.
+
+    RLlib's checkpoints hold pickles: only for folders that the user named as trusted, or that this process wrote.
+
+    Raises:
+        ConfigError: If the checkpoint has no module for an agent.
+    """
+    from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
+
+    from rllib_mamql.play.actors import module_actor
+
+    # Absolute: RLlib takes a relative path for an address.
+    modules = MultiRLModule.from_checkpoint(checkpoint.resolve() / "learner_group" / "learner" / "rl_module")
+    names = list(modules.keys())
+    missing = [agent for agent in agents if agent not in names]
+    if missing and len(names) > 1:
+        raise ConfigError(
+            f"the expert {checkpoint} has modules {names}, but none for {missing[0]!r}: "
+            "train it with one module an agent, or one for all"
+        )
+    module_of = {agent: names[0] if missing else agent for agent in agents}
+    used = {name: modules[name] for name in set(module_of.values())}
+    return module_actor(used, module_of, torch.Generator().manual_seed(seed), explore=True)

@@ -1,0 +1,1 @@
+"""Policies and rewards for use without Ray."""

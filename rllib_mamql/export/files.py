@@ -1,0 +1,131 @@
+"""Files of an exported folder: reading them, checking them, and opening the networks in them. No Ray, no Gymnasium."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rllib_mamql.export.programs import ProgramError, from_bytes
+
+SCHEMA_VERSION = 1
+FORMAT = "rllib-mamql export"
+METADATA = "metadata.json"
+
+Array: TypeAlias = npt.NDArray[Any]
+Network: TypeAlias = Callable[..., Array]
+"""A network on arrays: observations ``(B, *shape)``, and for a reward the others' actions ``(B, K, m)``."""
+
+
+class ExportError(ValueError):
+    """An exported folder is missing, damaged or of another format, or is asked for what it cannot do."""
+
+
+def metadata_digest(metadata: Mapping[str, Any]) -> str:
+    """SHA-256 of the metadata without its own checksum, in a form that white space does not change."""
+    content = {key: value for key, value in metadata.items() if key != "metadata_sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_metadata(folder: pathlib.Path) -> dict[str, Any]:
+    """The metadata of a folder, checked against its own checksum.
+
+    Raises:
+        ExportError: If it is missing, damaged, edited, or of another format or schema version.
+    """
+    file = folder / METADATA
+    if not file.is_file():
+        raise ExportError(f"{folder} is not an exported folder: it holds no {METADATA}; write one with `rllib export`")
+    try:
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ExportError(f"{file} is damaged ({error}): export anew with `rllib export`") from error
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise ExportError(f"{file} is not of format {FORMAT!r}: name a folder that `rllib export` wrote")
+    if metadata.get("schema_version") != SCHEMA_VERSION:
+        raise ExportError(
+            f"{file} has schema version {metadata.get('schema_version')!r}, this package reads {SCHEMA_VERSION}: "
+            "use the release that wrote it, or export anew"
+        )
+    found = metadata_digest(metadata)
+    if found != metadata.get("metadata_sha256"):
+        raise ExportError(
+            f"{file} is damaged or was edited: its SHA-256 is {found}, expected {metadata.get('metadata_sha256')}: "
+            "copy the folder again, or export anew"
+        )
+    return metadata
+
+
+def read_file(folder: pathlib.Path, name: str, digest: str) -> bytes:
+    """The content of a file, checked against its SHA-256 (hexadecimal).
+
+    Raises:
+        ExportError: If it is missing or another.
+    """
+    if pathlib.PurePath(name).name != name:
+        raise ExportError(f"{folder / METADATA} names file {name!r}, which is not in the folder itself: export anew")
+    try:
+        content = (folder / name).read_bytes()
+    except OSError as error:
+        raise ExportError(
+            f"{folder} is incomplete: {name} cannot be read ({error.strerror}): copy the folder again, or export anew"
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise ExportError(
+            f"{folder / name} is damaged: its SHA-256 is {found}, expected {digest}: copy the folder again, or export "
+            "anew"
+        )
+    return content
+
+
+def open_program(folder: pathlib.Path, entry: Mapping[str, Any], contents: Mapping[str, bytes]) -> Network:
+    """A network that torch runs.
+
+    Args:
+        folder: For messages.
+        entry: The network's files, ``{"program": name, "onnx": name or None}``.
+        contents: Checked contents by file name.
+
+    Raises:
+        ExportError: If the file holds no program.
+    """
+    try:
+        program = from_bytes(contents[entry["program"]])
+    except ProgramError as error:
+        raise ExportError(f"{folder / entry['program']}: {error}; export anew") from error
+
+    def run(*inputs: Array) -> Array:
+        # A copy: torch wants arrays that it may write to, and a broadcast one is not.
+        return program(*(torch.from_numpy(np.array(values)) for values in inputs)).numpy()
+
+    return run
+
+
+def open_onnx(folder: pathlib.Path, entry: Mapping[str, Any], contents: Mapping[str, bytes]) -> Network:
+    """A network that onnxruntime runs; arguments as of :func:`open_program`.
+
+    Raises:
+        ExportError: If the folder has no ONNX files, or onnxruntime is not installed.
+    """
+    if entry.get("onnx") is None:
+        raise ExportError(f"{folder} holds no ONNX files: write it with `rllib export --onnx`, or use backend 'torch'")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ExportError("backend 'onnx' needs onnxruntime: `pip install onnxruntime`, or use 'torch'") from error
+    session = onnxruntime.InferenceSession(contents[entry["onnx"]], providers=["CPUExecutionProvider"])
+    wanted = {node.name for node in session.get_inputs()}
+
+    def run(*inputs: Array) -> Array:
+        # An input that a network does not look at (the others' actions, where there are none) is not in its graph.
+        named = dict(zip(("observations", "others"), inputs, strict=False))
+        return session.run(None, {name: values for name, values in named.items() if name in wanted})[0]
+
+    return run

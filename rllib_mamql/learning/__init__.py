@@ -1,0 +1,1 @@
+"""What every algorithm that learns from demonstrations needs: settings, learner, data, sampling, checkpoints."""

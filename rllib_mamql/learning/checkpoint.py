@@ -1,0 +1,210 @@
+"""What a checkpoint holds beside RLlib's own files: all that acting, scoring and going on need, without a pickle.
+
+==================  ===================================================================================
+``mamql.json``      environment, agents, modules and their settings, the dataset's metadata
+``networks.npz``    weights, one array each, named ``<module>/<parameter>``
+``data_<rank>.npz`` replay buffer and random state of one learner
+==================  ===================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
+from rllib_mamql.errors import UserError
+
+FORMAT_VERSION = 1
+DOCUMENT = "mamql.json"
+NETWORKS = "networks.npz"
+
+
+class CheckpointError(UserError):
+    """A checkpoint is missing, incomplete or of another format."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint read back: enough to build the environment and the modules.
+
+    Attributes:
+        path: Its folder.
+        env: Name of the environment.
+        env_config: Keywords of the environment.
+        module_of: ``{agent: module}``, agents in order.
+        modules: RLModules by id, ready to act (``MAMQLModule``).
+        metadata: The expert dataset's metadata.
+        settings: The algorithm's own settings, as written.
+        potentials: Of rewards in a gauge, by module, where there are any; see ``reward_store``.
+    """
+
+    path: pathlib.Path
+    env: str
+    env_config: dict[str, Any]
+    module_of: dict[str, str]
+    modules: dict[str, Any]
+    metadata: DatasetMetadata
+    settings: dict[str, Any]
+    potentials: dict[str, Any] = field(default_factory=dict)
+
+
+def write_networks(
+    path: pathlib.Path,
+    config: Any,
+    metadata: DatasetMetadata,
+    model_configs: Mapping[str, Mapping[str, Any]],
+    weights: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Writes ``mamql.json`` and ``networks.npz`` into a checkpoint folder."""
+    from rllib_mamql.environments.spaces import environment_spaces
+
+    spaces = environment_spaces(str(config.env), dict(config.env_config))
+    document = {
+        "format_version": FORMAT_VERSION,
+        "env": config.env,
+        "env_config": dict(config.env_config),
+        "module_of": config.module_of,
+        "model_configs": {module: _jsonable(dict(values)) for module, values in model_configs.items()},
+        "spaces": {
+            agent: AgentSpaces(observation, action).to_json() for agent, (observation, action) in spaces.items()
+        },
+        "dataset": json.loads(metadata.to_json()),
+        "settings": {
+            "mode": config.mode,
+            "gamma": config.gamma,
+            "rationality": config.rationality,
+            "evaluation_rationality": config.evaluation_rationality,
+            "critic": config.critic,
+            "chi_square_scale": config.chi_square_scale,
+            "chi_square_states": config.chi_square_states,
+            "input": _input(config.input_),
+            "reward_gauge": config.reward_gauge,
+            "reward_gauge_strength": config.reward_gauge_strength,
+            "reward_inputs": config.reward_inputs,
+            "reward_network": config.reward_network,
+        },
+    }
+    (path / DOCUMENT).write_text(json.dumps(document, indent=1))
+    arrays = {
+        f"{module}/{name}": np.asarray(value) for module, states in weights.items() for name, value in states.items()
+    }
+    _save_arrays(path / NETWORKS, arrays)
+
+
+def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
+    """Reads a checkpoint's networks and document; nothing is unpickled.
+
+    Raises:
+        CheckpointError: If the folder is no MAMQL checkpoint, or of a newer format.
+    """
+    from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+    from rllib_mamql.algorithms.mamql.module import MAMQLModule
+
+    folder = pathlib.Path(path)
+    if not (folder / DOCUMENT).is_file() or not (folder / NETWORKS).is_file():
+        raise CheckpointError(
+            f"{folder} is not a MAMQL checkpoint: it holds no {DOCUMENT} and {NETWORKS}; "
+            "name the checkpoint folder that `rllib train` printed"
+        )
+    try:
+        document = json.loads((folder / DOCUMENT).read_text())
+        version = document["format_version"]
+        if version != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{folder / DOCUMENT} has format version {version}, this package reads {FORMAT_VERSION}: "
+                "use the release that wrote it"
+            )
+        with np.load(folder / NETWORKS, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        module_of = dict(document["module_of"])
+        modules = {}
+        for module_id, model_config in document["model_configs"].items():
+            agent = next(agent for agent, module in module_of.items() if module == module_id)
+            spaces = AgentSpaces.from_json(document["spaces"][agent], agent)
+            spec = RLModuleSpec(
+                module_class=MAMQLModule,
+                observation_space=spaces.observation,
+                action_space=spaces.action,
+                model_config=model_config,
+            )
+            module = spec.build()
+            prefix = f"{module_id}/"
+            module.set_state({name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)})
+            module.eval()
+            modules[module_id] = module
+        return Checkpoint(
+            path=folder,
+            env=document["env"],
+            env_config=dict(document["env_config"]),
+            module_of=module_of,
+            modules=modules,
+            metadata=DatasetMetadata.from_json(json.dumps(document["dataset"])),
+            settings=dict(document["settings"]),
+        )
+    except (KeyError, ValueError, OSError, EOFError, StopIteration, zipfile.BadZipFile) as error:
+        if isinstance(error, UserError):
+            raise
+        raise CheckpointError(
+            f"{folder} is damaged ({type(error).__name__}: {error}): use another checkpoint of the same trial"
+        ) from error
+
+
+def write_learner_data(path: pathlib.Path, rank: int, state: Mapping[str, Any]) -> None:
+    """Writes one learner's replay buffer and random state."""
+    replay = state["replay"]
+    arrays = {f"replay/{name}": values for name, values in replay["columns"].items()}
+    arrays["replay_position"] = np.array([replay["next"], replay["size"]], dtype=np.int64)
+    arrays["generator"] = state["generator"]
+    for agent, value in state["initial_q"].items():
+        arrays[f"initial_q/{agent}"] = np.float64(value)
+    _save_arrays(path / f"data_{rank}.npz", arrays)
+
+
+def read_learner_data(path: pathlib.Path, rank: int) -> dict[str, Any] | None:
+    """Reads what :func:`write_learner_data` wrote; None if this learner wrote nothing (there were fewer)."""
+    file = path / f"data_{rank}.npz"
+    if not file.is_file():
+        return None
+    with np.load(file, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    position = arrays["replay_position"]
+    return {
+        "replay": {
+            "columns": _below("replay/", arrays),
+            "next": int(position[0]),
+            "size": int(position[1]),
+        },
+        "generator": arrays["generator"],
+        "initial_q": {agent: float(value) for agent, value in _below("initial_q/", arrays).items()},
+    }
+
+
+def _input(value: Any) -> list[str]:
+    """Where the demonstrations were; they may be gone by the time the checkpoint is read."""
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return [str(item) for item in values if isinstance(item, (str, pathlib.Path))]
+
+
+def _save_arrays(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:
+    np.savez(file, **{name: np.asarray(values) for name, values in arrays.items()})  # type: ignore[arg-type]
+
+
+def _below(prefix: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {name[len(prefix) :]: values for name, values in arrays.items() if name.startswith(prefix)}
+
+
+def _jsonable(value: Any) -> Any:
+    """Tuples become lists; what JSON cannot hold (a callable initialiser) is left to the default."""
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items() if not callable(item)}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    return value

@@ -1,0 +1,146 @@
+"""What a gradient step sees: expert rows, rollout rows and start states, drawn on the learner's own device."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, WEIGHT, JointColumns, T, column
+from rllib_mamql.errors import ConfigError
+from rllib_mamql.learning.replay import JointReplayBuffer, TensorColumns, draw_rows, to_tensors
+
+_USED = (OBS, NEXT_OBS, ACTIONS, TERMINATEDS, ALIVE)
+
+
+class ExpertSource:
+    """A learner's share of the expert data: held as tensors, or streamed.
+
+    Args:
+        columns: Joint steps to hold, or None to stream.
+        stream: Endless batches of joint steps, each as large as the batches asked for, where ``columns`` is None.
+        device: Where the tensors live.
+    """
+
+    def __init__(
+        self, columns: JointColumns | None, stream: Iterator[JointColumns] | None, device: torch.device
+    ) -> None:
+        self._device = device
+        self._stream = stream
+        self.columns: TensorColumns = {} if columns is None else to_tensors(columns, device, staged=False)
+        first = self.columns[T] == 0 if self.columns else None
+        self._starts = {} if first is None else {name: values[first] for name, values in self.columns.items()}
+
+    def __len__(self) -> int:
+        """Joint steps held; 0 while streaming."""
+        return len(self.columns[T]) if self.columns else 0
+
+    def sample(self, rows: int, generator: torch.Generator, names: Collection[str] | None = None) -> TensorColumns:
+        """Expert rows, uniformly with replacement (held) or as they come (streamed); ``names`` says which columns.
+
+        Raises:
+            ConfigError: If there is no expert data.
+        """
+        if self.columns:
+            return draw_rows(self.columns, len(self), rows, generator, names)
+        if self._stream is None:
+            raise ConfigError("the learner has no expert data: set config.offline_data(input_=...)")
+        return to_tensors(next(self._stream), self._device)
+
+    def sample_starts(self, rows: int, generator: torch.Generator) -> TensorColumns:
+        """Rows at t = 0.
+
+        Raises:
+            ConfigError: If none are held.
+        """
+        if not self._starts or len(self._starts[T]) == 0:
+            raise ConfigError(
+                "value_term 'initial' needs start states (t = 0) in memory, and the expert data has none here: "
+                "use value_term 'expert' or 'rollout'"
+            )
+        return draw_rows(self._starts, len(self._starts[T]), rows, generator)
+
+    def close(self) -> None:
+        """Ends the stream, if there is one."""
+        close = getattr(self._stream, "close", None)
+        self._stream = None
+        if close is not None:
+            close()
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """Joint rows of one gradient step: the expert's first, then rollouts.
+
+    Attributes:
+        columns: Per-agent columns and ``weight``, each ``(R, ...)``.
+        expert_rows: How many of the rows are the expert's.
+        starts: Per-agent columns at t = 0, ``(S, ...)``, or None where the value term needs none.
+    """
+
+    columns: TensorColumns
+    expert_rows: int
+    starts: TensorColumns | None
+
+    @property
+    def rows(self) -> int:
+        """Number of joint rows R, without start states."""
+        return len(self.columns[WEIGHT])
+
+    @property
+    def start_rows(self) -> int:
+        """Number of start states S."""
+        return 0 if self.starts is None else len(next(iter(self.starts.values())))
+
+    def observations(self, agents: list[str]) -> Tensor:
+        """Everything a module must score: for each of its agents obs, next obs and starts, stacked."""
+        parts = []
+        for agent in agents:
+            parts += [self.columns[column(OBS, agent)], self.columns[column(NEXT_OBS, agent)]]
+            if self.starts is not None:
+                parts.append(self.starts[column(OBS, agent)])
+        return torch.cat(parts)
+
+    def by_agent(self, scores: Tensor, agents: list[str]) -> Tensor:
+        """Scores of what :meth:`observations` stacked, ``(n (2 R + S), A)``, as ``(n, 2 R + S, A)``."""
+        return scores.view(len(agents), 2 * self.rows + self.start_rows, scores.shape[-1])
+
+    def places(self, scores: Tensor) -> tuple[Tensor, ...]:
+        """Splits scores ``(n, 2 R + S, A)`` into those at observations, next observations and start states."""
+        return torch.split(scores, [self.rows, self.rows, self.start_rows], dim=1)
+
+
+def draw_minibatch(
+    expert: ExpertSource,
+    replay: JointReplayBuffer | None,
+    agents: list[str],
+    *,
+    expert_rows: int,
+    rollout_rows: int,
+    with_starts: bool,
+    generator: torch.Generator,
+) -> Minibatch:
+    """Draws a minibatch.
+
+    Args:
+        expert: The expert data.
+        replay: Rollouts; None or empty leaves them out.
+        agents: All agents.
+        expert_rows: Expert rows to draw.
+        rollout_rows: Rollout rows to draw.
+        with_starts: Whether to draw as many start states as expert rows.
+        generator: Source of the draws.
+    """
+    names = [column(prefix, agent) for agent in agents for prefix in _USED]
+    parts = [expert.sample(expert_rows, generator, [*names, WEIGHT])]
+    if replay is not None and len(replay) > 0:
+        parts.append(replay.sample(rollout_rows, generator, names))
+    joint = {name: torch.cat([part[name] for part in parts]) for name in names}
+    weight = torch.ones(len(joint[names[0]]), device=joint[names[0]].device)
+    if WEIGHT in parts[0]:
+        weight[:expert_rows] = parts[0][WEIGHT].float()
+    joint[WEIGHT] = weight
+    starts = expert.sample_starts(expert_rows, generator) if with_starts else None
+    return Minibatch(joint, expert_rows, starts)

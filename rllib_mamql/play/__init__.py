@@ -1,0 +1,1 @@
+"""Playing environments: rollouts in columns, actors, returns."""

@@ -1,0 +1,156 @@
+"""From modules to joint actions: one forward pass per module for all its agents and environments."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from ray.rllib.core.columns import Columns
+
+from rllib_mamql.algorithms.mamql.module import MAMQLModule
+from rllib_mamql.columns import Array
+from rllib_mamql.networks.together_acting import stack_critics
+from rllib_mamql.play.rollout import Actor
+
+FloatArray = NDArray[np.float32]
+Noise = Callable[[tuple[int, ...]], FloatArray]
+
+
+class _Module(Protocol):
+    def forward_inference(self, batch: dict[str, Any]) -> dict[str, Any]: ...
+
+    def forward_exploration(self, batch: dict[str, Any]) -> dict[str, Any]: ...
+
+
+class Playable(Protocol):
+    """What a checkpoint gives to play with."""
+
+    @property
+    def modules(self) -> Mapping[str, Any]:
+        """Modules by id."""
+
+    @property
+    def module_of(self) -> Mapping[str, str]:
+        """``{agent: module}``, agents in order."""
+
+
+def agents_by_module(module_of: Mapping[str, str]) -> dict[str, list[str]]:
+    """Inverts ``{agent: module}``; agents keep their order."""
+    result: dict[str, list[str]] = {}
+    for agent, module in module_of.items():
+        result.setdefault(module, []).append(agent)
+    return result
+
+
+def module_actor(
+    modules: Mapping[str, _Module],
+    module_of: Mapping[str, str],
+    generator: torch.Generator,
+    *,
+    explore: bool = True,
+    greedy: bool = False,
+    device: torch.device | None = None,
+) -> Actor:
+    """An actor that samples from the modules' Boltzmann policies.
+
+    Args:
+        modules: RLModules by id, each with logits under ``action_dist_inputs``.
+        module_of: Which module plays for each agent.
+        generator: Source of all randomness.
+        explore: True acts at the training rationality, False at the evaluation rationality.
+        greedy: Takes the most likely action instead of sampling.
+        device: Where the modules live.
+
+    Returns:
+        A function from observations ``{agent: (num_envs, *obs)}`` to actions ``{agent: (num_envs,)}``.
+    """
+    groups = agents_by_module(module_of)
+    noise = None if greedy else functools.partial(_gumbel, generator=generator)
+    stacked = _stacked_actor(modules, groups, noise, explore, device)
+    if stacked is not None:
+        return stacked
+
+    @torch.no_grad()
+    def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
+        actions: dict[str, Array] = {}
+        for module_id, agents in groups.items():
+            joined = np.concatenate([observations[agent] for agent in agents])
+            logits = _logits(modules[module_id], torch.as_tensor(joined, device=device), explore)
+            chosen = _choose(logits, noise).reshape(len(agents), -1)
+            actions.update(zip(agents, chosen, strict=True))
+        return actions
+
+    return act
+
+
+def _stacked_actor(
+    modules: Mapping[str, Any],
+    groups: Mapping[str, list[str]],
+    noise: Noise | None,
+    explore: bool,
+    device: torch.device | None,
+) -> Actor | None:
+    """An actor that calls all modules at once, where they are small networks of one shape; it draws the same noise."""
+    used = [modules[module_id] for module_id in groups]
+    shares = {len(agents) for agents in groups.values()}
+    if len(shares) != 1 or not all(isinstance(module, MAMQLModule) for module in used):
+        return None
+    critics = stack_critics([module.average for module in used])
+    if critics is None:
+        return None
+    order = [agent for agents in groups.values() for agent in agents]
+
+    def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
+        joined = np.concatenate([observations[agent] for agent in order])
+        values = critics(torch.from_numpy(joined.reshape(len(used), -1, *joined.shape[1:])).to(device))
+        scales = [module.rationality if explore else module.evaluation_rationality for module in used]
+        logits = np.array(scales, np.float32)[:, None, None] * values.float().cpu().numpy()
+        chosen = _choose(logits, noise)
+        return dict(zip(order, chosen.reshape(len(order), -1), strict=True))
+
+    return act
+
+
+def _choose(logits: FloatArray, noise: Noise | None) -> Array:
+    """Most likely actions, or with Gumbel noise draws from the categorical: ``(..., A) -> (...)``."""
+    return (logits if noise is None else logits + noise(logits.shape)).argmax(-1)
+
+
+def _gumbel(shape: tuple[int, ...], generator: torch.Generator) -> FloatArray:
+    """Standard Gumbel noise ``-log(-log(u))``: the largest logit with it is a draw from the categorical."""
+    uniform: FloatArray = torch.rand(shape, generator=generator).numpy()
+    np.minimum(np.maximum(uniform, 1e-10, out=uniform), 1.0 - 1e-7, out=uniform)
+    log = np.negative(np.log(uniform, out=uniform), out=uniform)
+    return np.negative(np.log(log, out=log), out=log)
+
+
+def _logits(module: Any, observations: torch.Tensor, explore: bool) -> FloatArray:
+    if isinstance(module, MAMQLModule):
+        return module.logits(observations, explore).float().cpu().numpy()
+    batch = {Columns.OBS: observations}
+    out = module.forward_exploration(batch) if explore else module.forward_inference(batch)
+    return out[Columns.ACTION_DIST_INPUTS].float().cpu().numpy()
+
+
+def random_actor(action_sizes: Mapping[str, int], rng: np.random.Generator) -> Actor:
+    """An actor that plays uniformly at random."""
+
+    def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
+        return {agent: rng.integers(n, size=len(alive[agent])) for agent, n in action_sizes.items()}
+
+    return act
+
+
+def checkpoint_actor(stored: Playable, seed: int, *, greedy: bool = False) -> Actor:
+    """The actor of a checkpoint's policies, at the evaluation rationality."""
+    return module_actor(
+        stored.modules,
+        stored.module_of,
+        torch.Generator().manual_seed(seed),
+        explore=False,
+        greedy=greedy,
+    )

@@ -1,0 +1,142 @@
+"""Rollouts of an environment that steps as a batch, and the choice between these and single environments."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pettingzoo import ParallelEnv
+
+from rllib_mamql.columns import EPS_ID, Array, JointColumns, T
+from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode, Running
+
+
+class BatchedRollout(ColumnarRollout):
+    """The same as its base for an environment that steps a whole batch at once (the protocol ``BatchedEnv``).
+
+    Its agents all act until the episode ends for all of them, so there is nothing to mask.
+
+    Args:
+        make_env: Builds one environment, for what a batch does not tell (metadata).
+        batch: The batch.
+        seed: Seed of everything here; None draws one.
+        name: Prefix of episode ids.
+        on_reset: Called after each reset with ``(index, env, seed)``; ``env`` is the one environment, reset with that
+            seed, so that it shows how the episode starts. It is not stepped.
+    """
+
+    def __init__(
+        self,
+        make_env: Callable[[], ParallelEnv],
+        batch: Any,
+        seed: int | None,
+        name: str = "eps",
+        on_reset: Callable[[int, ParallelEnv, int], None] | None = None,
+    ) -> None:
+        self.batch = batch
+        super().__init__(make_env, 1, seed, name, on_reset)
+        size = self.num_envs
+        self.alive = {agent: np.ones(size, dtype=bool) for agent in self.agents}
+        self._ids = np.full(size, "", dtype=object)
+        self._returns = {agent: np.zeros(size) for agent in self.agents}
+        self._t = np.zeros(size, dtype=np.int32)
+        self._stale = True
+
+    @property
+    def num_envs(self) -> int:
+        """Number of environments stepped together."""
+        return int(self.batch.num_envs)
+
+    def _restart(self, indices: Sequence[int]) -> None:
+        # All at once: a batch takes hardly longer to start many episodes than to start one.
+        rows = list(indices)
+        seeds = [int(self._rng.integers(2**31 - 1)) for _ in rows]
+        self.batch.reset_envs(rows, seeds)
+        self._stale = True
+        self._t[rows] = 0
+        for returns in self._returns.values():
+            returns[rows] = 0.0
+        for index, seed in zip(rows, seeds, strict=True):
+            if self._on_reset:
+                self.envs[0].reset(seed=seed)
+                self._on_reset(index, self.envs[0], seed)
+            self._running[index] = Running(self._next_id(index))
+
+    def _step(self, act: Actor) -> tuple[JointColumns, list[tuple[int, Episode]]]:
+        if self._stale:
+            self.observations = self.batch.observations()
+            self._stale = False
+        now = self.observations
+        chosen = {agent: np.asarray(a).astype(np.int64) for agent, a in act(now, self.alive).items()}
+        rewards, terminated, truncated, events = self.batch.step(chosen)
+        self.observations = after = self.batch.observations()
+        batch: JointColumns = {EPS_ID: self._ids, T: self._t.copy()}
+        for agent, names in self._names.items():
+            batch[names.obs] = now[agent]
+            batch[names.next_obs] = after[agent]
+            batch[names.actions] = chosen[agent]
+            batch[names.rewards] = rewards[agent].astype(np.float32)
+            batch[names.terminateds] = terminated[agent]
+            batch[names.truncateds] = truncated[agent]
+            batch[names.alive] = self.alive[agent]
+            self._returns[agent] += rewards[agent]
+        self._t += 1
+        if self.on_step:
+            self._report(events)
+        else:
+            self._count(events)
+        over = terminated[self.agents[0]] | truncated[self.agents[0]]
+        if not np.count_nonzero(over):
+            return batch, []
+        return batch, [(index, self._finish(index)) for index in over.nonzero()[0].tolist()]
+
+    def _count(self, events: Mapping[str, Mapping[str, Array]]) -> None:
+        for agent, kinds in events.items():
+            for kind, counts in kinds.items():
+                for index in counts.nonzero()[0].tolist():
+                    found = self._running[index].events
+                    if agent not in found:
+                        found[agent] = Counter()
+                    found[agent][kind] += int(counts[index])
+
+    def _report(self, events: Mapping[str, Mapping[str, Array]]) -> None:
+        """Counts events and tells of each step of each agent, in the order of the rows."""
+        for index in range(self.num_envs):
+            for agent in self.agents:
+                kinds = events.get(agent, {})
+                here = {kind: int(counts[index]) for kind, counts in kinds.items() if counts[index]}
+                self._record_events(index, agent, here)
+
+    def _finish(self, index: int) -> Episode:
+        length = int(self._t[index])
+        returns = {agent: float(values[index]) for agent, values in self._returns.items()}
+        run = self._running[index]
+        lengths = dict.fromkeys(self.agents, length)
+        return Episode(run.eps_id, length, returns, lengths, run.agent_events(self.agents))
+
+
+def make_rollout(
+    make_env: Callable[[], ParallelEnv],
+    make_batch: Callable[[int], Any | None],
+    num_envs: int,
+    seed: int | None,
+    name: str = "eps",
+    on_reset: Callable[[int, ParallelEnv, int], None] | None = None,
+) -> ColumnarRollout:
+    """Steps the batched form of an environment where it has one, else a list of single ones.
+
+    Args:
+        make_env: Builds one environment.
+        make_batch: Builds a batch of so many, or gives None.
+        num_envs: How many are stepped together.
+        seed: Seed of everything; None draws one.
+        name: Prefix of episode ids.
+        on_reset: Called after each reset with ``(index, env, seed)``; of a batch ``env`` is one beside it, which shows
+            the episode's start.
+    """
+    batch = make_batch(num_envs)
+    if batch is None:
+        return ColumnarRollout(make_env, num_envs, seed, name, on_reset)
+    return BatchedRollout(make_env, batch, seed, name, on_reset)

@@ -1,0 +1,1 @@
+"""Rewards that explain policies: recovered, scored, read, and learned from anew."""

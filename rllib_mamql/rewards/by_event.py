@@ -1,0 +1,71 @@
+"""What a recovered reward pays for, told from play: its mean at each kind of reward event and at no event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, OBS, JointColumns, column
+from rllib_mamql.environments.registry import make_env
+from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.play.actors import checkpoint_actor
+from rllib_mamql.play.rollout import ColumnarRollout
+
+NO_EVENT = "no event"
+EPISODES = 10
+
+
+@torch.no_grad()
+def recovered_reward(stored: Checkpoint, agent: str, columns: JointColumns) -> np.ndarray:
+    """``R_i(s, a_i, a_-i)`` of joint steps, ``(N,)``; rows in which the agent was not alive mean nothing."""
+    module = stored.modules[stored.module_of[agent]]
+    others = [other for other in stored.module_of if other != agent]
+    observations = torch.from_numpy(np.require(columns[column(OBS, agent)], requirements=["C", "W"]))
+    taken = np.stack([columns[column(ACTIONS, other)] for other in others], axis=-1) if others else None
+    joint = torch.zeros(len(observations), 0, dtype=torch.long) if taken is None else torch.as_tensor(taken)
+    rewards = module.reward(observations, joint)
+    actions = torch.as_tensor(columns[column(ACTIONS, agent)])
+    return rewards.gather(-1, actions.unsqueeze(-1)).squeeze(-1).numpy()
+
+
+def reward_by_event(stored: Checkpoint, *, episodes: int = EPISODES, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Mean recovered reward at each kind of event of the environment, and where there was none.
+
+    The events are the environment's own (deliveries, gems taken, ...): they serve to read the reward, the reward was
+    learned without them. It is known up to potential shaping only.
+
+    Args:
+        stored: The checkpoint.
+        episodes: Episodes to play.
+        seed: Seed of environment and actions.
+
+    Returns:
+        ``{agent: {kind: {"mean": recovered reward, "an_episode": how often}}}``, kinds by falling mean.
+    """
+    rollout = ColumnarRollout(lambda: make_env(stored.env, stored.env_config), min(episodes, 8), seed)
+    happened: dict[str, list[Mapping[str, int]]] = {agent: [] for agent in rollout.agents}
+    rollout.on_step = lambda agent, events: happened[agent].append(events)
+    try:
+        columns, finished = rollout.run(checkpoint_actor(stored, seed), num_episodes=episodes)
+    finally:
+        rollout.close()
+    # Environments that finish early go on with episodes that nobody asked for.
+    asked = np.isin(columns[EPS_ID].astype(str), [episode.eps_id for episode in finished])
+    result: dict[str, dict[str, Any]] = {}
+    for agent in rollout.agents:
+        alive = columns[column(ALIVE, agent)].astype(bool)
+        rewards = recovered_reward(stored, agent, columns)[alive & asked]
+        events = [kinds for kinds, wanted in zip(happened[agent], asked[alive], strict=True) if wanted]
+        rows: dict[str, list[float]] = {}
+        for value, kinds in zip(rewards, events, strict=True):
+            for kind in [kind for kind, count in kinds.items() if count] or [NO_EVENT]:
+                rows.setdefault(kind, []).append(float(value))
+        summary = {
+            kind: {"mean": float(np.mean(values)), "an_episode": len(values) / len(finished)}
+            for kind, values in rows.items()
+        }
+        result[agent] = dict(sorted(summary.items(), key=lambda item: -item[1]["mean"]))
+    return result

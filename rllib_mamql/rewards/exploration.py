@@ -1,0 +1,67 @@
+"""Play that covers all actions: policies with a share of random actions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from rllib_mamql.columns import Array, JointColumns, concatenate
+from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.play.actors import module_actor
+from rllib_mamql.play.batched import make_rollout
+from rllib_mamql.play.rollout import Actor
+
+LITTLE = 0.1
+"""Share of random actions in the third of the play that stays close to the policies."""
+
+
+def exploring_actor(actor: Actor, action_sizes: Mapping[str, int], share: float, seed: int) -> Actor:
+    """An actor that replaces each action by a uniformly random one with probability ``share``."""
+    rng = np.random.default_rng(seed)
+
+    def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
+        chosen = actor(observations, alive)
+        mixed = {}
+        for agent, actions in chosen.items():
+            random = rng.random(len(actions)) < share
+            mixed[agent] = np.where(random, rng.integers(action_sizes[agent], size=len(actions)), actions)
+        return mixed
+
+    return act
+
+
+def explore(stored: Checkpoint, steps: int, share: float, seed: int, num_envs: int = 50) -> JointColumns:
+    """Plays a checkpoint's policies at their training rationality, with a share of random actions.
+
+    Two thirds of the steps have ``share`` of them, the others a tenth (or ``share``, where that is less).
+
+    Args:
+        stored: The checkpoint.
+        steps: Joint steps, rounded up to whole batches.
+        share: Share of random actions, in [0, 1].
+        seed: Seed of everything.
+        num_envs: Environments stepped together.
+    """
+    parts = []
+    for index, (part, mixed) in enumerate(((2 * steps // 3, share), (steps - 2 * steps // 3, min(share, LITTLE)))):
+        if part == 0:
+            continue
+        rollout = make_rollout(
+            functools.partial(make_env, stored.env, stored.env_config),
+            functools.partial(make_batch, stored.env, stored.env_config),
+            min(num_envs, part),
+            seed + index,
+        )
+        try:
+            generator = torch.Generator().manual_seed(seed + index)
+            actor = module_actor(stored.modules, stored.module_of, generator)
+            sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
+            columns, _ = rollout.run(exploring_actor(actor, sizes, mixed, seed + index), num_steps=part)
+        finally:
+            rollout.close()
+        parts.append(columns)
+    return concatenate(parts)

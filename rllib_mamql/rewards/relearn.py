@@ -1,0 +1,205 @@
+"""Trains new agents from scratch on recovered rewards, by RLlib's own algorithms; the true return scores them."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pettingzoo import ParallelEnv
+
+from rllib_mamql.data.schema import DatasetMetadata, ReturnSummary
+from rllib_mamql.environments.registry import make_env, resolve_env_config
+from rllib_mamql.environments.wrappers import StickyActionsEnv
+from rllib_mamql.errors import check_integer
+from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.play.returns import normalised_score, return_aggregation, summarise_returns
+from rllib_mamql.play.rollout import Actor, ColumnarRollout
+from rllib_mamql.rewards.environment import RecoveredRewardEnv
+from rllib_mamql.rewards.sources import RewardSource
+
+ENV = "recovered-reward"
+LOOKS = 10
+"""How often the true return is looked at while training."""
+
+PPO_SETTINGS: dict[str, Any] = {
+    "num_env_runners": 0,
+    "num_envs_per_env_runner": 16,
+    "train_batch_size_per_learner": 4000,
+    "minibatch_size": 500,
+    "shuffle_batch_per_epoch": True,
+    "num_epochs": 4,
+    "lr": 1e-3,
+    "lambda_": 0.95,
+    "use_kl_loss": False,
+    "vf_clip_param": float("inf"),
+    "grad_clip": 0.5,
+    "entropy_coeff": 0.01,
+}
+"""Where relearning departs from the defaults of RLlib's PPO."""
+
+
+@dataclass(frozen=True)
+class RelearnSettings:
+    """How to learn anew.
+
+    Attributes:
+        env_config: Of the environment, merged over the checkpoint's; another layout, for example.
+        judged_in: Of the environment in which the true return is measured, merged over the former.
+        sticky_actions: Probability in [0, 1) with which an action is repeated in place of the one chosen.
+        iterations: Training iterations, >= 1.
+        episodes: Episodes of the final evaluation, >= 1.
+        seed: Seed.
+        algorithm: What the algorithm's settings depart from; see ``PPO_SETTINGS``.
+    """
+
+    env_config: Mapping[str, Any] = field(default_factory=dict)
+    judged_in: Mapping[str, Any] = field(default_factory=dict)
+    sticky_actions: float = 0.0
+    iterations: int = 30
+    episodes: int = 200
+    seed: int = 0
+    algorithm: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("iterations", "episodes"):
+            check_integer(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Relearned:
+    """What came of it.
+
+    Attributes:
+        returns: True returns of the new policies.
+        normalised_score: Of it, against the expert and random play of the reference; None where unknown, or where
+            the environment is not that of the reference.
+        curve: True mean return while training, ``[{"env_steps", "train_time_s", "return_mean"}]``.
+        env_steps: Joint steps of training.
+        train_time_s: Wall seconds of training.
+        checkpoint: RLlib's checkpoint.
+    """
+
+    returns: ReturnSummary
+    normalised_score: float | None
+    curve: list[dict[str, float]]
+    env_steps: int
+    train_time_s: float
+    checkpoint: pathlib.Path
+
+
+def build_env(
+    env: str, env_config: Mapping[str, Any], sticky_actions: float, source: RewardSource | None
+) -> ParallelEnv[str, Any, Any]:
+    """The environment to learn in: changed dynamics inside, replaced rewards outside."""
+    built = make_env(env, env_config)
+    if sticky_actions:
+        built = StickyActionsEnv(built, sticky_actions)
+    return built if source is None else RecoveredRewardEnv(built, source)
+
+
+def relearn(
+    stored: Checkpoint,
+    source: RewardSource,
+    algorithm: type[Any],
+    settings: RelearnSettings,
+    out: pathlib.Path,
+    report: Callable[[str], None] = print,
+    reference: DatasetMetadata | None = None,
+) -> Relearned:
+    """Trains from scratch on a source's rewards.
+
+    Args:
+        stored: Says the environment and which agents share a policy.
+        source: The rewards.
+        algorithm: RLlib's Algorithm class, such as PPO.
+        settings: How.
+        out: Folder for the checkpoint.
+        report: Takes a line of progress.
+        reference: Whose expert and random play the score is normalised by; None: the checkpoint's demonstrations.
+    """
+    env_config = {**stored.env_config, **settings.env_config}
+    judged = {**env_config, **settings.judged_in}
+    inside = functools.partial(build_env, stored.env, env_config, settings.sticky_actions)
+    outside = functools.partial(build_env, stored.env, judged, settings.sticky_actions)
+    config = _config(stored, algorithm, settings, functools.partial(inside, source))
+    trainer = config.build_algo()
+    curve: list[dict[str, float]] = []
+    spent, said = 0.0, time.monotonic()
+    try:
+        for iteration in range(1, settings.iterations + 1):
+            started = time.monotonic()
+            result = trainer.train()
+            spent += time.monotonic() - started
+            steps = int(result["env_runners"]["num_env_steps_sampled_lifetime"])
+            last = iteration == settings.iterations
+            if iteration % max(1, settings.iterations // LOOKS) == 0 and not last:
+                summary = _true_returns(_actor(trainer, stored, settings.seed), outside, 50, settings.seed)
+                curve.append({"env_steps": steps, "train_time_s": spent, "return_mean": summary.mean})
+                report(f"{steps:,} env steps, {spent:.0f} s: true return {summary.mean:.2f}")
+            elif time.monotonic() - said > 30.0 or last:
+                report(f"{steps:,} env steps, {spent:.0f} s, iteration {iteration} of {settings.iterations}")
+            else:
+                continue
+            said = time.monotonic()
+        checkpoint = out / "checkpoint"
+        trainer.save_to_path(str(checkpoint.resolve()))
+        actor = _actor(trainer, stored, settings.seed)
+        returns = _true_returns(actor, outside, settings.episodes, settings.seed + 1)
+    finally:
+        trainer.stop()
+    played_in = stored.env_config if reference is None else dict(reference.env_config or {})
+    reference = stored.metadata if reference is None else reference
+    resolved = [resolve_env_config(stored.env, config) for config in (judged, played_in)]
+    same = not settings.sticky_actions and resolved[0] == resolved[1]
+    expert, random = reference.expert_return, reference.random_return
+    score = normalised_score(returns.mean, expert.mean if expert else None, random.mean if random else None)
+    return Relearned(returns, score if same else None, curve, steps, spent, checkpoint)
+
+
+def _config(stored: Checkpoint, algorithm: type[Any], settings: RelearnSettings, build: Callable[[], Any]) -> Any:
+    from ray import tune
+    from ray.rllib.algorithms.ppo import PPO
+    from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+    from ray.rllib.policy.policy import PolicySpec
+
+    from rllib_mamql.environments.adapter import PettingZooAdapter
+    from rllib_mamql.networks.actor_critic import ActorCritic
+
+    tune.register_env(ENV, lambda _: PettingZooAdapter(build()))
+    mapping = functools.partial(_policy_of, module_of=dict(stored.module_of))
+    config = algorithm.get_default_config()
+    config.environment(ENV, disable_env_checking=True).debugging(seed=settings.seed)
+    config.multi_agent(policies={name: PolicySpec() for name in stored.modules}, policy_mapping_fn=mapping)
+    changes = {"gamma": float(stored.settings["gamma"])}
+    if issubclass(algorithm, PPO):
+        changes |= PPO_SETTINGS
+        model = {key: value for key, value in next(iter(stored.modules.values())).model_config.items()}
+        config.rl_module(rl_module_spec=RLModuleSpec(module_class=ActorCritic, model_config=model))
+    config.update_from_dict({**changes, **settings.algorithm})
+    return config
+
+
+def _policy_of(agent: str, episode: Any = None, *, module_of: Mapping[str, str], **kwargs: Any) -> str:
+    return module_of[agent]
+
+
+def _actor(trainer: Any, stored: Checkpoint, seed: int) -> Actor:
+    import torch
+
+    from rllib_mamql.play.actors import module_actor
+
+    modules = {name: trainer.get_module(name) for name in stored.modules}
+    return module_actor(modules, stored.module_of, torch.Generator().manual_seed(seed), explore=True)
+
+
+def _true_returns(actor: Actor, build: Callable[[None], Any], episodes: int, seed: int) -> ReturnSummary:
+    rollout = ColumnarRollout(lambda: build(None), min(episodes, 25), seed)
+    try:
+        _, finished = rollout.run(actor, num_episodes=episodes, keep=False)
+        return summarise_returns(finished, return_aggregation(rollout.envs[0]))
+    finally:
+        rollout.close()

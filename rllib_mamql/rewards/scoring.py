@@ -1,0 +1,246 @@
+"""Scores recovered rewards against the true one, on held-out play, beside predictors that know nothing.
+
+Every number compares *marginal* rewards: what an agent can expect of an action, over the others' policies. Play is
+fresh (other seeds than any training): ``policy`` states come from the learned policies, ``exploring`` states from the
+same with half of the actions random, so that all actions are covered, ``expert`` states from the environment's
+scripted expert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.columns import (
+    ACTIONS,
+    ALIVE,
+    EPS_ID,
+    NEXT_OBS,
+    OBS,
+    REWARDS,
+    TERMINATEDS,
+    JointColumns,
+    T,
+    column,
+    take,
+)
+from rllib_mamql.columns import Array as Column
+from rllib_mamql.environments.registry import ENVIRONMENTS, make_env
+from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.play.actors import module_actor
+from rllib_mamql.play.rollout import Actor, ColumnarRollout
+from rllib_mamql.rewards.exploration import exploring_actor
+from rllib_mamql.rewards.marginal import marginal_recovered, policy_of
+from rllib_mamql.rewards.metrics import Metric, canonical_additive, compare
+from rllib_mamql.rewards.sources import LogPolicy
+from rllib_mamql.rewards.true import joint_rewards, marginal_rewards
+
+Array = NDArray[np.float64]
+STATES = ("policy", "exploring", "expert")
+PREDICTORS = ("recovered", "implied", "cloning", "constant", "zero")
+EXPLORE = 0.5
+HELD_OUT_SEED = 7_000_003
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out play of one kind of state.
+
+    Attributes:
+        columns: Joint steps. true: ``{agent: ((N, A), (N, A))}``: true marginal rewards of every own action at a row
+        and at its successor; None
+            where only the reward of the joint action taken is known.
+    """
+
+    columns: JointColumns
+    true: dict[str, tuple[Array, Array]] | None
+
+
+def play_held_out(stored: Checkpoint, states: str, *, steps: int, seed: int, exact: bool, num_envs: int = 8) -> HeldOut:
+    """Plays fresh episodes and asks the environment for the true rewards of all joint actions on the way.
+
+    Args:
+        stored: The checkpoint whose policies the others' actions are marginalised over.
+        states: One of ``STATES``.
+        steps: Joint steps, rounded up to whole batches.
+        seed: Seed, beside a fixed one that training does not use.
+        exact: Whether to try every joint action; else the reward of the one taken stands for all.
+        num_envs: Environments stepped together.
+    """
+    seed += HELD_OUT_SEED
+    scripted = ENVIRONMENTS[stored.env].make_expert() if states == "expert" else None
+    rollout = ColumnarRollout(
+        lambda: make_env(stored.env, stored.env_config),
+        1 if scripted else num_envs,
+        seed,
+        on_reset=None if scripted is None else lambda _, env, s: scripted.reset(env, s),
+    )
+    sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
+    actor = _actor(stored, states, scripted, rollout, sizes, seed)
+    tables: list[Array] = []
+
+    def asking(observations: Mapping[str, Column], alive: Mapping[str, Column]) -> Mapping[str, Column]:
+        tables.extend(joint_rewards(env, rollout.agents, list(sizes.values())) for env in rollout.envs)
+        return actor(observations, alive)
+
+    try:
+        columns, _ = rollout.run(asking if exact else actor, num_steps=steps)
+    finally:
+        rollout.close()
+    if not exact:
+        return HeldOut(columns, None)
+    return _with_true(stored, columns, tables, rollout.num_envs)
+
+
+def _actor(
+    stored: Checkpoint, states: str, scripted: Any, rollout: ColumnarRollout, sizes: Mapping[str, int], seed: int
+) -> Actor:
+    if scripted is not None:
+
+        def act(observations: Mapping[str, Column], alive: Mapping[str, Column]) -> dict[str, Column]:
+            now = {agent: observations[agent][0] for agent in rollout.agents if alive[agent][0]}
+            chosen = scripted.act(rollout.envs[0], now)
+            return {agent: np.array([chosen.get(agent, 0)]) for agent in rollout.agents}
+
+        return act
+    actor = module_actor(stored.modules, stored.module_of, torch.Generator().manual_seed(seed))
+    return exploring_actor(actor, sizes, EXPLORE, seed) if states == "exploring" else actor
+
+
+def _with_true(stored: Checkpoint, columns: JointColumns, tables: list[Array], num_envs: int) -> HeldOut:
+    agents = list(stored.module_of)
+    alive = {agent: _acts(columns, agent, OBS) for agent in agents}
+    policies = {a: policy_of(stored, a, columns[column(OBS, a)], alive[a]).numpy() for a in agents}
+    here: dict[str, list[Array]] = {agent: [] for agent in agents}
+    for row, table in enumerate(tables):
+        for agent, values in zip(agents, marginal_rewards(table, [policies[a][row] for a in agents]), strict=True):
+            here[agent].append(values)
+    # A row's successor is the next row of the same environment, unless the episode was cut there.
+    count = len(tables)
+    index = np.arange(count) + num_envs
+    eps = columns[EPS_ID].astype(str)
+    follows = index < count
+    follows[follows] = eps[index[follows]] == eps[:count][follows]
+    ended = np.all([columns[column(TERMINATEDS, a)] | ~columns[column(ALIVE, a)].astype(bool) for a in agents], axis=0)
+    keep = follows | ended
+    safe = np.where(follows, index, 0)
+    true = {agent: np.array(values) for agent, values in here.items()}
+    return HeldOut(take(columns, np.flatnonzero(keep)), {a: (v[keep], v[safe][keep]) for a, v in true.items()})
+
+
+def score(
+    stored: Checkpoint, held_out: HeldOut, agent: str, *, clone: LogPolicy | None = None, resamples: int = 500
+) -> dict[str, dict[str, Metric]]:
+    """All metrics of all predictors for one agent.
+
+    Args:
+        stored: The checkpoint, recovered rewards in its modules.
+        held_out: Play to score on.
+        agent: The agent.
+        clone: Log-policy of a behaviour clone, for the reward that cloning would suggest.
+        resamples: Bootstrap resamples over trajectories; 0 leaves intervals out.
+
+    Returns:
+        ``{predictor: {metric: value with interval}}``.
+    """
+    columns = held_out.columns
+    alive = columns[column(ALIVE, agent)].astype(bool)
+    actions = columns[column(ACTIONS, agent)][alive].astype(int)
+    terminated = columns[column(TERMINATEDS, agent)][alive]
+    discount = float(stored.settings["gamma"])
+    rows = np.arange(len(actions))
+    if held_out.true is None:
+        taken_true = columns[column(REWARDS, agent)][alive].astype(float)
+        canonical_true = taken_true
+    else:
+        now, after = (values[alive] for values in held_out.true[agent])
+        taken_true = now[rows, actions]
+        canonical_true = canonical_additive(taken_true, now, after, discount, terminated=terminated)
+    result = {}
+    for name, (now, after, term) in _predictions(stored, columns, agent, clone).items():
+        now, after = now[alive], after[alive]
+        term = None if term is None else term[alive]
+        taken = now[rows, actions]
+        canonical = canonical_additive(taken, now, after, discount, next_term=term, terminated=terminated)
+        if term is not None:
+            taken = taken + np.where(terminated, 0.0, term)
+        metrics = compare(
+            taken,
+            taken_true,
+            trajectories=columns[EPS_ID][alive].astype(str),
+            predicted_canonical=canonical,
+            true_canonical=canonical_true,
+            steps=columns[T][alive],
+            return_discount=discount,
+            resamples=resamples,
+        )
+        if held_out.true is None:
+            # Canonical shaping asks for the true reward of actions that were not taken.
+            metrics["epic"] = Metric(None)
+        result[name] = metrics
+    return result
+
+
+def _predictions(
+    stored: Checkpoint, columns: JointColumns, agent: str, clone: LogPolicy | None
+) -> dict[str, tuple[Array, Array, Array | None]]:
+    """Of every predictor ``f(s, .)``, ``f(s', .)`` and ``g(s')`` of its form ``f(s, a) + g(s')``."""
+    module = stored.modules[stored.module_of[agent]]
+    rationality, discount = float(stored.settings["rationality"]), float(stored.settings["gamma"])
+    now, after = columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]
+    q, next_q = _in_parts(module.average, now), _in_parts(module.average, after)
+    value = objective.soft_value(next_q, rationality).double().numpy()
+    zeros = np.zeros(q.shape)
+    result: dict[str, tuple[Array, Array, Array | None]] = {
+        "recovered": (_recovered(stored, columns, agent, OBS), _recovered(stored, columns, agent, NEXT_OBS), None),
+        "implied": (q.double().numpy(), next_q.double().numpy(), -discount * value),
+        "constant": (zeros + 1.0, zeros + 1.0, None),
+        "zero": (zeros, zeros, None),
+    }
+    if clone is not None:
+        parts = [_in_parts(lambda part: clone(agent, part), values).double().numpy() for values in (now, after)]
+        result["cloning"] = (parts[0], parts[1], None)
+    return {name: result[name] for name in PREDICTORS if name in result}
+
+
+def _recovered(stored: Checkpoint, columns: JointColumns, agent: str, which: str) -> Array:
+    observations = {other: columns[column(which, other)] for other in stored.module_of}
+    alive = {other: _acts(columns, other, which) for other in stored.module_of}
+    return marginal_recovered(stored, agent, observations, alive, torch.Generator().manual_seed(0))
+
+
+def _acts(columns: JointColumns, agent: str, which: str) -> Column:
+    """Whether an agent acts in each row, or in its successor."""
+    alive = columns[column(ALIVE, agent)].astype(bool)
+    return alive if which == OBS else alive & ~columns[column(TERMINATEDS, agent)].astype(bool)
+
+
+@torch.no_grad()
+def _in_parts(network: Callable[[Tensor], Tensor], observations: Column) -> Tensor:
+    return torch.cat([network(_tensor(observations[i : i + 4096])) for i in range(0, len(observations), 4096)])
+
+
+def _tensor(values: Column) -> Tensor:
+    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+
+
+def by_event(stored: Checkpoint, held_out: HeldOut, agent: str) -> dict[str, float]:
+    """Mean recovered marginal reward of the actions taken, by the reward that was then paid.
+
+    Returns:
+        ``{"reward 0": mean, "reward 1": mean, ...}``, by rising true reward.
+    """
+    columns = held_out.columns
+    alive = columns[column(ALIVE, agent)].astype(bool)
+    values = _recovered(stored, columns, agent, OBS)
+    taken = values[np.arange(len(values)), columns[column(ACTIONS, agent)].astype(int)][alive]
+    paid = columns[column(REWARDS, agent)][alive]
+    kinds = np.unique(paid)
+    return {f"reward {kind:g}": float(taken[paid == kind].mean()) for kind in kinds[:8]}

@@ -1,0 +1,139 @@
+"""Rewards for agents that act: recovered, implied, of a behaviour clone, or the environment's own.
+
+A source answers for one joint step at a time, with one forward pass per module for all its agents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.errors import ConfigError, check_choice
+from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.play.actors import agents_by_module
+
+KINDS = ("recovered", "implied", "cloning", "true")
+
+LogPolicy = Callable[[str, Tensor], Tensor]
+"""``(agent, observations (B, *obs)) -> log-probabilities (B, A)``."""
+
+
+@dataclass(frozen=True)
+class JointStep:
+    """One joint step of the living agents.
+
+    Attributes:
+        obs: ``{agent: (*obs)}`` before it.
+        actions: ``{agent: action}``.
+        next_obs: ``{agent: (*obs)}`` after it.
+        terminated: ``{agent: whether the agent's task ended}``; truncation is none.
+    """
+
+    obs: Mapping[str, Any]
+    actions: Mapping[str, int]
+    next_obs: Mapping[str, Any]
+    terminated: Mapping[str, bool]
+
+
+@dataclass(frozen=True)
+class RewardSource:
+    """Rewards of a checkpoint.
+
+    Attributes:
+        kind: ``recovered``: R_i(s, a_i, a_-i). ``implied``: Qbar_i(s, a_i) - gamma (1 - terminated) Vbar_i(s').
+            ``cloning``: log(A pi(a_i|s)) of a behaviour clone, zero for a clone that knows nothing. ``true``: none.
+        modules: RLModules by id.
+        module_of: ``{agent: module}``, agents in order.
+        discount: gamma.
+        rationality: lambda of ``implied``.
+        clone: Log-policy of the clone.
+        potentials: Phi_i by module: ``recovered`` is then shaped, R_i + gamma (1 - terminated) Phi_i(s') - Phi_i(s)
+            (Ng, Harada and Russell, ICML 1999): dense, with the same best policies at this gamma.
+    """
+
+    kind: str
+    modules: Mapping[str, Any]
+    module_of: Mapping[str, str]
+    discount: float
+    rationality: float
+    clone: LogPolicy | None = None
+    potentials: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_choice("reward", self.kind, KINDS)
+        if self.potentials and self.kind != "recovered":
+            raise ConfigError(f"reward {self.kind!r} has no potential of its own: shape the recovered one")
+        if self.kind == "cloning" and self.clone is None:
+            raise ConfigError("reward 'cloning' needs the demonstrations: name them with --data")
+
+    @torch.no_grad()
+    def rewards(self, step: JointStep) -> dict[str, float]:
+        """Each living agent's reward; none of kind ``true``."""
+        if self.kind == "true":
+            return {}
+        result: dict[str, float] = {}
+        for module_id, members in agents_by_module(self.module_of).items():
+            agents = [agent for agent in members if agent in step.actions]
+            if not agents:
+                continue
+            values = self._module_rewards(module_id, agents, step)
+            taken = torch.tensor([int(step.actions[agent]) for agent in agents])
+            result |= dict(zip(agents, objective.take_actions(values, taken).tolist(), strict=True))
+        return result
+
+    def _module_rewards(self, module_id: str, agents: list[str], step: JointStep) -> Tensor:
+        module = self.modules[module_id]
+        obs = _stack(step.obs, agents)
+        if self.kind == "cloning":
+            assert self.clone is not None
+            log_policy = self.clone(agents[0], obs)
+            return log_policy + math.log(log_policy.shape[-1])
+        if self.kind == "implied":
+            value = objective.soft_value(module.average(_stack(step.next_obs, agents)), self.rationality)
+            return module.average(obs) - (self._going(agents, step) * value).unsqueeze(-1)
+        # What a dead agent 'does' is action 0, as in the data.
+        others = [[int(step.actions.get(o, 0)) for o in self.module_of if o != agent] for agent in agents]
+        values: Tensor = module.reward(obs, torch.tensor(others, dtype=torch.long).view(len(agents), -1))
+        if module_id in self.potentials:
+            potential = self.potentials[module_id]
+            after = self._going(agents, step) * potential(_stack(step.next_obs, agents))
+            values = values + (after - potential(obs)).unsqueeze(-1)
+        return values
+
+    def _going(self, agents: list[str], step: JointStep) -> Tensor:
+        """gamma, or 0 where the agent's task ended, ``(B,)``."""
+        return torch.tensor([0.0 if step.terminated[agent] else self.discount for agent in agents])
+
+
+def reward_source(
+    stored: Checkpoint, kind: str = "recovered", clone: LogPolicy | None = None, shaped: bool = False
+) -> RewardSource:
+    """The rewards of a checkpoint that :func:`~rllib_mamql.rewards.store.read_with_rewards` read.
+
+    Args:
+        stored: The checkpoint.
+        kind: One of ``KINDS``.
+        clone: For ``cloning``.
+        shaped: Whether to add the recovered potential to ``recovered``.
+
+    Raises:
+        ConfigError: If the kind is unknown, ``cloning`` lacks its clone, or a potential is asked for where there is
+            none.
+    """
+    if shaped and kind == "recovered" and not stored.potentials:
+        raise ConfigError(f"{stored.path} holds no potential: recover its rewards anew with `rllib recover`")
+    return RewardSource(
+        kind, stored.modules, stored.module_of, float(stored.settings["gamma"]), float(stored.settings["rationality"]),
+        clone, stored.potentials if shaped else {},
+    )  # fmt: skip
+
+
+def _stack(observations: Mapping[str, Any], agents: list[str]) -> Tensor:
+    return torch.from_numpy(np.stack([np.asarray(observations[agent]) for agent in agents]))

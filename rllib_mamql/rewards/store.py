@@ -1,0 +1,105 @@
+"""Recovered rewards beside a checkpoint, in one file that is replaced as a whole: ``rewards.npz``.
+
+It holds the weights, named ``<module>/<parameter>`` and ``potential:<module>/<parameter>``, and a JSON document (as
+bytes, key ``document``) with how they were recovered. What training itself wrote stays as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import zipfile
+from typing import Any
+
+import numpy as np
+import torch
+
+from rllib_mamql.algorithms.mamql.module import OTHER_ACTIONS, REWARD_HIDDENS
+from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from rllib_mamql.networks.rewards import build_potential, build_reward
+from rllib_mamql.rewards.recover import Recovered, RecoverySettings
+
+REWARDS = "rewards.npz"
+FORMAT_VERSION = 1
+POTENTIAL = "potential:"
+"""Weights of potentials start with this; files of earlier releases have none."""
+
+
+def write_rewards(path: pathlib.Path, recovered: Recovered, settings: RecoverySettings) -> pathlib.Path:
+    """Writes recovered rewards into a checkpoint folder; an earlier file is replaced at once, never half.
+
+    Returns:
+        The file.
+    """
+    document = {
+        "format_version": FORMAT_VERSION,
+        "settings": dataclasses.asdict(settings),
+        "policy_error": recovered.policy_error,
+        "mean_absolute": recovered.mean_absolute,
+    }
+    arrays: dict[str, Any] = {"document": np.frombuffer(json.dumps(document).encode(), dtype=np.uint8)}
+    for prefix, networks in (("", recovered.rewards), (POTENTIAL, recovered.potentials)):
+        for module_id, network in networks.items():
+            named = {f"{prefix}{module_id}/{name}": value for name, value in network.state_dict().items()}
+            arrays |= {name: value.cpu().numpy() for name, value in named.items()}
+    file, draft = path / REWARDS, path / f".{REWARDS}"
+    with draft.open("wb") as stream:
+        np.savez(stream, **arrays)
+    os.replace(draft, file)
+    return file
+
+
+def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, Any] | None]:
+    """A checkpoint whose modules hold the recovered rewards, and how those were recovered.
+
+    Returns:
+        The checkpoint, and the document of ``rewards.npz``; None where there is none, then the modules hold the
+        rewards that training regressed.
+
+    Raises:
+        CheckpointError: If a file is missing, damaged or of another format.
+    """
+    stored = read_checkpoint(path)
+    file = stored.path / REWARDS
+    if not file.is_file():
+        return stored, None
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+        document = json.loads(arrays.pop("document").tobytes().decode())
+        if document["format_version"] != FORMAT_VERSION:
+            raise CheckpointError(
+                f"{file} has format version {document['format_version']}, this package reads {FORMAT_VERSION}: "
+                "recover the rewards anew with `rllib recover`"
+            )
+        for module_id, module in stored.modules.items():
+            config = dict(module.model_config)
+            small = {**config, "fcnet_hiddens": config[REWARD_HIDDENS]}
+            network = build_reward(
+                module.observation_space,
+                module.action_space,
+                small,
+                tuple(config[OTHER_ACTIONS]),
+                network=document["settings"]["network"],
+                inputs=document["settings"]["inputs"],
+            )
+            network.load_state_dict(_states(arrays, f"{module_id}/"))
+            module.reward = network.requires_grad_(False).eval()
+            states = _states(arrays, f"{POTENTIAL}{module_id}/")
+            if states:
+                potential = build_potential(module.observation_space, module.action_space, small)
+                potential.load_state_dict(states)
+                stored.potentials[module_id] = potential.requires_grad_(False).eval()
+    except (KeyError, ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{file} is damaged ({type(error).__name__}): remove it, or recover the rewards anew with `rllib recover`"
+        ) from error
+    return stored, document
+
+
+def _states(arrays: dict[str, Any], prefix: str) -> dict[str, torch.Tensor]:
+    return {k[len(prefix) :]: torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)}
