@@ -12,10 +12,11 @@ import torch
 from gymnasium.spaces import Box, Discrete
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from rllib_mamql.algorithms.mamql.module import OTHER_ACTIONS, REWARD_HIDDENS, MAMQLModule
+from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
 from rllib_mamql.learning.checkpoint import DOCUMENT, NETWORKS
-from rllib_mamql.networks.rewards import build_reward
+from rllib_mamql.networks.module import OTHER_ACTIONS
+from rllib_mamql.networks.rewards import REWARD_HIDDENS, build_reward
 from rllib_mamql.rewards.recover import Recovered, RecoverySettings
 from rllib_mamql.rewards.store import write_rewards
 

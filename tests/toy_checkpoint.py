@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.data.schema import DatasetMetadata, spaces_from_gym
 from rllib_mamql.environments.spaces import environment_spaces
-from rllib_mamql.learning.checkpoint import Checkpoint, read_checkpoint, write_networks
+from rllib_mamql.learning.checkpoint import Checkpoint, write_networks
 from tests.toy_data import TOY
 
 STATES, ACTIONS = 4, 3

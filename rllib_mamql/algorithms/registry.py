@@ -1,18 +1,95 @@
-"""The algorithms of this package, by the name that ``run:`` gives."""
+"""The algorithms of this package, by the name that ``run:`` gives; the only place that names them."""
 
 from __future__ import annotations
 
 import importlib
+import pathlib
+from dataclasses import dataclass
 from typing import Any
 
 from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.learning.checkpoint import read_checkpoint as _read_checkpoint
 
-ALGORITHMS = ("MAMQL",)
-"""Algorithms that this package adds to RLlib's own."""
+
+@dataclass(frozen=True)
+class AlgorithmEntry:
+    """A registered algorithm; its modules are imported when first needed.
+
+    Attributes:
+        algorithm: Its subclass of ``learning.algorithm.Imitation``, or where that is: ``package.module:Class``.
+        module: Its subclass of ``networks.module.BoltzmannModule``, or where that is.
+    """
+
+    algorithm: str | type[Any]
+    module: str | type[Any]
+
+
+ALGORITHMS: dict[str, AlgorithmEntry] = {}
+"""All algorithms by name; :func:`register_algorithm` adds one."""
+
+
+def register_algorithm(name: str, algorithm: str | type[Any], module: str | type[Any]) -> None:
+    """Makes an algorithm known under a name, for ``run:`` in an experiment file and for its checkpoints.
+
+    Args:
+        name: The name; the ``NAME`` of the algorithm's config class.
+        algorithm: Subclass of :class:`~rllib_mamql.learning.algorithm.Imitation`, or ``package.module:Class``.
+        module: Subclass of :class:`~rllib_mamql.networks.module.BoltzmannModule`, or ``package.module:Class``; what
+            checkpoints of the algorithm hold.
+
+    Raises:
+        ConfigError: If the name is taken by another algorithm, or a path has no colon.
+    """
+    entry = AlgorithmEntry(algorithm, module)
+    if ALGORITHMS.get(name, entry) != entry:
+        raise ConfigError(f"algorithm {name!r} is registered already, as {ALGORITHMS[name].algorithm}: choose another")
+    for path in (algorithm, module):
+        if isinstance(path, str) and ":" not in path:
+            raise ConfigError(f"algorithm {name!r}: {path!r} names no class: write package.module:Class")
+    ALGORITHMS[name] = entry
+
+
+register_algorithm(
+    "MAMQL", "rllib_mamql.algorithms.mamql.algorithm:MAMQL", "rllib_mamql.algorithms.mamql.module:MAMQLModule"
+)
 
 
 def algorithm_class(name: str) -> type[Any]:
-    """The Algorithm class of one of ``ALGORITHMS``."""
-    if name == "MAMQL":
-        return importlib.import_module("rllib_mamql.algorithms.mamql.algorithm").MAMQL
-    raise ConfigError(f"unknown algorithm {name!r}: {nearest(name, ALGORITHMS)}")
+    """The Algorithm class of a registered algorithm.
+
+    Raises:
+        ConfigError: If there is none of that name.
+    """
+    return _loaded(_entry(name).algorithm)
+
+
+def is_ours(algorithm: type[Any]) -> bool:
+    """Whether an Algorithm class learns from demonstrations on this package's base."""
+    from rllib_mamql.learning.algorithm import Imitation
+
+    return issubclass(algorithm, Imitation)
+
+
+def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
+    """Reads a checkpoint of any registered algorithm; nothing is unpickled.
+
+    Raises:
+        CheckpointError: If the folder is no such checkpoint, or of a newer format.
+        ConfigError: If the algorithm that wrote it is not registered.
+    """
+    return _read_checkpoint(path, lambda name: _loaded(_entry(name).module))
+
+
+def _entry(name: str) -> AlgorithmEntry:
+    if name not in ALGORITHMS:
+        raise ConfigError(f"unknown algorithm {name!r}: {nearest(name, ALGORITHMS)}")
+    return ALGORITHMS[name]
+
+
+def _loaded(what: str | type[Any]) -> type[Any]:
+    if not isinstance(what, str):
+        return what
+    module, _, name = what.partition(":")
+    loaded: type[Any] = getattr(importlib.import_module(module), name)
+    return loaded

@@ -18,13 +18,9 @@ from ray.tune.result import SHOULD_CHECKPOINT
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from rllib_mamql.algorithms.mamql.metrics import (
-    EXPERT_LOG_LIKELIHOOD,
-    NUM_GRADIENT_STEPS_LIFETIME,
-    Q_SHARE,
-    REWARD_SHARE,
-)
+from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
 from rllib_mamql.evaluation.diagnostics import divergence_warnings
+from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, NUM_GRADIENT_STEPS_LIFETIME
 
 SAVE_EVERY_S = 30.0
 """A checkpoint at least this often, at the next iteration's end, so that a crash loses a minute at most."""

@@ -40,7 +40,8 @@ def relearn(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out {out} exists and is not an empty folder; choose another name or remove it")
     folder = newest_checkpoint(checkpoint)
-    from rllib_mamql.cli.settings import check_keys, find_algorithm, is_ours
+    from rllib_mamql.algorithms.registry import is_ours
+    from rllib_mamql.cli.settings import check_keys, find_algorithm
     from rllib_mamql.cli.train import RunOptions, quiet, ray_session, say
     from rllib_mamql.data.reading import read_metadata
     from rllib_mamql.rewards.clone import clone_of

@@ -44,7 +44,7 @@ def trained_settings(folder: Path, **changes: Any) -> Any:
 
     A checkpoint trained with gauge ``none`` is recovered from with ``sparse``, unless told otherwise.
     """
-    from rllib_mamql.learning.checkpoint import read_checkpoint
+    from rllib_mamql.algorithms.registry import read_checkpoint
     from rllib_mamql.rewards.recover import RecoverySettings
 
     trained = read_checkpoint(folder).settings
@@ -58,7 +58,7 @@ def trained_settings(folder: Path, **changes: Any) -> Any:
 
 def recover_checkpoint(folder: Path, settings: Any, data: Path | None = None) -> Any:
     """Recovers a checkpoint's rewards from exploring play, or from a dataset's rows, and writes them into it."""
-    from rllib_mamql.learning.checkpoint import read_checkpoint
+    from rllib_mamql.algorithms.registry import read_checkpoint
     from rllib_mamql.learning.demonstrations import read_demonstrations
     from rllib_mamql.rewards.exploration import explore
     from rllib_mamql.rewards.recover import recover as fit

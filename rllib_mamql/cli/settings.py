@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from rllib_mamql.algorithms.registry import is_ours
 from rllib_mamql.cli.experiment import Experiment, is_search, to_param_space, variants
 from rllib_mamql.errors import ConfigError, DatasetError, UnknownEnvironmentError, UserError, nearest
 
@@ -100,11 +101,6 @@ def find_algorithm(name: str) -> type[Any]:
             raise ConfigError(f"run: {name!r} is no RLlib algorithm")
         return found
     raise ConfigError(f"run: unknown algorithm {name!r}; {nearest(name, [*ALGORITHMS, *RLLIB])}")
-
-
-def is_ours(algorithm: type[Any]) -> bool:
-    """Whether the algorithm is of this package: then it takes its policies from the environment."""
-    return algorithm.__module__.partition(".")[0] == "rllib_mamql"
 
 
 def check_keys(config: Mapping[str, Any], defaults: Any, where: str = "config") -> None:

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rllib_mamql.algorithms.registry import is_ours
 from rllib_mamql.cli.experiment import Experiment
 from rllib_mamql.cli.report import TrialReport, number
-from rllib_mamql.cli.settings import Prepared, agents_of, is_ours
+from rllib_mamql.cli.settings import Prepared, agents_of
 from rllib_mamql.errors import ConfigError
 
 DEFAULT_STORAGE = "results"

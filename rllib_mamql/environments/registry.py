@@ -171,6 +171,12 @@ def resolve_env_config(name: str, env_config: Mapping[str, Any] | None = None) -
     return {**defaults, **dict(env_config or {})}
 
 
+def register_all() -> None:
+    """Makes every environment of this package known to RLlib and Ray Tune by name."""
+    for name in ENVIRONMENTS:
+        register_environment(name)
+
+
 def register_environment(name: str) -> None:
     """Makes one environment known to RLlib under its own name, behind our multi-agent adapter."""
     from ray import tune

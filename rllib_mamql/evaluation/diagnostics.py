@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rllib_mamql.algorithms.mamql.metrics import Q_SHARE, REWARD_SHARE
+from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
 
 Array = NDArray[Any]
 

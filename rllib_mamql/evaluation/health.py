@@ -12,9 +12,20 @@ import torch
 from torch import Tensor
 
 from rllib_mamql.algorithms.mamql import objective
-from rllib_mamql.algorithms.mamql.metrics import Q_SHARE, REWARD_SHARE
 from rllib_mamql.algorithms.mamql.rationality import fit_rationality, likelihood_profile
-from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, NEXT_OBS, OBS, TERMINATEDS, Array, JointColumns, column
+from rllib_mamql.columns import (
+    ACTIONS,
+    ALIVE,
+    EPS_ID,
+    NEXT_OBS,
+    OBS,
+    Q_SHARE,
+    REWARD_SHARE,
+    TERMINATEDS,
+    Array,
+    JointColumns,
+    column,
+)
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.evaluation import diagnostics
 from rllib_mamql.learning.checkpoint import Checkpoint

@@ -131,7 +131,8 @@ def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[C
             return {agent: np.array([chosen.get(agent, 0)]) for agent in rollout.agents}
 
         return rollout, act, "scripted"
-    from rllib_mamql.learning.checkpoint import DOCUMENT, read_checkpoint
+    from rllib_mamql.algorithms.registry import read_checkpoint
+    from rllib_mamql.learning.checkpoint import DOCUMENT
 
     folder = pathlib.Path(expert)
     if not (folder / DOCUMENT).is_file() and (folder / RLLIB_DOCUMENT).is_file():

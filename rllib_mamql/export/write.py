@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from rllib_mamql.algorithms.mamql.module import OTHER_ACTIONS, REWARD_INPUTS, REWARD_NETWORK
 from rllib_mamql.data.schema import AgentSpaces
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.export.files import FORMAT, METADATA, SCHEMA_VERSION, metadata_digest
@@ -37,6 +36,8 @@ from rllib_mamql.export.programs import to_bytes
 from rllib_mamql.export.read import load
 from rllib_mamql.export.tracing import to_program, trace
 from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.networks.module import OTHER_ACTIONS
+from rllib_mamql.networks.rewards import REWARD_INPUTS_KEY, REWARD_NETWORK_KEY
 from rllib_mamql.play.actors import agents_by_module
 from rllib_mamql.rewards.store import read_with_rewards
 
@@ -199,7 +200,7 @@ def _describe_reward(stored: Checkpoint, recovery: Mapping[str, Any] | None) -> 
         described = {name: settings[name] for name in ("gauge", "strength", "network", "inputs")}
         return {"source": "recovered", "unit": unit, **described, "recovery": dict(recovery)}
     config = next(iter(stored.modules.values())).model_config
-    kind = {"network": config.get(REWARD_NETWORK, "plain"), "inputs": config.get(REWARD_INPUTS, "joint")}
+    kind = {"network": config.get(REWARD_NETWORK_KEY, "plain"), "inputs": config.get(REWARD_INPUTS_KEY, "joint")}
     return {"source": "trained", "unit": unit, "gauge": "none", "strength": None, **kind, "recovery": None}
 
 

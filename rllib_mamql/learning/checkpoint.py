@@ -12,18 +12,21 @@ from __future__ import annotations
 import json
 import pathlib
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
+from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import UserError
 
 FORMAT_VERSION = 1
 DOCUMENT = "mamql.json"
 NETWORKS = "networks.npz"
+FIRST_ALGORITHM = "MAMQL"
+"""What wrote documents that name no algorithm."""
 
 
 class CheckpointError(UserError):
@@ -36,16 +39,18 @@ class Checkpoint:
 
     Attributes:
         path: Its folder.
+        algorithm: Name of the algorithm that wrote it.
         env: Name of the environment.
         env_config: Keywords of the environment.
         module_of: ``{agent: module}``, agents in order.
-        modules: RLModules by id, ready to act (``MAMQLModule``).
+        modules: RLModules by id, ready to act (``BoltzmannModule``).
         metadata: The expert dataset's metadata.
         settings: The algorithm's own settings, as written.
         potentials: Of rewards in a gauge, by module, where there are any; see ``reward_store``.
     """
 
     path: pathlib.Path
+    algorithm: str
     env: str
     env_config: dict[str, Any]
     module_of: dict[str, str]
@@ -63,11 +68,10 @@ def write_networks(
     weights: Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Writes ``mamql.json`` and ``networks.npz`` into a checkpoint folder."""
-    from rllib_mamql.environments.spaces import environment_spaces
-
     spaces = environment_spaces(str(config.env), dict(config.env_config))
     document = {
         "format_version": FORMAT_VERSION,
+        "algorithm": config.NAME,
         "env": config.env,
         "env_config": dict(config.env_config),
         "module_of": config.module_of,
@@ -76,20 +80,7 @@ def write_networks(
             agent: AgentSpaces(observation, action).to_json() for agent, (observation, action) in spaces.items()
         },
         "dataset": json.loads(metadata.to_json()),
-        "settings": {
-            "mode": config.mode,
-            "gamma": config.gamma,
-            "rationality": config.rationality,
-            "evaluation_rationality": config.evaluation_rationality,
-            "critic": config.critic,
-            "chi_square_scale": config.chi_square_scale,
-            "chi_square_states": config.chi_square_states,
-            "input": _input(config.input_),
-            "reward_gauge": config.reward_gauge,
-            "reward_gauge_strength": config.reward_gauge_strength,
-            "reward_inputs": config.reward_inputs,
-            "reward_network": config.reward_network,
-        },
+        "settings": config.recorded(),
     }
     (path / DOCUMENT).write_text(json.dumps(document, indent=1))
     arrays = {
@@ -98,15 +89,18 @@ def write_networks(
     _save_arrays(path / NETWORKS, arrays)
 
 
-def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
+def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type[Any]]) -> Checkpoint:
     """Reads a checkpoint's networks and document; nothing is unpickled.
 
+    Args:
+        path: Its folder.
+        module_class: Gives an algorithm's class of modules by the algorithm's name.
+
     Raises:
-        CheckpointError: If the folder is no MAMQL checkpoint, or of a newer format.
+        CheckpointError: If the folder is no such checkpoint, or of a newer format.
+        ConfigError: If the algorithm that wrote it is not known here.
     """
     from ray.rllib.core.rl_module.rl_module import RLModuleSpec
-
-    from rllib_mamql.algorithms.mamql.module import MAMQLModule
 
     folder = pathlib.Path(path)
     if not (folder / DOCUMENT).is_file() or not (folder / NETWORKS).is_file():
@@ -124,13 +118,15 @@ def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
             )
         with np.load(folder / NETWORKS, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
+        # Earlier files are all of the one algorithm that there was.
+        algorithm = str(document.get("algorithm", FIRST_ALGORITHM))
         module_of = dict(document["module_of"])
         modules = {}
         for module_id, model_config in document["model_configs"].items():
             agent = next(agent for agent, module in module_of.items() if module == module_id)
             spaces = AgentSpaces.from_json(document["spaces"][agent], agent)
             spec = RLModuleSpec(
-                module_class=MAMQLModule,
+                module_class=module_class(algorithm),
                 observation_space=spaces.observation,
                 action_space=spaces.action,
                 model_config=model_config,
@@ -142,6 +138,7 @@ def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
             modules[module_id] = module
         return Checkpoint(
             path=folder,
+            algorithm=algorithm,
             env=document["env"],
             env_config=dict(document["env_config"]),
             module_of=module_of,
@@ -163,8 +160,7 @@ def write_learner_data(path: pathlib.Path, rank: int, state: Mapping[str, Any]) 
     arrays = {f"replay/{name}": values for name, values in replay["columns"].items()}
     arrays["replay_position"] = np.array([replay["next"], replay["size"]], dtype=np.int64)
     arrays["generator"] = state["generator"]
-    for agent, value in state["initial_q"].items():
-        arrays[f"initial_q/{agent}"] = np.float64(value)
+    arrays |= {name: np.float64(value) for name, value in state["losses"].items()}
     _save_arrays(path / f"data_{rank}.npz", arrays)
 
 
@@ -183,14 +179,12 @@ def read_learner_data(path: pathlib.Path, rank: int) -> dict[str, Any] | None:
             "size": int(position[1]),
         },
         "generator": arrays["generator"],
-        "initial_q": {agent: float(value) for agent, value in _below("initial_q/", arrays).items()},
+        "losses": {name: float(value) for name, value in arrays.items() if not name.startswith(_LEARNERS_OWN)},
     }
 
 
-def _input(value: Any) -> list[str]:
-    """Where the demonstrations were; they may be gone by the time the checkpoint is read."""
-    values = value if isinstance(value, (list, tuple)) else [value]
-    return [str(item) for item in values if isinstance(item, (str, pathlib.Path))]
+_LEARNERS_OWN = ("replay/", "replay_position", "generator")
+"""Names in a learner's file that are not of its losses."""
 
 
 def _save_arrays(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:

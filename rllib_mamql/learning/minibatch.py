@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -110,6 +110,40 @@ class Minibatch:
     def places(self, scores: Tensor) -> tuple[Tensor, ...]:
         """Splits scores ``(n, 2 R + S, A)`` into those at observations, next observations and start states."""
         return torch.split(scores, [self.rows, self.rows, self.start_rows], dim=1)
+
+
+@dataclass(frozen=True)
+class AgentRows:
+    """What n agents did in a minibatch, without what they saw.
+
+    Attributes:
+        actions: ``(n, R)``.
+        terminated: ``(n, R)``, bool.
+        weights: ``(n, R)``, >= 0; 0 where the agent was not alive.
+        start_weights: The same at the start states, ``(n, S)``, or None where there are none.
+        expert_rows: How many of the R rows, from the first on, are the expert's.
+    """
+
+    actions: Tensor
+    terminated: Tensor
+    weights: Tensor
+    start_weights: Tensor | None
+    expert_rows: int
+
+    @classmethod
+    def of(cls, batch: Minibatch, agents: Sequence[str]) -> AgentRows:
+        """Stacks the agents' columns of a minibatch."""
+        return cls(
+            actions=_stack(batch.columns, ACTIONS, agents),
+            terminated=_stack(batch.columns, TERMINATEDS, agents),
+            weights=batch.columns[WEIGHT] * _stack(batch.columns, ALIVE, agents),
+            start_weights=None if batch.starts is None else _stack(batch.starts, ALIVE, agents).float(),
+            expert_rows=batch.expert_rows,
+        )
+
+
+def _stack(columns: TensorColumns, prefix: str, agents: Sequence[str]) -> Tensor:
+    return torch.stack([columns[column(prefix, agent)] for agent in agents])
 
 
 def draw_minibatch(

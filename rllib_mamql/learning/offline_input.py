@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ray.data import DataIterator, Dataset
 
 MEMORY_LIMIT = 2 * 1024**3
-"""Bytes up to which ``expert_in_memory="auto"`` holds a dataset in memory."""
+"""Bytes up to which ``expert_in_memory: auto`` holds a dataset in memory, unless ``expert_memory_limit`` says else."""
 
 HELD_OUT_SHARE = 0.1
 """Share of the expert's episodes that ``evaluation_rationality: auto`` keeps out of training."""
@@ -46,7 +46,7 @@ SHUFFLE_ROWS = 4096
 """Rows that a streaming learner mixes at a time: a window, since the whole does not fit in memory."""
 
 
-class MAMQLOfflinePreLearner(OfflinePreLearner):
+class JointOfflinePreLearner(OfflinePreLearner):
     """Validates blocks of a streamed dataset and turns them into joint columns.
 
     Runs inside Ray Data's ``map_batches``; needs no RLModule, so RLlib's constructor is not called.
@@ -97,12 +97,12 @@ class MAMQLOfflinePreLearner(OfflinePreLearner):
         return columns
 
 
-def _prepare_block(batch: pa.Table, prelearner: MAMQLOfflinePreLearner) -> JointColumns:
+def _prepare_block(batch: pa.Table, prelearner: JointOfflinePreLearner) -> JointColumns:
     return prelearner(batch)
 
 
-class MAMQLOfflineData(OfflineData):
-    """Expert data of a MAMQL config.
+class JointOfflineData(OfflineData):
+    """Expert data of an algorithm from demonstrations.
 
     Reads ``input_``, ``input_filesystem`` and ``input_filesystem_kwargs`` as RLlib does, and ``expert_steps``,
     ``seed``, ``expert_in_memory`` (``"auto"``, True or False) and ``expert_memory_limit`` (bytes).
@@ -234,12 +234,12 @@ class MAMQLOfflineData(OfflineData):
     def _read_kwargs(self) -> dict[str, Any]:
         return dict(getattr(self.config, "input_read_method_kwargs", None) or {})
 
-    def _prelearner_class(self) -> type[MAMQLOfflinePreLearner]:
-        chosen = getattr(self.config, "prelearner_class", None) or MAMQLOfflinePreLearner
-        if not issubclass(chosen, MAMQLOfflinePreLearner):
+    def _prelearner_class(self) -> type[JointOfflinePreLearner]:
+        chosen = getattr(self.config, "prelearner_class", None) or JointOfflinePreLearner
+        if not issubclass(chosen, JointOfflinePreLearner):
             raise ConfigError(
                 f"prelearner_class is {chosen.__name__}, which gives single-agent episodes: "
-                "derive it from MAMQLOfflinePreLearner"
+                "derive it from JointOfflinePreLearner"
             )
         return chosen
 
@@ -252,7 +252,7 @@ def iterate_batches(
     Rows left over at the end of an epoch begin the next one's first batch, so every batch is full.
 
     Args:
-        data_iterator: One of :meth:`MAMQLOfflineData.streams`.
+        data_iterator: One of :meth:`JointOfflineData.streams`.
         batch_size: Rows of each batch, >= 1.
         shuffle_rows: Rows mixed at a time, >= 1.
         seed: Seed of the mixing.
@@ -319,7 +319,7 @@ def _refuse_unsupported(config: Any) -> None:
         value = getattr(config, name, expected[0])
         if value not in expected:
             raise ConfigError(
-                f"{name} is {value!r}, MAMQL reads Parquet with its own columns only: leave it at {expected[0]!r}"
+                f"{name} is {value!r}, demonstrations are read as Parquet joint steps only: leave it at {expected[0]!r}"
             )
 
 

@@ -20,6 +20,11 @@ from rllib_mamql.errors import ConfigError, nearest
 from rllib_mamql.networks.encoders import build_encoder
 from rllib_mamql.networks.heads import JointHead, OtherActions
 
+# Keys of model_config that an algorithm's config fills in; they are not RLlib's.
+REWARD_HIDDENS = "reward_hiddens"
+REWARD_INPUTS_KEY = "reward_inputs"
+REWARD_NETWORK_KEY = "reward_network"
+
 REWARD_INPUTS = ("joint", "state_action", "state")
 REWARD_NETWORKS = ("plain", "entity_additive")
 REWARD_GAUGES = ("none", "sparse", "state_only")

@@ -1,8 +1,8 @@
 """Critics of equal shape evaluated together: their parameters are stacked, one batched operation takes the place of n.
 
 Gradients arrive at each module's own parameters; nothing is shared. Plain networks are multiplied by ``baddbmm``,
-others are mapped by ``torch.func``. On a CPU only small plain networks gain by it (docs/speed.md): their operations
-cost more to start than to do. Whatever else can be stacked is for GPUs, where starting one always costs.
+others are mapped by ``torch.func``. On a CPU only small plain networks gain by it
+(docs/results/speed.md): their operations cost more to start than to do. Whatever else can be stacked is for GPUs, where starting one always costs.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.networks.forms import form_of, in_a_row, plain_layers, stacked_linear
-
-if TYPE_CHECKING:
-    from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.networks.module import BoltzmannModule
 
 FEWEST = 4
 """Critics of equal shape from which ``auto`` stacks plain networks."""
@@ -52,7 +49,7 @@ def batched_module(critic: nn.Module) -> Batched:
     return torch.vmap(one)
 
 
-def compiler(config: MAMQLConfig) -> Callable[[Any], Any] | None:
+def compiler(config: Any) -> Callable[[Any], Any] | None:
     """Compiles as RLlib's ``torch_compile_learner`` asks, or None; RLlib itself compiles no module among several."""
     if not config.torch_compile_learner:
         return None
@@ -76,8 +73,8 @@ class _Group:
         return self.widest <= WIDEST and rows * self.widest <= LARGEST
 
 
-class CriticStack:
-    """Evaluates the marginal critics of all modules, those of equal shape together where that is faster.
+class NetworkStack:
+    """Evaluates the trained networks of all modules, those of equal shape together where that is faster.
 
     Args:
         modules: The modules.
@@ -88,20 +85,20 @@ class CriticStack:
 
     def __init__(
         self,
-        modules: Mapping[str, MAMQLModule],
+        modules: Mapping[str, BoltzmannModule],
         stack: bool | str,
         compiled: Callable[[Any], Any] | None = None,
     ) -> None:
         self._alone: dict[str, Callable[[Tensor], Tensor]] = {
-            module_id: compiled(module.critic) if compiled else module.critic for module_id, module in modules.items()
+            module_id: compiled(module.trained) if compiled else module.trained for module_id, module in modules.items()
         }
         self._always = stack is True
         self._groups: list[_Group] = []
         alike: dict[Any, list[str]] = {}
         for module_id, module in modules.items():
-            alike.setdefault((module.observation_space.shape, form_of(module.critic)), []).append(module_id)
+            alike.setdefault((module.observation_space.shape, form_of(module.trained)), []).append(module_id)
         for members in alike.values():
-            critic = modules[members[0]].critic
+            critic = modules[members[0]].trained
             if stack is False or len(members) < 2 or next(critic.buffers(), None) is not None:
                 continue
             layers = plain_layers(critic)
@@ -112,7 +109,7 @@ class CriticStack:
                 _Group(
                     modules=members,
                     parameters=list(
-                        zip(*(modules[module_id].critic.parameters() for module_id in members), strict=True)
+                        zip(*(modules[module_id].trained.parameters() for module_id in members), strict=True)
                     ),
                     forward=compiled(forward) if compiled else forward,
                     widest=None if layers is None else max(parameter.shape[0] for parameter in critic.parameters()),
@@ -120,7 +117,7 @@ class CriticStack:
             )
 
     def __call__(self, observations: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Action values ``(rows, A)`` by module, of observations ``(rows, *obs)``."""
+        """Scores ``(rows, A)`` by module, of observations ``(rows, *obs)``."""
         values: dict[str, Tensor] = {}
         for group in self._groups:
             inputs = [observations[module_id] for module_id in group.modules]

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from ray.rllib.core.columns import Columns
 
-from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.columns import Array
+from rllib_mamql.networks.module import BoltzmannModule
 from rllib_mamql.networks.together_acting import stack_critics
 from rllib_mamql.play.rollout import Actor
 
@@ -97,7 +97,7 @@ def _stacked_actor(
     """An actor that calls all modules at once, where they are small networks of one shape; it draws the same noise."""
     used = [modules[module_id] for module_id in groups]
     shares = {len(agents) for agents in groups.values()}
-    if len(shares) != 1 or not all(isinstance(module, MAMQLModule) for module in used):
+    if len(shares) != 1 or not all(isinstance(module, BoltzmannModule) for module in used):
         return None
     critics = stack_critics([module.average for module in used])
     if critics is None:
@@ -129,7 +129,7 @@ def _gumbel(shape: tuple[int, ...], generator: torch.Generator) -> FloatArray:
 
 
 def _logits(module: Any, observations: torch.Tensor, explore: bool) -> FloatArray:
-    if isinstance(module, MAMQLModule):
+    if isinstance(module, BoltzmannModule):
         return module.logits(observations, explore).float().cpu().numpy()
     batch = {Columns.OBS: observations}
     out = module.forward_exploration(batch) if explore else module.forward_inference(batch)

@@ -34,13 +34,12 @@ from torch import Tensor, nn
 
 from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.losses import enumerate_others
-from rllib_mamql.algorithms.mamql.module import REWARD_HIDDENS
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, JointColumns, column
 from rllib_mamql.errors import check_choice, check_integer, check_number
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.encoders import build_encoder
 from rllib_mamql.networks.heads import JointHead, MarginalCritic
-from rllib_mamql.networks.rewards import REWARD_GAUGES, build_potential, build_reward
+from rllib_mamql.networks.rewards import REWARD_GAUGES, REWARD_HIDDENS, build_potential, build_reward
 from rllib_mamql.play.actors import agents_by_module
 from rllib_mamql.rewards.marginal import ENUMERATED, policy_of
 

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from rllib_mamql.algorithms.mamql.module import OTHER_ACTIONS, REWARD_HIDDENS
-from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError, read_checkpoint
-from rllib_mamql.networks.rewards import build_potential, build_reward
+from rllib_mamql.algorithms.registry import read_checkpoint
+from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError
+from rllib_mamql.networks.module import OTHER_ACTIONS
+from rllib_mamql.networks.rewards import REWARD_HIDDENS, build_potential, build_reward
 from rllib_mamql.rewards.recover import Recovered, RecoverySettings
 
 REWARDS = "rewards.npz"

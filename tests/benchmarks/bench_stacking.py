@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from rllib_mamql.networks.together_learning import CriticStack
+from rllib_mamql.networks.together_learning import NetworkStack
 from tests.benchmarks.bench_growth import group_of, update_cost
 from tests.benchmarks.measuring import Result, interleave, ratio, run_alone
 
@@ -27,10 +27,10 @@ AGENTS = (2, 4, 8, 16)
 BATCHES = (64, 256)
 
 
-def critics(group: Any, stack: bool | str) -> CriticStack:
+def critics(group: Any, stack: bool | str) -> NetworkStack:
     """How a learner would evaluate its critics under a setting."""
     learner = group._learner
-    return CriticStack({name: learner._unwrapped(name) for name in learner._agents_of}, stack)
+    return NetworkStack({name: learner.network(name) for name in learner.agents_of}, stack)
 
 
 def cost(group: Any, stack: bool, updates: int) -> float:

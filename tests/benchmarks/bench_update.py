@@ -195,7 +195,7 @@ def check_agreement(case: str) -> float:
     group = gems_group(case)
     learner: MAMQLLearner = group._learner
     for agent in AGENTS:
-        learner._unwrapped(agent).double()
+        learner.network(agent).double()
     for columns in (learner.expert.columns, learner.replay._columns):
         columns.update({name: values.double() for name, values in columns.items() if values.is_floating_point()})
     bare = BareLoop(learner)
@@ -209,7 +209,7 @@ def check_agreement(case: str) -> float:
 
 def learner_weights(learner: MAMQLLearner) -> list[Tensor]:
     """Parameters of critics, averages and rewards, agent by agent."""
-    modules = [learner._unwrapped(agent) for agent in AGENTS]
+    modules = [learner.network(agent) for agent in AGENTS]
     networks = [network for module in modules for network in (module.critic, module.average, module.reward)]
     return [tensor for network in networks for tensor in network.parameters()]
 

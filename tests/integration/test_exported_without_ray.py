@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from rllib_mamql.algorithms.mamql.losses import joint_marginal
+from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.cli.main import main
-from rllib_mamql.learning.checkpoint import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "offline_data" / "gems" / "soft_expert"

@@ -17,7 +17,7 @@ import pytest
 from rllib_mamql.columns import JointColumns, concatenate, num_rows, take
 from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.errors import ConfigError, DatasetError
-from rllib_mamql.learning.offline_input import MAMQLOfflineData, MAMQLOfflinePreLearner, iterate_batches
+from rllib_mamql.learning.offline_input import JointOfflineData, JointOfflinePreLearner, iterate_batches
 from tests.joint_data import assert_equal, long_rows, make_columns, make_metadata, write_plain
 
 LENGTHS = (10,) * 12
@@ -44,20 +44,20 @@ def one_epoch(batches: Iterator[JointColumns], rows: int, batch_size: int) -> Jo
 
 
 def test_the_size_decides(folder: Path) -> None:
-    data = MAMQLOfflineData(config(folder))
+    data = JointOfflineData(config(folder))
     assert data.in_memory and data.dataset is not None and data.num_steps == 120
     assert_equal(data.dataset.columns, make_columns(LENGTHS))
     assert data.metadata.env == "toy" and data.metadata.expert_return is not None
-    streamed = MAMQLOfflineData(config(folder, expert_memory_limit=1000))
+    streamed = JointOfflineData(config(folder, expert_memory_limit=1000))
     assert not streamed.in_memory and streamed.dataset is None and streamed.num_steps == 120
     assert streamed.metadata == data.metadata
-    assert MAMQLOfflineData(config(folder, expert_memory_limit=1000, expert_in_memory=True)).in_memory
+    assert JointOfflineData(config(folder, expert_memory_limit=1000, expert_in_memory=True)).in_memory
 
 
 def test_batches_from_memory(folder: Path) -> None:
-    data = MAMQLOfflineData(config(folder, expert_steps=25))
+    data = JointOfflineData(config(folder, expert_steps=25))
     assert data.num_steps == 25
-    first, second = data.sample(64), MAMQLOfflineData(config(folder, expert_steps=25)).sample(64)
+    first, second = data.sample(64), JointOfflineData(config(folder, expert_steps=25)).sample(64)
     assert isinstance(first, dict) and isinstance(second, dict)
     assert num_rows(first) == 64
     assert_equal(first, second)
@@ -67,9 +67,9 @@ def test_the_streamed_rows_are_those_in_memory(folder: Path, ray_session: None) 
     filesystem = pafs.SubTreeFileSystem(str(folder.parent), pafs.LocalFileSystem())
     for steps in (None, 60):
         settings = {"input_filesystem": filesystem, "expert_steps": steps}
-        held = MAMQLOfflineData(config(folder.name, **settings)).dataset
+        held = JointOfflineData(config(folder.name, **settings)).dataset
         assert held is not None
-        data = MAMQLOfflineData(config(folder.name, expert_in_memory=False, **settings))
+        data = JointOfflineData(config(folder.name, expert_in_memory=False, **settings))
         batches = iterate_batches(data.streams(1)[0], 30, seed=1)
         epoch = one_epoch(batches, data.num_steps, 30)
         assert {name: values.dtype for name, values in epoch.items() if name != "eps_id"} == {
@@ -88,13 +88,13 @@ def test_two_learners_share_the_rows(folder: Path, ray_session: None) -> None:
     def consume(stream: Any) -> JointColumns:
         return concatenate(list(itertools.islice(iterate_batches(stream, 20, seed=1), 3)))
 
-    data = MAMQLOfflineData(config(folder, expert_in_memory=False))
+    data = JointOfflineData(config(folder, expert_in_memory=False))
     shares = ray.get([consume.remote(stream) for stream in data.sample(20, return_iterator=True, num_shards=2)])
     assert_equal(ordered(concatenate(shares)), ordered(make_columns(LENGTHS)))
 
 
 def test_faults_in_a_stream(folder: Path, ray_session: None) -> None:
-    data = MAMQLOfflineData(config(folder, expert_in_memory=False))
+    data = JointOfflineData(config(folder, expert_in_memory=False))
     table = pq.read_table(folder / "part-00000.parquet")
     index = table.schema.get_field_index("actions.agent_1")
     broken = table.set_column(index, "actions.agent_1", pa.array([9] * 120)).cast(table.schema)
@@ -112,17 +112,17 @@ def test_what_cannot_be_streamed_is_told_early(tmp_path: Path) -> None:
         make_metadata(),
     )
     with pytest.raises(DatasetError, match=r"lacks .*next_obs\.agent_0.*expert_in_memory"):
-        MAMQLOfflineData(config(tmp_path, expert_in_memory=False))
+        JointOfflineData(config(tmp_path, expert_in_memory=False))
     pq.write_table(pa.table(long_rows(columns)), tmp_path / "a.parquet")
     with pytest.raises(DatasetError, match=r"long layout.*expert_in_memory"):
-        MAMQLOfflineData(config(tmp_path, expert_in_memory=False))
+        JointOfflineData(config(tmp_path, expert_in_memory=False))
     write_plain(str(tmp_path / "a.parquet"), columns | {"weigth": np.ones(10)}, make_metadata())
     with pytest.raises(DatasetError, match="did you mean 'weight'"):
-        MAMQLOfflineData(config(tmp_path, expert_in_memory=False))
+        JointOfflineData(config(tmp_path, expert_in_memory=False))
     cut = take(columns, np.arange(9))
     write_plain(str(tmp_path / "a.parquet"), cut, make_metadata())
     with pytest.raises(DatasetError, match=r"a\.parquet: eps_id 'e1', t=4: the episode ends here"):
-        MAMQLOfflineData(config(tmp_path, expert_in_memory=False))
+        JointOfflineData(config(tmp_path, expert_in_memory=False))
 
 
 def test_settings_that_are_not_supported(folder: Path) -> None:
@@ -132,15 +132,15 @@ def test_settings_that_are_not_supported(folder: Path) -> None:
         ({"input_filesystem": "ftp"}, "ftp"),
     ):
         with pytest.raises(ConfigError, match=says):
-            MAMQLOfflineData(config(folder, **settings))
+            JointOfflineData(config(folder, **settings))
     with pytest.raises(DatasetError, match=r"121 expert steps.*has 120"):
-        MAMQLOfflineData(config(folder, expert_steps=121))
+        JointOfflineData(config(folder, expert_steps=121))
 
 
 def test_rllibs_config_takes_both_classes() -> None:
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 
     made = AlgorithmConfig().offline_data(
-        input_=["x"], offline_data_class=MAMQLOfflineData, prelearner_class=MAMQLOfflinePreLearner
+        input_=["x"], offline_data_class=JointOfflineData, prelearner_class=JointOfflinePreLearner
     )
-    assert made.is_offline and made.offline_data_class is MAMQLOfflineData
+    assert made.is_offline and made.offline_data_class is JointOfflineData

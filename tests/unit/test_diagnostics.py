@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rllib_mamql.algorithms.mamql.metrics import Q_SHARE, REWARD_SHARE
 from rllib_mamql.algorithms.mamql.objective import implied_bounds
+from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
 from rllib_mamql.evaluation.diagnostics import (
     Coverage,
     RationalityFit,

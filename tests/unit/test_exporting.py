@@ -15,13 +15,14 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from rllib_mamql.algorithms.mamql.losses import joint_marginal
+from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.data.schema import AgentSpaces
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.export import write as exporting
 from rllib_mamql.export.files import METADATA, metadata_digest
 from rllib_mamql.export.read import ExportError, load
 from rllib_mamql.export.write import export_checkpoint
-from rllib_mamql.learning.checkpoint import Checkpoint, read_checkpoint
+from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.rewards.store import read_with_rewards
 from tests.random_checkpoint import MODULE_OF, SPACES, add_rewards, observations, write_checkpoint
 

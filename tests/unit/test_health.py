@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rllib_mamql.algorithms.mamql.metrics import Q_SHARE, REWARD_SHARE
 from rllib_mamql.cli.progress import TrialMonitor, bound_shares
+from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
 from rllib_mamql.errors import ConfigError, DatasetError
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.health import examine

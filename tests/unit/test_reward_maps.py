@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.learning.checkpoint import Checkpoint, read_checkpoint
+from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.rewards.maps import RewardMap, reward_maps
 from rllib_mamql.rewards.plots import colour_limit, plot_maps
 

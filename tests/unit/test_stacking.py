@@ -11,7 +11,7 @@ from torch import nn
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.networks.forms import IN_PLACE, plain_layers
 from rllib_mamql.networks.heads import OtherActions
-from rllib_mamql.networks.together_learning import CriticStack
+from rllib_mamql.networks.together_learning import NetworkStack
 from tests.unit.test_learner import learner, play
 
 MANY = "pettingzoo:tests.benchmarks.many_agents"
@@ -45,7 +45,7 @@ def test_values_and_gradients_are_those_of_each_critic_alone(network: str) -> No
     weights = {name: torch.randn(7, 5) for name in built}
 
     def evaluate(stack: bool) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
-        values = CriticStack(built, stack)(observations)
+        values = NetworkStack(built, stack)(observations)
         loss = torch.stack([(weights[name] * values[name].square()).sum() for name in built]).sum()
         parameters = [p for module in built.values() for p in module.critic.parameters()]
         return values, list(torch.autograd.grad(loss, parameters))
@@ -81,7 +81,7 @@ def test_compiled_critics_give_the_same(network: str, stack: bool) -> None:
         return graph.forward
 
     built = modules(network, agents=10)
-    critics = CriticStack(built, stack, lambda function: torch.compile(function, backend=backend))
+    critics = NetworkStack(built, stack, lambda function: torch.compile(function, backend=backend))
     for rows in (7, 9):
         observations = {name: torch.rand(rows, *NETWORKS[network][0]) for name in built}
         values = critics(observations)
@@ -95,7 +95,7 @@ def test_auto_stacks_small_plain_networks_only() -> None:
         built, alone = modules(network, agents), []
         for module in built.values():
             module.critic.register_forward_hook(lambda *args: alone.append(1))
-        CriticStack(built, "auto")({name: torch.rand(rows, *NETWORKS[network][0]) for name in built})
+        NetworkStack(built, "auto")({name: torch.rand(rows, *NETWORKS[network][0]) for name in built})
         return len(alone)
 
     assert calls("plain", 8) == 0
@@ -108,7 +108,7 @@ def test_critics_that_differ_or_have_other_numbers_of_rows_are_evaluated_alone()
     built = modules("plain")
     built["agent_1"].critic.encoder.net.net.mlp[1] = nn.Tanh()
     observations = {name: torch.rand(8 + (name == "agent_2"), 6) for name in built}
-    values = CriticStack(built, True)(observations)
+    values = NetworkStack(built, True)(observations)
     for name, module in built.items():
         torch.testing.assert_close(values[name], module.critic(observations[name]))
 

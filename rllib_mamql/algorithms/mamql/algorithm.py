@@ -1,54 +1,17 @@
-"""The algorithm: sample, store, update, sync."""
+"""Multi-Agent Marginal Q-Learning from Demonstrations, as an RLlib algorithm."""
 
 from __future__ import annotations
 
-import rllib_mamql.startup  # noqa: F401
-
-# isort: split
-import functools
-import pathlib
-from typing import Any
-
-import numpy as np
-import ray
-from ray.rllib.algorithms.algorithm import Algorithm
-from ray.rllib.utils.metrics import (
-    ENV_RUNNER_RESULTS,
-    ENV_RUNNER_SAMPLING_TIMER,
-    LEARNER_RESULTS,
-    LEARNER_UPDATE_TIMER,
-    NUM_ENV_STEPS_SAMPLED_LIFETIME,
-    SYNCH_WORKER_WEIGHTS_TIMER,
-    TIMERS,
-)
-
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
-from rllib_mamql.algorithms.mamql.module import EVALUATION_RATIONALITY
-from rllib_mamql.columns import num_rows, take
-from rllib_mamql.data.schema import check_environment
-from rllib_mamql.environments import registry as registration
-from rllib_mamql.environments.spaces import environment_spaces
-from rllib_mamql.errors import ConfigError
-from rllib_mamql.learning import checkpoint
-from rllib_mamql.startup import collection_paused
+from rllib_mamql.learning.algorithm import Imitation
 
 __all__ = ["MAMQL", "MAMQLConfig"]
 
-AHEAD = "rollouts"
-"""Tag of requests for rollouts that run while the learners update."""
-WAIT_S = 1.0
-"""Seconds of each wait for such rollouts; a runner that fails in the meantime is given up by RLlib."""
 
-for _name in registration.ENVIRONMENTS:
-    registration.register_environment(_name)
-
-
-class MAMQL(Algorithm):
+class MAMQL(Imitation):
     """Multi-Agent Marginal Q-Learning from Demonstrations (arXiv 2503.04679).
 
-    One training step samples rollouts with the Boltzmann policies (online), hands them to the learners by
-    reference, makes ``updates_per_step`` gradient steps for each joint step sampled, and sends the averaged
-    critics back to the env runners.
+    Rollouts are sampled with the Boltzmann policies of the averaged critics.
     """
 
     config: MAMQLConfig
@@ -58,160 +21,10 @@ class MAMQL(Algorithm):
         """A config with all defaults."""
         return MAMQLConfig(algo_class=cls)
 
-    def setup(self, config: MAMQLConfig) -> None:
-        """Builds runners and learners, checks the dataset against the environment, and deals the data out."""
-        # The first use of a seed or an optimizer imports PyTorch's compiler.
-        with collection_paused():
-            super().setup(config)
-        spaces = environment_spaces(str(self.config.env), dict(self.config.env_config))
-        metadata = self.offline_data.metadata
-        check_environment(
-            metadata,
-            list(spaces),
-            {agent: pair[0] for agent, pair in spaces.items()},
-            {agent: pair[1] for agent, pair in spaces.items()},
-            env=str(self.config.env),
-            env_config=registration.resolve_env_config(str(self.config.env), self.config.env_config),
-        )
-        self._update_debt = 0.0
-        self._deal_expert_data()
-
-    def _deal_expert_data(self) -> None:
-        learners = max(1, self.config.num_learners)
-        module_of, data = self.config.module_of, self.offline_data
-        if not data.in_memory:
-            if self.config.value_term == "initial":
-                raise ConfigError(
-                    "value_term 'initial' needs start states at hand, but the expert data is streamed: "
-                    "use value_term 'expert' or 'rollout', or expert_in_memory true"
-                )
-            from rllib_mamql.learning.offline_input import iterate_batches
-
-            batch = self.config.expert_batch_size
-            for rank, stream in enumerate(data.streams(learners)):
-                self._on_learner(
-                    rank,
-                    lambda learner, stream=stream: learner.set_expert(module_of, None, iterate_batches(stream, batch)),
-                )
-            return
-        columns = data.dataset.columns
-        for rank in range(learners):
-            share = columns
-            if learners > 1:
-                share = take(columns, np.arange(rank, num_rows(columns), learners))
-            ref = ray.put(share) if self.learner_group.is_remote else share
-            self._on_learner(rank, lambda learner, ref=ref: learner.set_expert(module_of, _resolve(ref)))
-
-    def _on_learner(self, rank: int, function: Any) -> Any:
-        """Calls ``function(learner)`` on one learner and returns its result, or raises its error."""
-        results = self.learner_group.foreach_learner(
-            function, remote_actor_ids=[rank] if self.learner_group.is_remote else None
-        )
-        return next(iter(results)).get()
-
-    def training_step(self) -> None:
-        """One round: sample, update, sync."""
-        rollouts, sampled = [], 0
-        if self.config.uses_rollouts:
-            with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-                results = self._collect()
-            # RLlib deals references out in contiguous runs: the first learner's share of every runner comes first.
-            rollouts = [share for shares in zip(*(shares for shares, _, _ in results), strict=True) for share in shares]
-            sampled = sum(steps for _, steps, _ in results)
-            self.metrics.aggregate([metrics for _, _, metrics in results], key=ENV_RUNNER_RESULTS)
-            self._update_debt += sampled * self.config.updates_per_step
-            updates = int(self._update_debt)
-            self._update_debt -= updates
-        else:
-            updates = self.config.offline_updates
-
-        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            learner_results = self.learner_group.update(
-                # References, not data: rollouts go from the runners to the learners once.
-                episodes_refs=rollouts,
-                timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()},
-                num_updates=updates,
-            )
-            self.metrics.aggregate(learner_results, key=LEARNER_RESULTS)
-
-        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-            if self.config.uses_rollouts:
-                self._send_weights()
-
-    def _send_weights(self) -> None:
-        """Queues the learners' weights with every runner, behind the rollout that it may be busy with.
-
-        RLlib drops weights meant for a runner that has not taken its last ones. Without a timeout it waits for those
-        first, and for those only: while training they are ahead of any rollout under way, so that none is waited for.
-        """
-        self.env_runner_group.sync_weights(
-            from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
-        )
-
-    def _collect(self) -> list[tuple[list[ray.ObjectRef], int, Any]]:
-        """A round of rollouts from every runner.
-
-        With ``rollout_staleness`` 1 the next round is already under way when this returns, with the weights that this
-        one had; a runner works through its requests in order, so that new weights reach it in between two rounds.
-        """
-        group = self.env_runner_group
-        remote = group.num_remote_env_runners() > 0
-        sample = functools.partial(_sample, shares=max(1, self.config.num_learners))
-        if not (remote and self.config.rollout_staleness):
-            return group.foreach_env_runner(sample, local_env_runner=not remote)
-        if not group.num_in_flight_async_reqs(tag=AHEAD):
-            group.foreach_env_runner_async(sample, tag=AHEAD)
-        results: list[Any] = []
-        while group.num_in_flight_async_reqs(tag=AHEAD):
-            ready = group.fetch_ready_async_reqs(tags=AHEAD, timeout_seconds=WAIT_S)
-            results += [result for _, result in sorted(ready, key=lambda pair: pair[0])]
-        group.foreach_env_runner_async(sample, tag=AHEAD)
-        return results
-
-    def _env_steps(self) -> int:
-        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
-
-    def cleanup(self) -> None:
-        """Ends the expert stream while Ray is still there to hear of it, then all of RLlib's parts."""
-        if getattr(self, "offline_data", None) is not None and not self.offline_data.in_memory:
-            self.learner_group.foreach_learner(lambda learner: learner.expert.close())
-        super().cleanup()
-
-    # -- checkpoints --------------------------------------------------------------------------------------------
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Writes RLlib's checkpoint, and beside it what acts and the learners' data, both free of pickles."""
-        super().save_checkpoint(checkpoint_dir)
-        path = pathlib.Path(checkpoint_dir)
-        model_configs, weights = self._on_learner(0, lambda learner: learner.describe())
+    def fitted_rationalities(self) -> dict[str, float]:
+        """With ``evaluation_rationality: auto``, those at which held-out demonstrations are most likely."""
         held_out = self.offline_data.held_out
-        if held_out is not None:
-            fitted, _ = self._on_learner(0, lambda learner: learner.fit_rationality(held_out))
-            for module_id, rationality in fitted.items():
-                model_configs[module_id][EVALUATION_RATIONALITY] = rationality
-        checkpoint.write_networks(path, self.config, self.offline_data.metadata, model_configs, weights)
-        for rank in range(max(1, self.config.num_learners)):
-            state = self._on_learner(rank, lambda learner: learner.get_data_state())
-            checkpoint.write_learner_data(path, rank, state)
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Restores networks, optimisers, counters, replay buffers and random states."""
-        super().load_checkpoint(checkpoint_dir)
-        if self.config.uses_rollouts:
-            self._send_weights()  # as RLlib did, unless it dropped them
-        path = pathlib.Path(checkpoint_dir)
-        for rank in range(max(1, self.config.num_learners)):
-            state = checkpoint.read_learner_data(path, rank)
-            if state is not None:
-                self._on_learner(rank, lambda learner, state=state: learner.set_data_state(state))
-
-
-def _sample(runner: Any, shares: int) -> tuple[list[ray.ObjectRef], int, Any]:
-    """Samples on a runner; the rollout stays in its object store, one share a learner, only references come back."""
-    rollouts = runner.sample()
-    references = [ray.put([rollout.share(rank, shares) for rollout in rollouts]) for rank in range(shares)]
-    return references, sum(rollout.env_steps() for rollout in rollouts), runner.get_metrics()
-
-
-def _resolve(value: Any) -> Any:
-    return ray.get(value) if isinstance(value, ray.ObjectRef) else value
+        if held_out is None:
+            return {}
+        fitted, _ = self.on_learner(0, lambda learner: learner.fit_rationality(held_out))
+        return dict(fitted)

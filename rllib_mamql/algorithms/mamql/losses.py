@@ -1,4 +1,8 @@
-"""MAMQL's losses, from the rows of a minibatch to the formulas of :mod:`objective`.
+"""MAMQL's losses, from the rows of a minibatch to the formulas of :mod:`objective`; read from top to bottom.
+
+:class:`MAMQLLosses` goes through one gradient step: (1) marginal action values of every agent, which the learner
+computed; (2) with a joint critic, its values marginalised over the others' policies, and the distillation of the
+marginal critic from them; (3) the critic's loss; (4) every few steps, the regression of the explicit reward.
 
 Losses of agents with equally many actions are computed at once: their tensors have a leading axis for the agents. With
 small networks an update consists of many small operations; one for all agents in place of one for each is what makes
@@ -9,31 +13,235 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.algorithms.mamql.metrics import AgentTerms, summarise
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
-from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, WEIGHT, column
-from rllib_mamql.learning.minibatch import Minibatch
-from rllib_mamql.learning.replay import TensorColumns
+from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, column
+from rllib_mamql.learning.minibatch import AgentRows, Minibatch
 from rllib_mamql.networks.precision import Precision
-
-if TYPE_CHECKING:
-    from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 
 ActionValues = Mapping[str, tuple[Tensor, ...]]
 """By agent, marginal action values at (observation, next observation, start), each ``(rows, A)``."""
 
 
-@dataclass(frozen=True)
-class JointTerms:
+class Settings(Protocol):
+    """What the losses read from ``MAMQLConfig``, which says what each means."""
+
+    gamma: float
+    rationality: float
+    critic: str
+    marginal_samples: int | None
+    value_term: str | None
+    chi_square_states: str
+    chi_square_scale: float
+    learn_reward: bool
+    reward_shrinkage: float
+    reward_interval: int
+
+
+class MAMQLLosses:
+    """Losses of all agents; what the learner minimises.
+
+    Args:
+        config: Settings.
+        modules: ``{module: networks}``.
+        agents_of: ``{module: agents that it learns for}``.
+        agents: All agents, in the order in which joint networks take the others.
+        generator: Source of the others' actions, where joint critics sample them.
+        precision: How networks are evaluated.
+    """
+
+    def __init__(
+        self,
+        config: Settings,
+        modules: Mapping[str, MAMQLModule],
+        agents_of: Mapping[str, list[str]],
+        agents: Sequence[str],
+        generator: torch.Generator,
+        precision: Precision,
+    ) -> None:
+        self.needs_starts = config.value_term == "initial"
+        self.report_last = config.reward_interval
+        self._config, self._agents_of = config, dict(agents_of)
+        self._networks = {
+            agent: modules[module_id] for module_id, of_module in agents_of.items() for agent in of_module
+        }
+        alike: dict[int, list[str]] = {}
+        for module_id in agents_of:
+            alike.setdefault(int(modules[module_id].action_space.n), []).append(module_id)
+        self._alike = list(alike.values())
+        self._others = OthersPolicies(list(agents), config.rationality, config.marginal_samples, generator, precision)
+        self._terms: dict[tuple[str, ...], AgentTerms] = {}
+        self._initial_q: dict[str, Tensor] = {}
+
+    def __call__(
+        self, batch: Minibatch, scores: Mapping[str, Tensor], *, update: int, report: bool
+    ) -> dict[str, Tensor]:
+        """``{agent: loss}`` of one gradient step; see :class:`~rllib_mamql.learning.learner.Losses`."""
+        q: dict[str, tuple[Tensor, ...]] = {}
+        if self._config.critic == "joint":
+            for module_id, agents in self._agents_of.items():
+                places = batch.places(scores[module_id])
+                q.update({agent: tuple(place[index] for place in places) for index, agent in enumerate(agents)})
+        losses: dict[str, Tensor] = {}
+        for modules in self._alike:
+            agents = [agent for module_id in modules for agent in self._agents_of[module_id]]
+            values = batch.places(torch.cat([scores[module_id] for module_id in modules]))
+            losses.update(zip(agents, self._of_agents(agents, values, batch, q, update, report).unbind(), strict=True))
+        return losses
+
+    def _of_agents(
+        self,
+        agents: list[str],
+        values: tuple[Tensor, ...],
+        batch: Minibatch,
+        q: ActionValues,
+        update: int,
+        report: bool,
+    ) -> Tensor:
+        """Losses ``(n,)`` of agents with equally many actions, whose marginal critics gave ``values``.
+
+        Args:
+            agents: The agents.
+            values: At observations ``(n, R, A)``, next observations ``(n, R, A)`` and starts ``(n, S, A)``.
+            batch: The minibatch.
+            q: Everyone's marginal critic, where the critics are joint.
+            update: Gradient steps made before.
+            report: Whether to keep the terms.
+        """
+        config, rows = self._config, AgentRows.of(batch, agents)
+        distillation = None
+        if config.critic == "joint":
+            pairs = [self._others.critic_values(self._networks[agent], agent, batch, q) for agent in agents]
+            values = tuple(torch.stack(place) for place in zip(*(marginal for marginal, _ in pairs), strict=True))
+            distillation = torch.stack([distance for _, distance in pairs])
+        critic, implied = critic_terms(values, rows, config)
+        total = critic.total if distillation is None else critic.total + distillation
+        reward = None
+        if config.learn_reward and update % config.reward_interval == 0:
+            predictions = torch.stack([self._reward(agent, batch, q) for agent in agents])
+            reward = objective.reward_loss(predictions, implied, rows.weights, config.reward_shrinkage)
+            total = total + reward.total
+        if report:
+            self._keep(agents, rows, critic, reward, distillation, values[0].detach(), implied.detach())
+        return total
+
+    def _reward(self, agent: str, batch: Minibatch, q: ActionValues) -> Tensor:
+        if self._config.critic == "joint":
+            return self._others.marginal_reward(self._networks[agent], agent, batch, q)
+        return self._others.sampled_reward(self._networks[agent], agent, batch)
+
+    # -- what is reported ---------------------------------------------------------------------------------------
+
+    def _keep(
+        self,
+        agents: list[str],
+        rows: AgentRows,
+        critic: objective.CriticLoss,
+        reward: objective.RewardLoss | None,
+        distillation: Tensor | None,
+        q: Tensor,
+        implied: Tensor,
+    ) -> None:
+        for agent, mean in zip(agents, q.mean((1, 2)), strict=True):
+            self._initial_q.setdefault(agent, mean)
+        before = self._terms.get(tuple(agents))
+        reward_bound, q_bound = objective.implied_bounds(self._config.chi_square_scale, self._config.gamma)
+        self._terms[tuple(agents)] = AgentTerms(
+            critic=critic,
+            # Not every step has a reward regression: the last one of this call is reported.
+            reward=reward if reward is not None or before is None else before.reward,
+            distillation=distillation,
+            q=q,
+            implied_reward=implied,
+            expert_actions=rows.actions[:, : rows.expert_rows],
+            expert_weights=rows.weights[:, : rows.expert_rows],
+            rationality=self._config.rationality,
+            initial_q=torch.stack([self._initial_q[agent].to(q.device) for agent in agents]),
+            reward_bound=reward_bound,
+            q_bound=q_bound,
+        )
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Metrics of the steps kept since the last call, by agent; see :func:`metrics.summarise`."""
+        found = {
+            agent: values
+            for agents, terms in self._terms.items()
+            for agent, values in zip(agents, summarise(terms), strict=True)
+        }
+        self._terms = {}
+        return found
+
+    def get_state(self) -> dict[str, float]:
+        """The first mean action values, which later ones are compared with."""
+        return {f"initial_q/{agent}": float(value) for agent, value in self._initial_q.items()}
+
+    def set_state(self, state: Mapping[str, float]) -> None:
+        """Restores :meth:`get_state`."""
+        self._initial_q = {name.removeprefix("initial_q/"): torch.tensor(value) for name, value in state.items()}
+
+
+# -- the critic --------------------------------------------------------------------------------------------------
+
+
+def critic_terms(values: Sequence[Tensor], rows: AgentRows, config: Settings) -> tuple[objective.CriticLoss, Tensor]:
+    """The critics' losses and the rewards that the critics imply.
+
+    Args:
+        values: Marginal action values at the observations ``(n, R, A)``, the next observations ``(n, R, A)`` and the
+            start states ``(n, S, A)``; S = 0 where the value term needs none.
+        rows: What the agents did.
+        config: Settings of the objective.
+
+    Returns:
+        The loss, each of its terms ``(n,)``, and implied rewards ``(n, R)``.
+    """
+    q_now, q_next, q_start = values
+    lam, discount = config.rationality, config.gamma
+    value, next_value = objective.soft_value(q_now, lam), objective.soft_value(q_next, lam)
+    implied = objective.inverse_reward(
+        objective.take_actions(q_now, rows.actions), next_value, rows.terminated, discount
+    )
+    expert = slice(0, rows.expert_rows)
+    penalised = slice(None) if config.chi_square_states == "mixture" else expert
+    if rows.start_weights is not None:
+        start_value = objective.soft_value(q_start, lam)
+        value_term = objective.value_from_starts(start_value, rows.start_weights, discount)
+    else:
+        assert config.value_term is not None
+        where = {
+            "expert": expert,
+            "rollout": slice(rows.expert_rows, None),
+            "rollout+expert": slice(None),
+        }[config.value_term]
+        if value[:, where].shape[1] == 0:  # Offline, or nothing sampled yet.
+            where = expert
+        value_term = objective.value_telescoped(
+            value[:, where], next_value[:, where], rows.terminated[:, where], rows.weights[:, where], discount
+        )
+    loss = objective.critic_loss(
+        expert_reward=implied[:, expert],
+        expert_weights=rows.weights[:, expert],
+        penalised_reward=implied[:, penalised],
+        penalised_weights=rows.weights[:, penalised],
+        value=value_term,
+        chi_square_scale=config.chi_square_scale,
+    )
+    return loss, implied
+
+
+# -- the other agents --------------------------------------------------------------------------------------------
+
+
+class OthersPolicies:
     """Marginalises joint networks over the other agents' policies, or takes the others' actions from the data.
 
-    Attributes:
+    Args:
         agents: All agents, in the order in which joint networks take the others.
         rationality: Inverse temperature of the policies.
         samples: Joint actions of the others drawn a row, or None for full enumeration.
@@ -41,11 +249,16 @@ class JointTerms:
         precision: How networks are evaluated.
     """
 
-    agents: list[str]
-    rationality: float
-    samples: int | None
-    generator: torch.Generator
-    precision: Precision
+    def __init__(
+        self,
+        agents: list[str],
+        rationality: float,
+        samples: int | None,
+        generator: torch.Generator,
+        precision: Precision,
+    ) -> None:
+        self.agents, self.rationality, self.samples = agents, rationality, samples
+        self.generator, self.precision = generator, precision
 
     def _others(self, agent: str) -> list[str]:
         return [other for other in self.agents if other != agent]
@@ -138,94 +351,6 @@ class JointTerms:
         )
 
 
-@dataclass(frozen=True)
-class AgentRows:
-    """What n agents did in a minibatch, without what they saw.
-
-    Attributes:
-        actions: ``(n, R)``.
-        terminated: ``(n, R)``, bool.
-        weights: ``(n, R)``, >= 0; 0 where the agent was not alive.
-        start_weights: The same at the start states, ``(n, S)``, or None where the value term needs none.
-        expert_rows: How many of the R rows, from the first on, are the expert's.
-    """
-
-    actions: Tensor
-    terminated: Tensor
-    weights: Tensor
-    start_weights: Tensor | None
-    expert_rows: int
-
-    @classmethod
-    def of(cls, batch: Minibatch, agents: Sequence[str]) -> AgentRows:
-        """Stacks the agents' columns of a minibatch."""
-        return cls(
-            actions=_stack(batch.columns, ACTIONS, agents),
-            terminated=_stack(batch.columns, TERMINATEDS, agents),
-            weights=batch.columns[WEIGHT] * _stack(batch.columns, ALIVE, agents),
-            start_weights=None if batch.starts is None else _stack(batch.starts, ALIVE, agents).float(),
-            expert_rows=batch.expert_rows,
-        )
-
-
-def _stack(columns: TensorColumns, prefix: str, agents: Sequence[str]) -> Tensor:
-    return torch.stack([columns[column(prefix, agent)] for agent in agents])
-
-
-def critic_terms(values: Sequence[Tensor], rows: AgentRows, config: MAMQLConfig) -> tuple[objective.CriticLoss, Tensor]:
-    """The critics' losses and the rewards that the critics imply.
-
-    Args:
-        values: Marginal action values at the observations ``(n, R, A)``, the next observations ``(n, R, A)`` and the
-            start states ``(n, S, A)``; S = 0 where the value term needs none.
-        rows: What the agents did.
-        config: Settings of the objective.
-
-    Returns:
-        The loss, each of its terms ``(n,)``, and implied rewards ``(n, R)``.
-    """
-    q_now, q_next, q_start = values
-    lam, discount = config.rationality, config.gamma
-    value, next_value = objective.soft_value(q_now, lam), objective.soft_value(q_next, lam)
-    implied = objective.inverse_reward(
-        objective.take_actions(q_now, rows.actions), next_value, rows.terminated, discount
-    )
-    expert = slice(0, rows.expert_rows)
-    penalised = slice(None) if config.chi_square_states == "mixture" else expert
-    if rows.start_weights is not None:
-        start_value = objective.soft_value(q_start, lam)
-        value_term = objective.value_from_starts(start_value, rows.start_weights, discount)
-    else:
-        assert config.value_term is not None
-        where = {
-            "expert": expert,
-            "rollout": slice(rows.expert_rows, None),
-            "rollout+expert": slice(None),
-        }[config.value_term]
-        if value[:, where].shape[1] == 0:  # Offline, or nothing sampled yet.
-            where = expert
-        value_term = objective.value_telescoped(
-            value[:, where], next_value[:, where], rows.terminated[:, where], rows.weights[:, where], discount
-        )
-    loss = objective.critic_loss(
-        expert_reward=implied[:, expert],
-        expert_weights=rows.weights[:, expert],
-        penalised_reward=implied[:, penalised],
-        penalised_weights=rows.weights[:, penalised],
-        value=value_term,
-        chi_square_scale=config.chi_square_scale,
-    )
-    return loss, implied
-
-
-def enumerate_others(network: Callable[..., Tensor], observations: Tensor, other_actions: list[int]) -> Tensor:
-    """Values of a joint network for every joint action of the others, ``(B, A, A_1, ..., A_m)``."""
-    grid = torch.cartesian_prod(*(torch.arange(n, device=observations.device) for n in other_actions))
-    grid = grid.view(1, -1, len(other_actions)).expand(observations.shape[0], -1, -1)
-    values = network(observations, grid)
-    return values.transpose(1, 2).reshape(observations.shape[0], values.shape[-1], *other_actions)
-
-
 def joint_marginal(
     network: Callable[..., Tensor],
     observations: Tensor,
@@ -258,3 +383,11 @@ def joint_marginal(
         for policy in other_policies
     ]
     return objective.marginalise_sampled(network(observations, torch.stack(draws, dim=-1)))
+
+
+def enumerate_others(network: Callable[..., Tensor], observations: Tensor, other_actions: list[int]) -> Tensor:
+    """Values of a joint network for every joint action of the others, ``(B, A, A_1, ..., A_m)``."""
+    grid = torch.cartesian_prod(*(torch.arange(n, device=observations.device) for n in other_actions))
+    grid = grid.view(1, -1, len(other_actions)).expand(observations.shape[0], -1, -1)
+    values = network(observations, grid)
+    return values.transpose(1, 2).reshape(observations.shape[0], values.shape[-1], *other_actions)

@@ -1,0 +1,273 @@
+"""The algorithm that all algorithms from demonstrations share: sample, store, update, sync; evaluate, save, go on."""
+
+from __future__ import annotations
+
+import rllib_mamql.startup  # noqa: F401
+
+# isort: split
+import functools
+import pathlib
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import ray
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    ENV_RUNNER_SAMPLING_TIMER,
+    LEARNER_RESULTS,
+    LEARNER_UPDATE_TIMER,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    SYNCH_WORKER_WEIGHTS_TIMER,
+    TIMERS,
+)
+
+from rllib_mamql.columns import JointColumns, num_rows, take
+from rllib_mamql.data.schema import check_environment
+from rllib_mamql.environments.registry import register_all, resolve_env_config
+from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.errors import ConfigError
+from rllib_mamql.learning import checkpoint
+from rllib_mamql.learning.config import ImitationConfig
+from rllib_mamql.learning.offline_input import iterate_batches
+from rllib_mamql.networks.module import EVALUATION_RATIONALITY
+from rllib_mamql.startup import collection_paused
+
+AHEAD = "rollouts"
+"""Tag of requests for rollouts that run while the learners update."""
+WAIT_S = 1.0
+"""Seconds of each wait for such rollouts; a runner that fails in the meantime is given up by RLlib."""
+OWN_STATE = "imitation"
+"""Key of RLlib's algorithm state under which this class keeps its own."""
+
+register_all()
+
+
+class Imitation(Algorithm):
+    """Learns from demonstrations, on rollouts too where the config says so.
+
+    One training step samples rollouts with the present policies (online), hands them to the learners by reference,
+    makes ``updates_per_step`` gradient steps for each joint step sampled, and sends the networks that act back to the
+    env runners. A subclass names its config in ``get_default_config``; what else it may change:
+
+    * ``training_step``: another course of training;
+    * ``finished``: whether training has come to its own end;
+    * ``get_own_state`` and ``set_own_state``: what else must survive a restart;
+    * ``fitted_rationalities``: at which inverse temperature each module acts.
+    """
+
+    config: ImitationConfig
+
+    def setup(self, config: ImitationConfig) -> None:
+        """Builds runners and learners, checks the dataset against the environment, and deals the data out."""
+        # The first use of a seed or an optimizer imports PyTorch's compiler.
+        with collection_paused():
+            super().setup(config)
+        spaces = environment_spaces(str(self.config.env), dict(self.config.env_config))
+        check_environment(
+            self.offline_data.metadata,
+            list(spaces),
+            {agent: pair[0] for agent, pair in spaces.items()},
+            {agent: pair[1] for agent, pair in spaces.items()},
+            env=str(self.config.env),
+            env_config=resolve_env_config(str(self.config.env), self.config.env_config),
+        )
+        self._update_debt = 0.0
+        if self.offline_data.in_memory:
+            self.deal(self.offline_data.dataset.columns)
+        else:
+            self._deal_streams()
+
+    # -- expert data --------------------------------------------------------------------------------------------
+
+    def deal(self, columns: JointColumns) -> None:
+        """Gives each learner its share of the expert's joint steps, to hold in memory."""
+        learners = max(1, self.config.num_learners)
+        module_of = self.config.module_of
+        for rank in range(learners):
+            share = columns
+            if learners > 1:
+                share = take(columns, np.arange(rank, num_rows(columns), learners))
+            ref = ray.put(share) if self.learner_group.is_remote else share
+            self.on_learner(rank, lambda learner, ref=ref: learner.set_expert(module_of, _resolve(ref)))
+
+    def _deal_streams(self) -> None:
+        module_of, batch = self.config.module_of, self.config.expert_batch_size
+        for rank, stream in enumerate(self.offline_data.streams(max(1, self.config.num_learners))):
+            self.on_learner(
+                rank, lambda learner, stream=stream: learner.set_expert(module_of, None, iterate_batches(stream, batch))
+            )
+            if self.on_learner(rank, lambda learner: learner.losses.needs_starts):
+                raise ConfigError(
+                    "value_term 'initial' needs start states at hand, but the expert data is streamed: "
+                    "use value_term 'expert' or 'rollout', or expert_in_memory true"
+                )
+
+    def on_learner(self, rank: int, function: Any) -> Any:
+        """Calls ``function(learner)`` on one learner and returns its result, or raises its error."""
+        results = self.learner_group.foreach_learner(
+            function, remote_actor_ids=[rank] if self.learner_group.is_remote else None
+        )
+        return next(iter(results)).get()
+
+    def on_learners(self, function: Any) -> list[Any]:
+        """Calls ``function(learner)`` on every learner and returns their results, or raises the first error."""
+        return [result.get() for result in self.learner_group.foreach_learner(function)]
+
+    # -- training -----------------------------------------------------------------------------------------------
+
+    def training_step(self) -> None:
+        """One round: sample, update, sync."""
+        rollouts, sampled = self.sample() if self.config.uses_rollouts else ([], 0)
+        if self.config.uses_rollouts:
+            self._update_debt += sampled * self.config.updates_per_step
+            updates = int(self._update_debt)
+            self._update_debt -= updates
+        else:
+            updates = self.config.offline_updates
+        self.update(updates, rollouts)
+
+    def sample(self) -> tuple[list[ray.ObjectRef], int]:
+        """Rollouts of every runner, by reference and in the learners' order, and how many joint steps they hold."""
+        with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
+            results = self._collect()
+        # RLlib deals references out in contiguous runs: the first learner's share of every runner comes first.
+        rollouts = [share for shares in zip(*(shares for shares, _, _ in results), strict=True) for share in shares]
+        self.metrics.aggregate([metrics for _, _, metrics in results], key=ENV_RUNNER_RESULTS)
+        return rollouts, sum(steps for _, steps, _ in results)
+
+    def update(self, updates: int, rollouts: Sequence[ray.ObjectRef] = ()) -> None:
+        """Makes gradient steps on the learners, and sends what acts to the env runners where they sample.
+
+        Args:
+            updates: How many, on each learner in lockstep.
+            rollouts: New rollouts for the replay buffers, as :meth:`sample` gives them.
+        """
+        with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
+            learner_results = self.learner_group.update(
+                # References, not data: rollouts go from the runners to the learners once.
+                episodes_refs=list(rollouts),
+                timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()},
+                num_updates=updates,
+            )
+            self.metrics.aggregate(learner_results, key=LEARNER_RESULTS)
+        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+            if self.config.uses_rollouts:
+                self._send_weights()
+
+    def _send_weights(self) -> None:
+        """Queues the learners' weights with every runner, behind the rollout that it may be busy with.
+
+        RLlib drops weights meant for a runner that has not taken its last ones. Without a timeout it waits for those
+        first, and for those only: while training they are ahead of any rollout under way, so that none is waited for.
+        """
+        self.env_runner_group.sync_weights(
+            from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
+        )
+
+    def _collect(self) -> list[tuple[list[ray.ObjectRef], int, Any]]:
+        """A round of rollouts from every runner.
+
+        With ``rollout_staleness`` 1 the next round is already under way when this returns, with the weights that this
+        one had; a runner works through its requests in order, so that new weights reach it in between two rounds.
+        """
+        group = self.env_runner_group
+        remote = group.num_remote_env_runners() > 0
+        sample = functools.partial(_sample, shares=max(1, self.config.num_learners))
+        if not (remote and self.config.rollout_staleness):
+            return group.foreach_env_runner(sample, local_env_runner=not remote)
+        if not group.num_in_flight_async_reqs(tag=AHEAD):
+            group.foreach_env_runner_async(sample, tag=AHEAD)
+        results: list[Any] = []
+        while group.num_in_flight_async_reqs(tag=AHEAD):
+            ready = group.fetch_ready_async_reqs(tags=AHEAD, timeout_seconds=WAIT_S)
+            results += [result for _, result in sorted(ready, key=lambda pair: pair[0])]
+        group.foreach_env_runner_async(sample, tag=AHEAD)
+        return results
+
+    def _env_steps(self) -> int:
+        return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
+
+    def finished(self) -> bool:
+        """Whether training has come to its own end: Tune then stops the trial, whatever ``stop`` says."""
+        return False
+
+    def step(self) -> dict[str, Any]:
+        """One training iteration; Tune's ``done`` is set where training has :meth:`finished`."""
+        result: dict[str, Any] = super().step()
+        if self.finished():
+            result["done"] = True
+        return result
+
+    def cleanup(self) -> None:
+        """Ends the expert stream while Ray is still there to hear of it, then all of RLlib's parts."""
+        if getattr(self, "offline_data", None) is not None and not self.offline_data.in_memory:
+            self.learner_group.foreach_learner(lambda learner: learner.expert.close())
+        super().cleanup()
+
+    # -- checkpoints --------------------------------------------------------------------------------------------
+
+    def get_own_state(self) -> dict[str, Any]:
+        """What must survive a restart besides networks, optimisers, counters and the learners' data; plain values."""
+        return {}
+
+    def set_own_state(self, state: Mapping[str, Any]) -> None:
+        """Restores :meth:`get_own_state`."""
+
+    def get_state(
+        self,
+        components: str | Collection[str] | None = None,
+        *,
+        not_components: str | Collection[str] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """RLlib's state of the algorithm, and what :meth:`get_own_state` gives."""
+        state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
+        state[OWN_STATE] = {"update_debt": self._update_debt, **self.get_own_state()}
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores :meth:`get_state`."""
+        own = state.get(OWN_STATE, {})
+        self._update_debt = float(own.get("update_debt", 0.0))
+        super().set_state(state)
+        self.set_own_state({name: value for name, value in own.items() if name != "update_debt"})
+
+    def fitted_rationalities(self) -> dict[str, float]:
+        """Inverse temperatures to act at by module, where they are fitted; the config's holds for the others."""
+        return {}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Writes RLlib's checkpoint, and beside it what acts and the learners' data, both free of pickles."""
+        super().save_checkpoint(checkpoint_dir)
+        path = pathlib.Path(checkpoint_dir)
+        model_configs, weights = self.on_learner(0, lambda learner: learner.describe())
+        for module_id, rationality in self.fitted_rationalities().items():
+            model_configs[module_id][EVALUATION_RATIONALITY] = rationality
+        checkpoint.write_networks(path, self.config, self.offline_data.metadata, model_configs, weights)
+        for rank in range(max(1, self.config.num_learners)):
+            state = self.on_learner(rank, lambda learner: learner.get_data_state())
+            checkpoint.write_learner_data(path, rank, state)
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Restores networks, optimisers, counters, replay buffers and random states."""
+        super().load_checkpoint(checkpoint_dir)
+        if self.config.uses_rollouts:
+            self._send_weights()  # as RLlib did, unless it dropped them
+        path = pathlib.Path(checkpoint_dir)
+        for rank in range(max(1, self.config.num_learners)):
+            state = checkpoint.read_learner_data(path, rank)
+            if state is not None:
+                self.on_learner(rank, lambda learner, state=state: learner.set_data_state(state))
+
+
+def _sample(runner: Any, shares: int) -> tuple[list[ray.ObjectRef], int, Any]:
+    """Samples on a runner; the rollout stays in its object store, one share a learner, only references come back."""
+    rollouts = runner.sample()
+    references = [ray.put([rollout.share(rank, shares) for rollout in rollouts]) for rank in range(shares)]
+    return references, sum(rollout.env_steps() for rollout in rollouts), runner.get_metrics()
+
+
+def _resolve(value: Any) -> Any:
+    return ray.get(value) if isinstance(value, ray.ObjectRef) else value

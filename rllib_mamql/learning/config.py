@@ -1,0 +1,368 @@
+"""Settings that every algorithm from demonstrations has: each default exists here and nowhere else."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
+from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+from ray.rllib.policy.policy import PolicySpec
+
+from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number, nearest
+from rllib_mamql.learning.env_runner import ColumnarEnvRunner
+from rllib_mamql.learning.learner import ImitationLearner
+from rllib_mamql.learning.offline_input import MEMORY_LIMIT, JointOfflineData, JointOfflinePreLearner
+from rllib_mamql.networks.encoders import ENCODER_DEFAULTS
+from rllib_mamql.networks.module import EVALUATION_RATIONALITY, OTHER_ACTIONS, RATIONALITY, BoltzmannModule
+from rllib_mamql.networks.precision import AUTOCASTS
+
+SHARED_MODULE = "shared"
+MODES = ("online", "offline")
+AUTO = "auto"
+
+
+class ImitationConfig(AlgorithmConfig):
+    """Settings of an algorithm that learns from demonstrations; RLlib's own work as usual.
+
+    One module per agent is taken from the environment, so neither Python nor YAML needs policies. An algorithm derives
+    its config from this one, names its parts in the class attributes, adds its settings in ``__init__`` and
+    ``training``, and their rules in ``check``.
+    """
+
+    NAME: ClassVar[str] = ""
+    """The algorithm's name: what ``run:`` gives, and what checkpoints carry."""
+    LEARNER: ClassVar[type[ImitationLearner]] = ImitationLearner
+    """The learner, with the algorithm's losses."""
+    MODULE: ClassVar[type[BoltzmannModule]] = BoltzmannModule
+    """The networks of one agent."""
+    MODEL_CONFIG_KEYS: ClassVar[tuple[str, ...]] = tuple(ENCODER_DEFAULTS)
+    """Keys of ``model_config`` beside RLlib's."""
+    RECORDED: ClassVar[tuple[str, ...]] = ("mode", "gamma", "rationality", "evaluation_rationality")
+    """Settings that a checkpoint's document carries, for those who read it without the config."""
+
+    def __init__(self, algo_class: type[Any] | None = None) -> None:
+        super().__init__(algo_class=algo_class)
+        self.mode = "online"
+        self.rationality = 3.0
+        self.evaluation_rationality: float | str | None = None
+        self.weight_average = 0.999
+        self.weight_decay = 0.0
+        self.expert_steps: int | None = None
+        self.expert_in_memory: bool | str = AUTO
+        self.expert_memory_limit = MEMORY_LIMIT
+        self.expert_batch_size = 128
+        self.rollout_batch_size = 128
+        self.replay_capacity = 40_000
+        self.updates_per_step = 0.5
+        self.rollout_staleness = 0
+        self.offline_updates = 500
+        self.stack_networks: bool | str = AUTO
+        self.autocast = "none"
+        self.parameter_sharing: str | dict[str, list[str]] = "none"
+
+        # RLlib's own settings, where the default here departs from RLlib's.
+        self.lr = 1e-3
+        self.gamma = 0.95
+        self.grad_clip = 10.0
+        self.num_env_runners = 0
+        self.num_envs_per_env_runner = 8
+        self.rollout_fragment_length = 20
+        self.min_sample_timesteps_per_iteration = 2000
+        self.env_runner_cls = ColumnarEnvRunner
+        self.offline_data_class = JointOfflineData
+        self.prelearner_class = JointOfflinePreLearner
+        self.disable_env_checking = True
+        self.evaluation_config = {"explore": False}
+
+    # Arguments and attributes carry the same names: what each means is said once, here.
+    def training(
+        self,
+        *,
+        mode: Any = NotProvided,
+        rationality: Any = NotProvided,
+        weight_average: Any = NotProvided,
+        weight_decay: Any = NotProvided,
+        expert_steps: Any = NotProvided,
+        expert_in_memory: Any = NotProvided,
+        expert_memory_limit: Any = NotProvided,
+        expert_batch_size: Any = NotProvided,
+        rollout_batch_size: Any = NotProvided,
+        replay_capacity: Any = NotProvided,
+        updates_per_step: Any = NotProvided,
+        rollout_staleness: Any = NotProvided,
+        offline_updates: Any = NotProvided,
+        stack_networks: Any = NotProvided,
+        autocast: Any = NotProvided,
+        parameter_sharing: Any = NotProvided,
+        **kwargs: Any,
+    ) -> ImitationConfig:
+        """Sets how the algorithm learns; RLlib's own settings (``lr``, ``gamma``, ...) go to RLlib.
+
+        Args:
+            mode: ``online`` samples rollouts between updates; ``offline`` learns from the demonstrations alone.
+            rationality: Inverse temperature > 0 of the Boltzmann policies while training.
+            weight_average: Decay in [0, 1) of the Polyak average that acts; 0 acts with the last iterate.
+            weight_decay: Decoupled weight decay (AdamW) >= 0 of all networks; small datasets overfit without it.
+            expert_steps: Joint expert steps to use, chosen by ``seed``, whole episodes first; None uses all.
+            expert_in_memory: True, False (streams through Ray Data) or ``auto`` (by size).
+            expert_memory_limit: Bytes up to which ``auto`` holds expert data in memory.
+            expert_batch_size: Expert rows a minibatch, for each learner.
+            rollout_batch_size: Rollout rows a minibatch, for each learner.
+            replay_capacity: Joint steps each learner's replay buffer holds.
+            updates_per_step: Gradient steps for each joint step sampled online, > 0.
+            rollout_staleness: 0: remote runners wait for the updates. 1: they sample the next round while the learners
+                update, so that rollouts are by policies one round old.
+            offline_updates: Gradient steps of one training step offline, >= 1.
+            stack_networks: Whether networks of equal shape are evaluated together; ``auto`` does so with four or more
+                small plain networks at small batches, where it is faster on a CPU.
+            autocast: ``bfloat16`` evaluates networks in that format while training, ``none`` in float32; losses are
+                in float32 always.
+            parameter_sharing: ``none``, ``all``, or ``{module: [agents]}`` for groups; agents in no group learn alone.
+            **kwargs: RLlib's own training settings.
+
+        Returns:
+            This config.
+        """
+        own = {key: value for key, value in locals().items() if key not in ("self", "kwargs", "__class__")}
+        super().training(**kwargs)
+        self.set_provided(own)
+        return self
+
+    def set_provided(self, settings: Mapping[str, Any]) -> None:
+        """Sets the attributes that were given, of the arguments of a method such as :meth:`training`."""
+        for key, value in settings.items():
+            if value is not NotProvided:
+                setattr(self, key, value)
+
+    def evaluation(self, *, evaluation_rationality: Any = NotProvided, **kwargs: Any) -> ImitationConfig:
+        """Sets how trained policies act, and RLlib's evaluation settings by ``kwargs``.
+
+        Args:
+            evaluation_rationality: Inverse temperature > 0 when acting without exploration; None: ``rationality``.
+                ``auto``, where the algorithm has it, keeps a tenth of the expert's episodes out of training and fits it
+                to them.
+            **kwargs: RLlib's own evaluation settings.
+
+        Returns:
+            This config.
+        """
+        super().evaluation(**kwargs)
+        if evaluation_rationality is not NotProvided:
+            self.evaluation_rationality = evaluation_rationality
+        return self
+
+    @property
+    def uses_rollouts(self) -> bool:
+        """Whether rollouts are sampled and learned from."""
+        return self.mode == "online"
+
+    # -- validation ---------------------------------------------------------------------------------------------
+
+    def validate(self) -> None:
+        """Checks every range and cross-field rule, and takes modules from the environment.
+
+        Raises:
+            ConfigError: Names the setting, the value found and what is allowed.
+        """
+        _check_ranges(self)
+        self.check()
+        _check_sources(self)
+        _check_learner(self)
+        if not self._is_frozen:
+            self.fill_in()
+        self._set_up_agents()
+        super().validate()
+
+    def check(self) -> None:
+        """Checks the algorithm's own settings.
+
+        Raises:
+            ConfigError: Names the setting, the value found and what is allowed.
+        """
+
+    def fill_in(self) -> None:
+        """Sets what follows from other settings where it is left open; called after the checks."""
+        if self.mode == "offline":
+            # This counts environment steps, of which there are none: an iteration would never end.
+            self.min_sample_timesteps_per_iteration = 0
+
+    def _set_up_agents(self) -> None:
+        spaces = environment_spaces(str(self.env), dict(self.env_config))
+        modules = modules_of(list(spaces), self.parameter_sharing)
+        policies: dict[str, PolicySpec] = {}
+        first: dict[str, str] = {}
+        for agent, module in modules.items():
+            if module in policies and spaces[agent] != spaces[first[module]]:
+                raise ConfigError(
+                    f"parameter_sharing puts {first[module]} and {agent} into module {module!r}, but their spaces "
+                    f"differ ({spaces[first[module]]} and {spaces[agent]}): share only among equal spaces"
+                )
+            first.setdefault(module, agent)
+            policies[module] = PolicySpec(observation_space=spaces[agent][0], action_space=spaces[agent][1])
+        self._others = {
+            module: [int(spaces[other][1].n) for other in spaces if other != agent] for module, agent in first.items()
+        }
+        for agent, module in modules.items():
+            others = [int(spaces[other][1].n) for other in spaces if other != agent]
+            if others != self._others[module]:
+                raise ConfigError(
+                    f"parameter_sharing puts agents into module {module!r} that face others with different "
+                    f"action counts ({self._others[module]} and {others}): let them learn alone"
+                )
+        if set(self.policies) != set(policies):
+            self.multi_agent(policies=policies, policy_mapping_fn=functools.partial(_module_for, mapping=modules))
+
+    # -- what RLlib and checkpoints ask for ---------------------------------------------------------------------
+
+    @property
+    def module_of(self) -> dict[str, str]:
+        """``{agent: module}``, agents in the environment's order; known after :meth:`validate`."""
+        spaces = environment_spaces(str(self.env), dict(self.env_config))
+        return modules_of(list(spaces), self.parameter_sharing)
+
+    @property
+    def _fixed_evaluation_rationality(self) -> float:
+        value = self.evaluation_rationality
+        return self.rationality if value is None or isinstance(value, str) else value
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        return super()._model_config_auto_includes | {
+            **ENCODER_DEFAULTS,
+            # RLlib's default is tanh, which saturates on features that count.
+            "fcnet_activation": "relu",
+            RATIONALITY: self.rationality,
+            EVALUATION_RATIONALITY: self._fixed_evaluation_rationality,
+            **self.module_settings(),
+        }
+
+    def module_settings(self) -> dict[str, Any]:
+        """What the algorithm's module reads from ``model_config`` besides the encoder's settings and rationalities."""
+        return {}
+
+    def recorded(self) -> dict[str, Any]:
+        """Settings for a checkpoint's document, and where the demonstrations were (they may be gone by then)."""
+        inputs = self.input_ if isinstance(self.input_, (list, tuple)) else [self.input_]
+        where = [str(item) for item in inputs if isinstance(item, (str, pathlib.Path))]
+        return {name: getattr(self, name) for name in self.RECORDED} | {"input": where}
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """One ``MODULE`` per module id."""
+        return RLModuleSpec(module_class=self.MODULE)
+
+    def get_multi_rl_module_spec(self, **kwargs: Any) -> MultiRLModuleSpec:
+        """RLlib's spec, with each module told how many actions the agents beside it have."""
+        spec = super().get_multi_rl_module_spec(**kwargs)
+        for module_id, module_spec in spec.rl_module_specs.items():
+            module_spec.model_config = {
+                **(module_spec.model_config or {}),
+                OTHER_ACTIONS: list(self._others[module_id]),
+            }
+        return spec
+
+    def get_default_learner_class(self) -> type[Any]:
+        """``LEARNER``."""
+        return self.LEARNER
+
+
+def modules_of(agents: list[str], sharing: str | Mapping[str, list[str]]) -> dict[str, str]:
+    """Which module plays for each agent.
+
+    Args:
+        agents: Agents in order.
+        sharing: ``none``, ``all``, or ``{module: [agents]}``.
+
+    Raises:
+        ConfigError: If a group names an unknown agent, or an agent twice.
+    """
+    if isinstance(sharing, str):
+        check_choice("parameter_sharing", sharing, ("none", "all"))
+        return {agent: SHARED_MODULE if sharing == "all" else agent for agent in agents}
+    result: dict[str, str] = {}
+    for module, group in sharing.items():
+        for agent in group:
+            if agent not in agents:
+                raise ConfigError(
+                    f"parameter_sharing names agent {agent!r}, which the environment lacks: {nearest(agent, agents)}"
+                )
+            if agent in result:
+                raise ConfigError(f"parameter_sharing names {agent!r} twice: in {result[agent]!r} and {module!r}")
+            result[agent] = module
+    return {agent: result.get(agent, agent) for agent in agents}
+
+
+def _module_for(agent: str, episode: Any = None, *, mapping: Mapping[str, str], **kwargs: Any) -> str:
+    return mapping[agent]
+
+
+def _check_ranges(config: ImitationConfig) -> None:
+    check_number("gamma", config.gamma, low=0.0, high=1.0, open_high=True)
+    check_number("rationality", config.rationality, low=0.0, open_low=True)
+    if isinstance(config.evaluation_rationality, str):
+        check_choice("evaluation_rationality", config.evaluation_rationality, (AUTO,))
+    elif config.evaluation_rationality is not None:
+        check_number("evaluation_rationality", config.evaluation_rationality, low=0.0, open_low=True)
+    check_number("weight_average", config.weight_average, low=0.0, high=1.0, open_high=True)
+    check_number("weight_decay", config.weight_decay, low=0.0)
+    check_number("updates_per_step", config.updates_per_step, low=0.0, open_low=True)
+    if not isinstance(config.lr, (list, tuple)):
+        check_number("lr", config.lr, low=0.0, open_low=True)
+    for name in (
+        "expert_batch_size",
+        "rollout_batch_size",
+        "replay_capacity",
+        "offline_updates",
+        "expert_memory_limit",
+    ):
+        check_integer(name, getattr(config, name))
+    if config.expert_steps is not None:
+        check_integer("expert_steps", config.expert_steps)
+    check_choice("mode", config.mode, MODES)
+    check_choice("rollout_staleness", config.rollout_staleness, (0, 1))
+    check_choice("autocast", config.autocast, AUTOCASTS)
+    for name in ("expert_in_memory", "stack_networks"):
+        value = getattr(config, name)
+        if not isinstance(value, bool) and value != AUTO:
+            raise ConfigError(f"{name} is {value!r}: use true, false or 'auto'")
+
+
+def _check_sources(config: ImitationConfig) -> None:
+    for connector in ("env_to_module_connector", "module_to_env_connector", "learner_connector"):
+        # Private names, but the only place where RLlib keeps them; tests/unit/test_config.py watches.
+        if getattr(config, f"_{connector}") is not None:
+            raise ConfigError(
+                f"{connector} is set, but rollouts and demonstrations stay in columns and pass no connector: "
+                "wrap the environment instead"
+            )
+    if not config.input_ or config.input_ == "sampler":
+        raise ConfigError(
+            "input_ is not set: name the folder, file or glob of the expert dataset (record one with `rllib record`)"
+        )
+    if not config.env:
+        raise ConfigError("env is not set: name a registered environment or pettingzoo:<module path>")
+
+
+def _check_learner(config: ImitationConfig) -> None:
+    """Refuses settings of RLlib's that the learner's own update would pass over in silence."""
+    if config.torch_compile_worker:
+        raise ConfigError("torch_compile_worker is set, but env runners compile nothing: leave it false")
+    if config.torch_compile_learner:
+        what = str(
+            getattr(config.torch_compile_learner_what_to_compile, "value", config.torch_compile_learner_what_to_compile)
+        )
+        check_choice("torch_compile_learner_what_to_compile", what, ("forward_train",))
+        backend = config.torch_compile_learner_dynamo_backend
+        if isinstance(backend, str):
+            check_choice(
+                "torch_compile_learner_dynamo_backend", backend, tuple(torch.compiler.list_backends(exclude_tags=()))
+            )
+    if config.torch_skip_nan_gradients:
+        raise ConfigError("torch_skip_nan_gradients is set, but gradients are not looked through: leave it false")
+    if config.grad_clip is not None:
+        check_choice("grad_clip_by", config.grad_clip_by, ("global_norm",))

@@ -1,0 +1,345 @@
+"""The learner of every algorithm from demonstrations: draws minibatches, asks for losses, makes the gradient steps.
+
+Each learner keeps the joint replay buffer and its share of the expert data as tensors on its own device and makes
+many gradient steps in one :meth:`ImitationLearner.update` call; nothing crosses a process in between but, with
+several learners, one all-reduce of the gradients a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.learner.torch.torch_learner import TorchLearner
+from ray.rllib.core.learner.training_data import TrainingData
+from ray.rllib.core.rl_module.rl_module import RLModule
+from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_STEPS_TRAINED_LIFETIME
+from ray.rllib.utils.typing import ResultDict
+from torch import Tensor
+
+from rllib_mamql.columns import JointColumns
+from rllib_mamql.learning.metrics import NUM_GRADIENT_STEPS, NUM_GRADIENT_STEPS_LIFETIME
+from rllib_mamql.learning.minibatch import ExpertSource, Minibatch, draw_minibatch
+from rllib_mamql.learning.optimise import TogetherStep, average_over_learners, clip_norms
+from rllib_mamql.learning.replay import JointReplayBuffer
+from rllib_mamql.networks.module import SCORES, BoltzmannModule
+from rllib_mamql.networks.precision import Precision
+from rllib_mamql.networks.together_learning import NetworkStack, compiler
+from rllib_mamql.play.actors import agents_by_module
+
+JOINT = "joint_batch"
+"""Key under which the first module's batch carries what belongs to no module."""
+
+
+class Losses(Protocol):
+    """What an algorithm minimises: its one file of losses implements this.
+
+    Attributes:
+        needs_starts: Whether minibatches hold start states.
+        report_last: Gradient steps at the end of an update call whose terms are reported.
+    """
+
+    needs_starts: bool
+    report_last: int
+
+    def __call__(
+        self, batch: Minibatch, scores: Mapping[str, Tensor], *, update: int, report: bool
+    ) -> dict[str, Tensor]:
+        """Losses of one gradient step.
+
+        Args:
+            batch: Joint rows: the expert's, then rollouts, and start states.
+            scores: ``{module: (n, 2 R + S, A)}``, the trained networks at all observations of the module's n agents;
+                :meth:`Minibatch.places` splits them.
+            update: Gradient steps made before.
+            report: Whether to keep this step's terms for :meth:`metrics`.
+
+        Returns:
+            ``{agent: scalar}``; a module's loss is the sum over its agents.
+        """
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """``{agent: {name: value}}`` of the steps reported since the last call."""
+
+    def get_state(self) -> dict[str, float]:
+        """What must survive a restart, by name."""
+
+    def set_state(self, state: Mapping[str, float]) -> None:
+        """Restores :meth:`get_state`."""
+
+
+class ImitationLearner(TorchLearner):
+    """Trains the modules of an algorithm that learns from demonstrations; a subclass says by which losses."""
+
+    losses: Losses
+
+    def build_losses(self) -> Losses:
+        """The algorithm's losses; called once the agents are known (``self.agents_of``)."""
+        raise NotImplementedError
+
+    def build(self) -> None:
+        """Builds modules and optimisers; data arrives later."""
+        super().build()
+        config = self.config
+        seed = 0 if config.seed is None else int(config.seed)
+        self.generator = torch.Generator().manual_seed(seed * 1_000_003 + self._rank())
+        self.replay = JointReplayBuffer(config.replay_capacity, self._device)
+        self.precision = Precision(config.autocast, self._device)
+        self.updates = 0
+        self.expert = ExpertSource(None, None, self._device)
+        self.agents: list[str] = []
+        self.agents_of: dict[str, list[str]] = {}
+        self._module_of: dict[str, str] = {}
+        self._losses: dict[str, Tensor] = {}
+        self._report = False
+        self._step: TogetherStep | None = None
+
+    # -- data ---------------------------------------------------------------------------------------------------
+
+    def set_expert(
+        self,
+        module_of: Mapping[str, str],
+        columns: JointColumns | None,
+        stream: Iterator[JointColumns] | None = None,
+    ) -> None:
+        """Gives this learner its share of the expert data.
+
+        Args:
+            module_of: Which module learns for each agent, agents in the dataset's order.
+            columns: Joint steps to hold in memory, or None to stream.
+            stream: Endless batches of joint steps, each of ``expert_batch_size`` rows, where ``columns`` is None.
+        """
+        self._module_of = dict(module_of)
+        self.agents = list(module_of)
+        self.agents_of = agents_by_module(module_of)
+        self._networks = NetworkStack(
+            {module_id: self.network(module_id) for module_id in self.agents_of},
+            self.config.stack_networks,
+            compiler(self.config),
+        )
+        self.losses = self.build_losses()
+        self.expert = ExpertSource(columns, stream, self._device)
+
+    def _minibatch(self) -> dict[str, Any]:
+        """A minibatch, and by module what its networks must score."""
+        config = self.config
+        joint = draw_minibatch(
+            self.expert,
+            self.replay if config.uses_rollouts else None,
+            self.agents,
+            expert_rows=config.expert_batch_size,
+            rollout_rows=config.rollout_batch_size,
+            with_starts=self.losses.needs_starts,
+            generator=self.generator,
+        )
+        batch: dict[str, Any] = {
+            module_id: {Columns.OBS: joint.observations(agents)} for module_id, agents in self.agents_of.items()
+        }
+        next(iter(batch.values()))[JOINT] = joint
+        return batch
+
+    # -- update -------------------------------------------------------------------------------------------------
+
+    def update(
+        self,
+        training_data: TrainingData | None = None,
+        *,
+        timesteps: dict[str, Any] | None = None,
+        num_updates: int = 1,
+        _no_metrics_reduce: bool = False,
+        **kwargs: Any,
+    ) -> ResultDict | None:
+        """Stores new rollouts, then makes ``num_updates`` gradient steps.
+
+        Args:
+            training_data: ``episodes`` or ``episodes_refs`` with ``JointRollout``s.
+            timesteps: RLlib's lifetime counters, for schedules.
+            num_updates: Gradient steps on freshly drawn minibatches.
+            _no_metrics_reduce: RLlib's switch: leave metrics for a later call.
+            **kwargs: Ignored.
+
+        Returns:
+            Reduced metrics.
+        """
+        self._check_is_built()
+        self.before_gradient_based_update(timesteps=timesteps or {})
+        if training_data is not None:
+            training_data.solve_refs()
+            for rollout in training_data.episodes or []:
+                self.replay.add(rollout.columns)
+        self._weights_seq_no += 1
+        for step in range(num_updates):
+            self._report = step >= num_updates - self.losses.report_last
+            self._update(self._minibatch())
+        self._log(num_updates)
+        self.after_gradient_based_update(timesteps=timesteps or {})
+        return None if _no_metrics_reduce else self.metrics.reduce()
+
+    def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:
+        """One gradient step: scores, losses, gradients, clipping, optimisers, averages."""
+        fwd_out = self._forward(batch)
+        losses = self.compute_losses(fwd_out=fwd_out, batch=batch)
+        parameters = [p for parameters in self._optimizer_parameters.values() for p in parameters]
+        for parameter in parameters:
+            parameter.grad = None
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
+        average_over_learners(parameters, self.config.num_learners)
+        self._clip_and_step()
+        self.updates += 1
+        decay = self._average_decay()
+        for module_id in self.agents_of:
+            self.network(module_id).update_average(decay)
+        self._losses = losses
+        return fwd_out, losses, {}
+
+    def _forward(self, batch: dict[str, Any]) -> dict[str, Any]:
+        # Not forward_train of each module: it switches the whole module to training mode again at every call.
+        with self.precision.context():
+            scores = self._networks({module_id: part[Columns.OBS] for module_id, part in batch.items()})
+        return {module_id: {SCORES: self.precision.widen(values)} for module_id, values in scores.items()}
+
+    def compute_losses(self, *, fwd_out: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Losses of all modules at once: an agent's may depend on the others' policies.
+
+        Args:
+            fwd_out: ``{module: {"scores": (rows, A)}}``, rows stacked as :meth:`_minibatch` does.
+            batch: The minibatch.
+
+        Returns:
+            ``{module: scalar}``.
+        """
+        joint: Minibatch = next(iter(batch.values()))[JOINT]
+        scores = {
+            module_id: joint.by_agent(fwd_out[module_id][SCORES], agents)
+            for module_id, agents in self.agents_of.items()
+        }
+        by_agent = self.losses(joint, scores, update=self.updates, report=self._report)
+        return {
+            module_id: self.compute_loss_for_module(
+                module_id=module_id,
+                config=self.config,
+                batch=joint,
+                fwd_out={agent: by_agent[agent] for agent in agents},
+            )
+            for module_id, agents in self.agents_of.items()
+        }
+
+    def compute_loss_for_module(
+        self, *, module_id: str, config: Any, batch: Minibatch, fwd_out: dict[str, Tensor]
+    ) -> Tensor:
+        """Loss of one module: the sum of the losses of the agents that it learns for.
+
+        Args:
+            module_id: The module.
+            config: The algorithm's config.
+            batch: The minibatch.
+            fwd_out: ``{agent: scalar}``, from :meth:`compute_losses`.
+
+        Returns:
+            Scalar.
+        """
+        return torch.stack(list(fwd_out.values())).sum()
+
+    def learning_rate(self) -> float | None:
+        """The next gradient step's, where it changes from step to step; None leaves it to RLlib's schedule."""
+        return None
+
+    def _clip_and_step(self) -> None:
+        of_module = [self.get_optimizers_for_module(module_id) for module_id in self.agents_of]
+        optimizers = [optimizer for pairs in of_module for _, optimizer in pairs]
+        if self.config.grad_clip is not None:
+            clip_norms([self._optimizer_parameters[optimizer] for optimizer in optimizers], self.config.grad_clip)
+        rate = self.learning_rate()
+        if rate is not None:
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+        if self._step is None or self._step.optimizers != optimizers:
+            self._step = TogetherStep(optimizers)
+        self._step.step()
+
+    def _average_decay(self) -> float:
+        # Early on the average would lag at the initial weights: its horizon grows with the updates made.
+        return min(float(self.config.weight_average), (1.0 + self.updates) / (10.0 + self.updates))
+
+    def _log(self, num_updates: int) -> None:
+        """Logs the losses and terms of the last gradient steps of a call, and counts."""
+        for agent, values in self.losses.metrics().items():
+            self.metrics.log_dict(values, key=(self._module_of[agent], agent), window=1)
+        for module_id, loss in self._losses.items():
+            self.metrics.log_value((module_id, self.TOTAL_LOSS_KEY), loss.item(), window=1)
+        self._losses = {}
+        config = self.config
+        rows = num_updates * (config.expert_batch_size + (config.rollout_batch_size if config.uses_rollouts else 0))
+        for key, reduce in (
+            (NUM_ENV_STEPS_TRAINED, "sum"),
+            (NUM_ENV_STEPS_TRAINED_LIFETIME, "lifetime_sum"),
+        ):
+            self.metrics.log_value((ALL_MODULES, key), rows, reduce=reduce)
+        # Learners step in lockstep on shared gradients: gradient steps are counted once, not summed over learners.
+        self.metrics.log_value((ALL_MODULES, NUM_GRADIENT_STEPS), num_updates, reduce="max", window=1)
+        self.metrics.log_value((ALL_MODULES, NUM_GRADIENT_STEPS_LIFETIME), self.updates, reduce="max", window=1)
+
+    # -- plumbing -----------------------------------------------------------------------------------------------
+
+    def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:
+        """AdamW in its fused form: with small networks the optimiser's many small operations cost most."""
+        parameters = self.get_parameters(self._module[module_id])
+        self.register_optimizer(
+            module_id=module_id,
+            optimizer=torch.optim.AdamW(parameters, fused=True, weight_decay=self.config.weight_decay),
+            params=parameters,
+            lr_or_lr_schedule=config.lr,
+        )
+
+    def get_parameters(self, module: RLModule) -> list[Any]:
+        """Trainable parameters only: the averaged network follows, it is not optimised."""
+        return [p for p in super().get_parameters(module) if p.requires_grad]
+
+    def network(self, module_id: str) -> BoltzmannModule:
+        """A module by its id, without the wrapper that RLlib puts around it where there are several learners."""
+        module: BoltzmannModule = self.module[module_id].unwrapped()
+        return module
+
+    def _rank(self) -> int:
+        return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """RLlib's state (networks, optimisers, metrics) and the number of updates made."""
+        state = super().get_state(*args, **kwargs)
+        state["updates"] = self.updates
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores :meth:`get_state`."""
+        super().set_state(state)
+        self.updates = int(state.get("updates", self.updates))
+
+    def describe(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """Model configs and network weights (numpy) by module, for a checkpoint that needs no Ray to act."""
+        configs, weights = {}, {}
+        for module_id in self.agents_of:
+            module = self.network(module_id)
+            configs[module_id] = dict(module.model_config)
+            weights[module_id] = module.get_state()
+        return configs, weights
+
+    def get_data_state(self) -> dict[str, Any]:
+        """Replay buffer and random state of this very learner; kept out of ``get_state``, which syncs weights."""
+        return {
+            "replay": self.replay.get_state(),
+            "generator": self.generator.get_state().numpy(),
+            "losses": self.losses.get_state(),
+        }
+
+    def set_data_state(self, state: Mapping[str, Any]) -> None:
+        """Restores :meth:`get_data_state`."""
+        self.replay.set_state(state["replay"])
+        self.generator.set_state(torch.as_tensor(np.asarray(state["generator"])))
+        self.losses.set_state(state["losses"])

@@ -1,0 +1,41 @@
+"""Names of what learners report, and how well scores explain the expert."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+NUM_GRADIENT_STEPS = "num_gradient_steps"
+NUM_GRADIENT_STEPS_LIFETIME = "num_gradient_steps_lifetime"
+
+EXPERT_LOG_LIKELIHOOD = "expert_log_likelihood"
+EXPERT_ACCURACY = "expert_accuracy"
+POLICY_ENTROPY = "policy_entropy"
+
+
+def explained(log_policies: Tensor, actions: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """How well policies explain the expert's actions, by metric, each ``(...)``.
+
+    ``expert_log_likelihood`` is the mean log-probability (nats, at most 0) of the expert's actions and
+    ``expert_accuracy`` how often the most likely action is the expert's.
+
+    Args:
+        log_policies: Log-probabilities at the expert's observations ``(..., E, A)``.
+        actions: The expert's ``(..., E)``.
+        weights: ``(..., E)``, >= 0; 0 where the agent was not alive.
+    """
+    taken = log_policies.gather(-1, actions.long().unsqueeze(-1)).squeeze(-1)
+    entropy = -(log_policies.exp() * log_policies).sum(-1)
+    total = weights.sum(-1).clamp_min(1e-8)
+    values = {
+        EXPERT_LOG_LIKELIHOOD: taken,
+        EXPERT_ACCURACY: (log_policies.argmax(-1) == actions).float(),
+        POLICY_ENTROPY: entropy,
+    }
+    return {name: (value * weights).sum(-1) / total for name, value in values.items()}
+
+
+def to_floats(values: dict[str, Tensor]) -> list[dict[str, float]]:
+    """Metrics ``(n,)`` of n agents as n records; one copy for all: each would make the host wait for the device."""
+    rows = torch.stack([value.detach() for value in values.values()], 1).tolist()
+    return [dict(zip(values, row, strict=True)) for row in rows]
