@@ -9,19 +9,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rllib_mamql.algorithms.cloning.algorithm import MABC as MABC
+    from rllib_mamql.algorithms.cloning.config import MABCConfig as MABCConfig
     from rllib_mamql.algorithms.mamql.algorithm import MAMQL as MAMQL
     from rllib_mamql.algorithms.mamql.config import MAMQLConfig as MAMQLConfig
+    from rllib_mamql.algorithms.registry import register_algorithm as register_algorithm
     from rllib_mamql.environments.registry import register_environment as register_environment
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "MABC": "rllib_mamql.algorithms.cloning.algorithm",
+    "MABCConfig": "rllib_mamql.algorithms.cloning.config",
     "MAMQL": "rllib_mamql.algorithms.mamql.algorithm",
     "MAMQLConfig": "rllib_mamql.algorithms.mamql.config",
+    "register_algorithm": "rllib_mamql.algorithms.registry",
     "register_environment": "rllib_mamql.environments.registry",
 }
 
-__all__ = ["MAMQL", "MAMQLConfig", "__version__", "register_environment"]
+__all__ = [
+    "MABC",
+    "MAMQL",
+    "MABCConfig",
+    "MAMQLConfig",
+    "__version__",
+    "register_algorithm",
+    "register_environment",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -53,6 +53,9 @@ def register_algorithm(name: str, algorithm: str | type[Any], module: str | type
 register_algorithm(
     "MAMQL", "rllib_mamql.algorithms.mamql.algorithm:MAMQL", "rllib_mamql.algorithms.mamql.module:MAMQLModule"
 )
+register_algorithm(
+    "MABC", "rllib_mamql.algorithms.cloning.algorithm:MABC", "rllib_mamql.networks.module:BoltzmannModule"
+)
 
 
 def algorithm_class(name: str) -> type[Any]:

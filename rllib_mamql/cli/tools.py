@@ -70,7 +70,8 @@ def evaluate(
         table.add_row("normalised score", number(result.normalised_score, 3))
     Console().print(table)
     print_play(result, "What happens in an episode", Console())
-    Console().print(rewards_table(result.recovered_rewards, "What the recovered rewards pay for"))
+    if result.recovered_rewards:
+        Console().print(rewards_table(result.recovered_rewards, "What the recovered rewards pay for"))
     if video is not None:
         print(f"film: {video}")
     write_json(json_path, document("evaluate", checkpoint=folder, seed=seed, **vars(result)))

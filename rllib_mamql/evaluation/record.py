@@ -142,7 +142,7 @@ def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[C
     if stored.env != env:
         raise ConfigError(f"the expert {expert} was trained in {stored.env!r}, not in {env!r}: use --env {stored.env}")
     rollout = ColumnarRollout(build, 1, seed)
-    return rollout, checkpoint_actor(stored, seed), f"MAMQL checkpoint ({stored.settings['mode']})"
+    return rollout, checkpoint_actor(stored, seed), f"{stored.algorithm} checkpoint ({stored.settings['mode']})"
 
 
 def rllib_actor(checkpoint: pathlib.Path, agents: list[str], seed: int) -> Actor:

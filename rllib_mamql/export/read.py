@@ -284,7 +284,8 @@ def load(path: str | pathlib.Path, backend: str = "torch") -> Exported:
         open_network = open_program if backend == "torch" else open_onnx
         networks: dict[str, dict[str, Network]] = {}
         for module, entry in metadata["modules"].items():
-            networks[module] = {kind: open_network(folder, entry[kind], contents) for kind in ("policy", "reward")}
+            kinds = ("policy", "reward") if "reward" in entry else ("policy",)
+            networks[module] = {kind: open_network(folder, entry[kind], contents) for kind in kinds}
         return _assemble(folder, metadata, networks)
     except (KeyError, TypeError, AttributeError) as error:
         raise ExportError(
@@ -310,6 +311,7 @@ def _assemble(
     rewards = {
         agent: Reward(agent, tuple(metadata["others"][agent]), policies, networks[module]["reward"])
         for agent, module in metadata["module_of"].items()
+        if "reward" in networks[module]
     }
     return Exported(folder, tuple(metadata["agents"]), policies, rewards, metadata)
 

@@ -3,7 +3,7 @@
 ==========================  =============================================================================
 ``metadata.json``           environment, agents, spaces, rationality, gauge, versions, SHA-256 of each file
 ``policy-<module>.npz``     program of ``Q(s, .)``, the policy's logits at rationality 1: ``(B, *obs) -> (B, A)``
-``reward-<module>.npz``     program of ``R(s, ., a_-i)``: ``(B, *obs), (B, K, m) -> (B, K, A)``
+``reward-<module>.npz``     where there is one, program of ``R(s, ., a_-i)``: ``(B, *obs), (B, K, m) -> (B, K, A)``
 ``*.onnx``                  the same networks, where asked for
 ==========================  =============================================================================
 """
@@ -39,7 +39,7 @@ from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.module import OTHER_ACTIONS
 from rllib_mamql.networks.rewards import REWARD_INPUTS_KEY, REWARD_NETWORK_KEY
 from rllib_mamql.play.actors import agents_by_module
-from rllib_mamql.rewards.store import read_with_rewards
+from rllib_mamql.rewards.store import has_reward, read_with_rewards
 
 PACKAGES = ("rllib-mamql", "ray", "torch", "numpy", "gymnasium", "pettingzoo", "onnx", "onnxscript", "onnxruntime")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -129,8 +129,9 @@ def _write_module(folder: pathlib.Path, stem: str, module: Any, onnx: bool) -> d
     axes = {"observations": {0: "batch"}, "others": {0: "batch", 1: "draws"} if others else {0: "batch"}}
     networks: dict[str, tuple[nn.Module, dict[str, torch.Tensor]]] = {
         "policy": (module.average, {"observations": observations}),
-        "reward": (module.reward, {"observations": observations, "others": actions}),
     }
+    if has_reward(module):
+        networks["reward"] = (module.reward, {"observations": observations, "others": actions})
     entry: dict[str, Any] = {
         "rationality": module.rationality,
         "evaluation_rationality": module.evaluation_rationality,
@@ -193,8 +194,10 @@ def _write_metadata(
 
 
 def _describe_reward(stored: Checkpoint, recovery: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Gauge and inputs of the rewards; those that training regressed are the critic's own, gauge ``none``."""
+    """Gauge and inputs of the rewards, if any; those that training regressed are the critic's own, gauge ``none``."""
     unit = "nats / rationality"
+    if not any(has_reward(module) for module in stored.modules.values()):
+        return {"source": "none"}
     if recovery is not None:
         settings = recovery["settings"]
         described = {name: settings[name] for name in ("gauge", "strength", "network", "inputs")}
@@ -236,9 +239,11 @@ def _compare(folder: pathlib.Path, stored: Checkpoint, backend: str) -> None:
             sizes = tuple(module.model_config[OTHER_ACTIONS])
             others = rng.integers(0, np.array(sizes, dtype=np.int64), size=(rows, 2, len(sizes)))
             given = torch.from_numpy(observations)
-            expected = [module.average(given), *(module.reward(given, torch.from_numpy(others[:, k])) for k in (0, 1))]
-            scored = exported.rewards[agent](observations, others)
-            found = [exported.policies[agent].q(observations), scored[:, 0], scored[:, 1]]
+            expected, found = [module.average(given)], [exported.policies[agent].q(observations)]
+            if has_reward(module):
+                expected += [module.reward(given, torch.from_numpy(others[:, k])) for k in (0, 1)]
+                scored = exported.rewards[agent](observations, others)
+                found += [scored[:, 0], scored[:, 1]]
             for ours, theirs in zip(expected, found, strict=True):
                 wanted = ours.double().numpy()
                 distance = float(np.abs(wanted - theirs).max())

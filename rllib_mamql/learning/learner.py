@@ -8,7 +8,7 @@ several learners, one all-reduce of the gradients a step.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_
 from ray.rllib.utils.typing import ResultDict
 from torch import Tensor
 
-from rllib_mamql.columns import JointColumns
+from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
 from rllib_mamql.learning.metrics import NUM_GRADIENT_STEPS, NUM_GRADIENT_STEPS_LIFETIME
 from rllib_mamql.learning.minibatch import ExpertSource, Minibatch, draw_minibatch
 from rllib_mamql.learning.optimise import TogetherStep, average_over_learners, clip_norms
@@ -33,18 +33,26 @@ from rllib_mamql.play.actors import agents_by_module
 
 JOINT = "joint_batch"
 """Key under which the first module's batch carries what belongs to no module."""
+PART = 4096
+"""Rows that are judged at a time."""
 
 
-class Losses(Protocol):
-    """What an algorithm minimises: its one file of losses implements this.
+class Losses:
+    """What an algorithm minimises: its one file of losses derives from this.
 
     Attributes:
-        needs_starts: Whether minibatches hold start states.
+        needs_next: Whether networks score next observations too.
+        needs_starts: Whether minibatches hold start states, which networks score too.
         report_last: Gradient steps at the end of an update call whose terms are reported.
+        reported: ``{agent: {metric: value}}``, what :meth:`metrics` gives unless a subclass gives something else.
     """
 
-    needs_starts: bool
-    report_last: int
+    needs_next: bool = True
+    needs_starts: bool = False
+    report_last: int = 1
+
+    def __init__(self) -> None:
+        self.reported: dict[str, dict[str, float]] = {}
 
     def __call__(
         self, batch: Minibatch, scores: Mapping[str, Tensor], *, update: int, report: bool
@@ -53,20 +61,24 @@ class Losses(Protocol):
 
         Args:
             batch: Joint rows: the expert's, then rollouts, and start states.
-            scores: ``{module: (n, 2 R + S, A)}``, the trained networks at all observations of the module's n agents;
-                :meth:`Minibatch.places` splits them.
+            scores: ``{module: (n, R + N + S, A)}``, the trained networks at the R observations, N next observations and
+                S starts of each of the module's n agents; :meth:`Minibatch.places` splits them.
             update: Gradient steps made before.
             report: Whether to keep this step's terms for :meth:`metrics`.
 
         Returns:
             ``{agent: scalar}``; a module's loss is the sum over its agents.
         """
+        raise NotImplementedError
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """``{agent: {name: value}}`` of the steps reported since the last call."""
+        reported, self.reported = self.reported, {}
+        return reported
 
     def get_state(self) -> dict[str, float]:
         """What must survive a restart, by name."""
+        return {}
 
     def set_state(self, state: Mapping[str, float]) -> None:
         """Restores :meth:`get_state`."""
@@ -97,6 +109,7 @@ class ImitationLearner(TorchLearner):
         self._losses: dict[str, Tensor] = {}
         self._report = False
         self._step: TogetherStep | None = None
+        self._fit: tuple[int, int] | None = None
 
     # -- data ---------------------------------------------------------------------------------------------------
 
@@ -133,6 +146,7 @@ class ImitationLearner(TorchLearner):
             self.agents,
             expert_rows=config.expert_batch_size,
             rollout_rows=config.rollout_batch_size,
+            with_next=self.losses.needs_next,
             with_starts=self.losses.needs_starts,
             generator=self.generator,
         )
@@ -244,9 +258,29 @@ class ImitationLearner(TorchLearner):
         """
         return torch.stack(list(fwd_out.values())).sum()
 
+    def begin_fit(self, updates: int, made: int = 0) -> None:
+        """Begins anew: other weights, no momentum, and a learning rate that falls to zero within so many updates.
+
+        Args:
+            updates: Gradient steps of the fit.
+            made: So many of them were made already, by a learner whose state this one has: nothing is drawn anew.
+        """
+        self._fit = (self.updates - made, updates)
+        if made:
+            return
+        # The same weights in all learners.
+        torch.manual_seed(self.config.seed or 0)
+        for module_id in self.agents_of:
+            self.network(module_id).restart()
+            for _, optimizer in self.get_optimizers_for_module(module_id):
+                optimizer.state.clear()
+
     def learning_rate(self) -> float | None:
         """The next gradient step's, where it changes from step to step; None leaves it to RLlib's schedule."""
-        return None
+        if self._fit is None:
+            return None
+        first, total = self._fit
+        return float(self.config.lr) * max(0.0, 1.0 - (self.updates - first) / total)
 
     def _clip_and_step(self) -> None:
         of_module = [self.get_optimizers_for_module(module_id) for module_id in self.agents_of]
@@ -283,6 +317,24 @@ class ImitationLearner(TorchLearner):
         # Learners step in lockstep on shared gradients: gradient steps are counted once, not summed over learners.
         self.metrics.log_value((ALL_MODULES, NUM_GRADIENT_STEPS), num_updates, reduce="max", window=1)
         self.metrics.log_value((ALL_MODULES, NUM_GRADIENT_STEPS_LIFETIME), self.updates, reduce="max", window=1)
+
+    @torch.no_grad()
+    def negative_log_likelihood(self, columns: JointColumns) -> float:
+        """How well the trained policies explain demonstrations, in nats an agent's step; the lower, the better.
+
+        Args:
+            columns: Joint steps.
+        """
+        steps = ExpertSource(columns, None, self._device).columns
+        total, count = 0.0, 0
+        for agent, module_id in self._module_of.items():
+            alive = steps[column(ALIVE, agent)].bool()
+            observations, actions = (steps[column(name, agent)][alive] for name in (OBS, ACTIONS))
+            for some, taken in zip(torch.split(observations, PART), torch.split(actions, PART), strict=True):
+                logits = self.config.rationality * self.network(module_id).trained(some)
+                total += float(torch.nn.functional.cross_entropy(logits, taken.long(), reduction="sum"))
+            count += len(actions)
+        return total / max(count, 1)
 
     # -- plumbing -----------------------------------------------------------------------------------------------
 

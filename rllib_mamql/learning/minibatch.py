@@ -77,17 +77,24 @@ class Minibatch:
     Attributes:
         columns: Per-agent columns and ``weight``, each ``(R, ...)``.
         expert_rows: How many of the rows are the expert's.
-        starts: Per-agent columns at t = 0, ``(S, ...)``, or None where the value term needs none.
+        starts: Per-agent columns at t = 0, ``(S, ...)``, or None where the losses need none.
+        with_next: Whether the losses need scores at the next observations.
     """
 
     columns: TensorColumns
     expert_rows: int
     starts: TensorColumns | None
+    with_next: bool = True
 
     @property
     def rows(self) -> int:
         """Number of joint rows R, without start states."""
         return len(self.columns[WEIGHT])
+
+    @property
+    def next_rows(self) -> int:
+        """Number of next observations that are scored, R or 0."""
+        return self.rows if self.with_next else 0
 
     @property
     def start_rows(self) -> int:
@@ -98,18 +105,20 @@ class Minibatch:
         """Everything a module must score: for each of its agents obs, next obs and starts, stacked."""
         parts = []
         for agent in agents:
-            parts += [self.columns[column(OBS, agent)], self.columns[column(NEXT_OBS, agent)]]
+            parts.append(self.columns[column(OBS, agent)])
+            if self.with_next:
+                parts.append(self.columns[column(NEXT_OBS, agent)])
             if self.starts is not None:
                 parts.append(self.starts[column(OBS, agent)])
         return torch.cat(parts)
 
     def by_agent(self, scores: Tensor, agents: list[str]) -> Tensor:
-        """Scores of what :meth:`observations` stacked, ``(n (2 R + S), A)``, as ``(n, 2 R + S, A)``."""
-        return scores.view(len(agents), 2 * self.rows + self.start_rows, scores.shape[-1])
+        """Scores of what :meth:`observations` stacked, one agent after the other, as ``(n, R + N + S, A)``."""
+        return scores.view(len(agents), self.rows + self.next_rows + self.start_rows, scores.shape[-1])
 
     def places(self, scores: Tensor) -> tuple[Tensor, ...]:
-        """Splits scores ``(n, 2 R + S, A)`` into those at observations, next observations and start states."""
-        return torch.split(scores, [self.rows, self.rows, self.start_rows], dim=1)
+        """Splits scores ``(n, R + N + S, A)`` into those at observations, next observations and start states."""
+        return torch.split(scores, [self.rows, self.next_rows, self.start_rows], dim=1)
 
 
 @dataclass(frozen=True)
@@ -153,6 +162,7 @@ def draw_minibatch(
     *,
     expert_rows: int,
     rollout_rows: int,
+    with_next: bool,
     with_starts: bool,
     generator: torch.Generator,
 ) -> Minibatch:
@@ -164,6 +174,7 @@ def draw_minibatch(
         agents: All agents.
         expert_rows: Expert rows to draw.
         rollout_rows: Rollout rows to draw.
+        with_next: Whether next observations are to be scored.
         with_starts: Whether to draw as many start states as expert rows.
         generator: Source of the draws.
     """
@@ -177,4 +188,4 @@ def draw_minibatch(
         weight[:expert_rows] = parts[0][WEIGHT].float()
     joint[WEIGHT] = weight
     starts = expert.sample_starts(expert_rows, generator) if with_starts else None
-    return Minibatch(joint, expert_rows, starts)
+    return Minibatch(joint, expert_rows, starts, with_next)

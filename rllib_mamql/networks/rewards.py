@@ -25,10 +25,17 @@ REWARD_HIDDENS = "reward_hiddens"
 REWARD_INPUTS_KEY = "reward_inputs"
 REWARD_NETWORK_KEY = "reward_network"
 
+DEFAULT_HIDDENS = [64, 64]
+"""Hidden layers of the reward's encoder, where nothing else is asked for."""
 REWARD_INPUTS = ("joint", "state_action", "state")
 REWARD_NETWORKS = ("plain", "entity_additive")
 REWARD_GAUGES = ("none", "sparse", "state_only")
 FACTORS, HIDDEN = 16, 48
+
+
+def reward_model_config(model_config: dict[str, Any]) -> dict[str, Any]:
+    """The ``model_config`` of a module's reward and potential networks, which have hidden layers of their own."""
+    return {**model_config, "fcnet_hiddens": model_config.get(REWARD_HIDDENS, DEFAULT_HIDDENS)}
 
 
 class EntityAdditive(nn.Module):

@@ -1,8 +1,8 @@
 """Critics of equal shape evaluated together: their parameters are stacked, one batched operation takes the place of n.
 
 Gradients arrive at each module's own parameters; nothing is shared. Plain networks are multiplied by ``baddbmm``,
-others are mapped by ``torch.func``. On a CPU only small plain networks gain by it
-(docs/results/speed.md): their operations cost more to start than to do. Whatever else can be stacked is for GPUs, where starting one always costs.
+others are mapped by ``torch.func``. On a CPU only small plain networks gain by it (docs/results/speed.md): their
+operations cost more to start than to do. Whatever else can be stacked is for GPUs, where starting one always costs.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from rllib_mamql.environments.registry import make_env
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import checkpoint_actor
 from rllib_mamql.play.rollout import ColumnarRollout
+from rllib_mamql.rewards.store import has_reward
 
 NO_EVENT = "no event"
 EPISODES = 10
@@ -43,8 +44,11 @@ def reward_by_event(stored: Checkpoint, *, episodes: int = EPISODES, seed: int =
         seed: Seed of environment and actions.
 
     Returns:
-        ``{agent: {kind: {"mean": recovered reward, "an_episode": how often}}}``, kinds by falling mean.
+        ``{agent: {kind: {"mean": recovered reward, "an_episode": how often}}}``, kinds by falling mean; empty where the
+        checkpoint holds no rewards.
     """
+    if not all(has_reward(module) for module in stored.modules.values()):
+        return {}
     rollout = ColumnarRollout(lambda: make_env(stored.env, stored.env_config), min(episodes, 8), seed)
     happened: dict[str, list[Mapping[str, int]]] = {agent: [] for agent in rollout.agents}
     rollout.on_step = lambda agent, events: happened[agent].append(events)

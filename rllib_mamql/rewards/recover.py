@@ -39,7 +39,7 @@ from rllib_mamql.errors import check_choice, check_integer, check_number
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.encoders import build_encoder
 from rllib_mamql.networks.heads import JointHead, MarginalCritic
-from rllib_mamql.networks.rewards import REWARD_GAUGES, REWARD_HIDDENS, build_potential, build_reward
+from rllib_mamql.networks.rewards import REWARD_GAUGES, build_potential, build_reward, reward_model_config
 from rllib_mamql.play.actors import agents_by_module
 from rllib_mamql.rewards.marginal import ENUMERATED, policy_of
 
@@ -186,7 +186,7 @@ class _Fit:
         self.critic: nn.Module = (
             JointHead(encoder, features, n, other_actions) if self.joint else MarginalCritic(encoder, features, n)
         )
-        small = {**config, "fcnet_hiddens": config[REWARD_HIDDENS]}
+        small = reward_model_config(config)
         self.reward = build_reward(
             space, actions, small, other_actions, network=settings.network, inputs=settings.inputs
         )

@@ -18,6 +18,7 @@ from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.errors import ConfigError, check_choice
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import agents_by_module
+from rllib_mamql.rewards.store import check_rewards
 
 KINDS = ("recovered", "implied", "cloning", "true")
 
@@ -127,6 +128,8 @@ def reward_source(
         ConfigError: If the kind is unknown, ``cloning`` lacks its clone, or a potential is asked for where there is
             none.
     """
+    if kind == "recovered":
+        check_rewards(stored)
     if shaped and kind == "recovered" and not stored.potentials:
         raise ConfigError(f"{stored.path} holds no potential: recover its rewards anew with `rllib recover`")
     return RewardSource(

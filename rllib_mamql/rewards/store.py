@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from rllib_mamql.algorithms.registry import read_checkpoint
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError
 from rllib_mamql.networks.module import OTHER_ACTIONS
-from rllib_mamql.networks.rewards import REWARD_HIDDENS, build_potential, build_reward
+from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
 from rllib_mamql.rewards.recover import Recovered, RecoverySettings
 
 REWARDS = "rewards.npz"
@@ -77,7 +78,7 @@ def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, A
             )
         for module_id, module in stored.modules.items():
             config = dict(module.model_config)
-            small = {**config, "fcnet_hiddens": config[REWARD_HIDDENS]}
+            small = reward_model_config(config)
             network = build_reward(
                 module.observation_space,
                 module.action_space,
@@ -100,6 +101,24 @@ def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, A
             f"{file} is damaged ({type(error).__name__}): remove it, or recover the rewards anew with `rllib recover`"
         ) from error
     return stored, document
+
+
+def has_reward(module: Any) -> bool:
+    """Whether a module holds a reward network: the algorithm trained one, or one was recovered."""
+    return getattr(module, "reward", None) is not None
+
+
+def check_rewards(stored: Checkpoint) -> None:
+    """Refuses a checkpoint without rewards.
+
+    Raises:
+        ConfigError: If a module has none.
+    """
+    if not all(has_reward(module) for module in stored.modules.values()):
+        raise ConfigError(
+            f"{stored.path} holds no rewards, {stored.algorithm} learns policies alone: "
+            "`rllib recover` finds rewards that explain them"
+        )
 
 
 def _states(arrays: dict[str, Any], prefix: str) -> dict[str, torch.Tensor]:

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import ray
 
-from rllib_mamql.algorithms.mamql.algorithm import AHEAD, MAMQL
+from rllib_mamql.algorithms.mamql.algorithm import MAMQL
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.record import record_dataset
+from rllib_mamql.learning.algorithm import AHEAD
 
 TOY = "pettingzoo:tests.toy_env"
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from rllib_mamql.algorithms.mamql.config import MAMQLConfig, modules_of
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.errors import ConfigError
+from rllib_mamql.learning.config import modules_of
 
 TOY = "pettingzoo:tests.toy_env"
 

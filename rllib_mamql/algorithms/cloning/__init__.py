@@ -1,1 +1,1 @@
-"""Behaviour cloning."""
+"""Behaviour cloning: maximum likelihood of the demonstrated actions, the rival that everybody tries first."""

@@ -12,7 +12,7 @@ from rllib_mamql.algorithms.mamql.rules import check_settings
 from rllib_mamql.learning.config import ImitationConfig
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.networks.module import BoltzmannModule
-from rllib_mamql.networks.rewards import REWARD_HIDDENS, REWARD_INPUTS_KEY, REWARD_NETWORK_KEY
+from rllib_mamql.networks.rewards import DEFAULT_HIDDENS, REWARD_HIDDENS, REWARD_INPUTS_KEY, REWARD_NETWORK_KEY
 
 
 class MAMQLConfig(ImitationConfig):
@@ -43,7 +43,7 @@ class MAMQLConfig(ImitationConfig):
         self.chi_square_scale = 1.0
         self.learn_reward = True
         self.reward_shrinkage = 1e-3
-        self.reward_hiddens: list[int] = [64, 64]
+        self.reward_hiddens: list[int] = list(DEFAULT_HIDDENS)
         self.reward_interval = 4
         self.reward_inputs = "joint"
         self.reward_network = "plain"

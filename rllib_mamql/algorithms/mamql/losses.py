@@ -22,6 +22,7 @@ from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.metrics import AgentTerms, summarise
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, column
+from rllib_mamql.learning.learner import Losses
 from rllib_mamql.learning.minibatch import AgentRows, Minibatch
 from rllib_mamql.networks.precision import Precision
 
@@ -44,7 +45,7 @@ class Settings(Protocol):
     reward_interval: int
 
 
-class MAMQLLosses:
+class MAMQLLosses(Losses):
     """Losses of all agents; what the learner minimises.
 
     Args:
@@ -65,6 +66,7 @@ class MAMQLLosses:
         generator: torch.Generator,
         precision: Precision,
     ) -> None:
+        super().__init__()
         self.needs_starts = config.value_term == "initial"
         self.report_last = config.reward_interval
         self._config, self._agents_of = config, dict(agents_of)

@@ -9,7 +9,7 @@ from torch import nn
 from rllib_mamql.networks.encoders import build_encoder
 from rllib_mamql.networks.heads import JointHead, MarginalCritic
 from rllib_mamql.networks.module import OTHER_ACTIONS, BoltzmannModule
-from rllib_mamql.networks.rewards import REWARD_HIDDENS, REWARD_INPUTS_KEY, REWARD_NETWORK_KEY, build_reward
+from rllib_mamql.networks.rewards import REWARD_INPUTS_KEY, REWARD_NETWORK_KEY, build_reward, reward_model_config
 
 CRITIC = "critic"
 """Key of model_config: kind of critic."""
@@ -38,7 +38,7 @@ class MAMQLModule(BoltzmannModule):
         self.reward = build_reward(
             self.observation_space,
             self.action_space,
-            {**config, "fcnet_hiddens": config[REWARD_HIDDENS]},
+            reward_model_config(config),
             others,
             network=config.get(REWARD_NETWORK_KEY, "plain"),
             inputs=config.get(REWARD_INPUTS_KEY, "joint"),

@@ -1,0 +1,169 @@
+"""Behaviour cloning and a third algorithm go through the whole house: YAML, learners, resume, film, export, record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from rllib_mamql.algorithms.registry import ALGORITHMS, read_checkpoint, register_algorithm
+from rllib_mamql.cli.experiment import load_experiments
+from rllib_mamql.cli.train import RunOptions, run_experiments
+from rllib_mamql.errors import ConfigError
+from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
+from rllib_mamql.evaluation.record import record_dataset
+from rllib_mamql.export.read import load
+from rllib_mamql.export.write import export_checkpoint
+from tests.toy_data import TOY, write_toy_dataset
+
+THIRD = "tests.support.third_algorithm:Margin"
+NETWORK = {"fcnet_hiddens": [16]}
+CHOICE: dict[str, dict[str, Any]] = {
+    "MAMQL": {"config": {"min_sample_timesteps_per_iteration": 160}, "stop": {"training_iteration": 2}},
+    "MABC": {"config": {"clone_updates": 60, "offline_updates": 20}, "stop": {}},
+    "Margin": {"config": {"margin": 1.0}, "stop": {"training_iteration": 2}},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def third() -> Iterator[None]:
+    register_algorithm("Margin", THIRD, "rllib_mamql.networks.module:BoltzmannModule")
+    yield
+    del ALGORITHMS["Margin"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_toy_dataset(tmp_path_factory.mktemp("data") / "toy", rows=100)
+
+
+def write_yaml(folder: Path, name: str, data: Path, **config: Any) -> Path:
+    experiment = {
+        "run": name,
+        "env": TOY,
+        "stop": CHOICE[name]["stop"],
+        "config": {"input_": str(data), "model_config": NETWORK, "seed": 0, **CHOICE[name]["config"], **config},
+    }
+    file = folder / f"{name.lower()}.yaml"
+    file.write_text(yaml.safe_dump({f"toy-{name.lower()}": experiment}))
+    return file
+
+
+def train(file: Path, folder: Path, **options: Any) -> Any:
+    from rllib_mamql.cli.experiment import Overrides
+
+    experiments = load_experiments(file, Overrides(storage_path=str(folder / "results")))
+    (report,) = run_experiments(experiments, RunOptions(eval_episodes=4, **options))
+    assert report.status == "finished", report.error
+    return report
+
+
+@pytest.mark.parametrize("name", ["MABC", "Margin"])
+def test_an_algorithm_goes_through_the_whole_house(name: str, data: Path, tmp_path: Path) -> None:
+    report = train(write_yaml(tmp_path, name, data), tmp_path)
+    checkpoint = Path(report.checkpoint)
+    stored = read_checkpoint(checkpoint)
+    assert stored.algorithm == name and set(stored.modules) == {"agent_0", "agent_1"}
+    result = evaluate_checkpoint(checkpoint, episodes=3, video=tmp_path / "play.gif")
+    assert np.isfinite(result.return_mean) and (tmp_path / "play.gif").stat().st_size > 0
+    assert result.recovered_rewards == {}
+    exported = load(export_checkpoint(checkpoint, tmp_path / "exported"))
+    assert set(exported.policies) == {"agent_0", "agent_1"} and not exported.rewards
+    metadata = record_dataset(TOY, {}, str(checkpoint), 20, 0, tmp_path / "play")
+    assert name in str(metadata.expert)
+
+
+@pytest.mark.parametrize("name", ["MABC", "Margin"])
+def test_an_algorithm_trains_with_two_learners(name: str, data: Path, tmp_path: Path) -> None:
+    report = train(write_yaml(tmp_path, name, data, num_learners=2), tmp_path)
+    assert report.updates >= 60
+
+
+def test_a_clone_that_was_stopped_goes_on_as_if_it_had_not_been(ray_session: None, data: Path, tmp_path: Path) -> None:
+    from rllib_mamql import MABCConfig
+
+    def build() -> Any:
+        config = MABCConfig().environment(TOY).offline_data(input_=str(data)).debugging(seed=3)
+        config.training(clone_updates=50, offline_updates=20, lr=1e-2).rl_module(model_config=NETWORK)
+        return config.build_algo()
+
+    whole, first = build(), build()
+    second = build()
+    try:
+        assert [bool(whole.train().get("done")) for _ in range(3)] == [False, False, True]
+        first.train()
+        second.restore(first.save(str(tmp_path / "checkpoint")).checkpoint.path)
+        second.train()
+        assert second.train()["done"] and second.train()["done"]
+        ours, theirs = (algorithm.on_learner(0, lambda learner: learner.describe())[1] for algorithm in (second, whole))
+        for module, weights in theirs.items():
+            for parameter, values in weights.items():
+                np.testing.assert_array_equal(ours[module][parameter], values, err_msg=f"{module}/{parameter}")
+    finally:
+        for algorithm in (whole, first, second):
+            algorithm.stop()
+
+
+def test_a_clone_chooses_its_updates_and_says_so_in_its_results(
+    ray_session: None, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rllib_mamql import MABCConfig
+    from rllib_mamql.learning import course
+
+    monkeypatch.setattr(course, "FEWEST", 5)
+    monkeypatch.setattr(course, "MOST", 20)
+    config = MABCConfig().environment(TOY).offline_data(input_=str(data)).debugging(seed=3)
+    algorithm = config.rl_module(model_config=NETWORK).build_algo()
+    try:
+        results = [algorithm.train() for _ in range(9)]
+        while not results[-1].get("done"):
+            results.append(algorithm.train())
+        assert algorithm.course.chosen in (5, 10, 20)
+        assert results[-2]["held_out_loss"] == pytest.approx(algorithm.course.losses[-1])
+    finally:
+        algorithm.stop()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mode": "online"}, "a clone takes no environment step"),
+        ({"clone_updates": 0}, "clone_updates"),
+        ({"clone_updates": "many"}, "clone_updates"),
+        ({"lr": [[0, 0.1]]}, "falls to zero by itself"),
+        ({"evaluation_rationality": "auto"}, "give a number"),
+        ({"chi_square_scale": 1.0}, "chi_square_scale"),
+    ],
+)
+def test_settings_that_a_clone_cannot_have_are_named(settings: dict[str, Any], message: str, data: Path) -> None:
+    from rllib_mamql import MABCConfig
+    from rllib_mamql.cli.settings import check_keys
+
+    with pytest.raises(ConfigError, match=message):
+        check_keys(settings, MABCConfig())
+        config = MABCConfig().environment(TOY).offline_data(input_=str(data))
+        config.update_from_dict(settings)
+        config.validate()
+
+
+def test_a_taken_name_and_a_path_without_a_class_are_refused() -> None:
+    with pytest.raises(ConfigError, match="registered already"):
+        register_algorithm("MAMQL", THIRD, "rllib_mamql.networks.module:BoltzmannModule")
+    with pytest.raises(ConfigError, match=r"package\.module:Class"):
+        register_algorithm("Other", "tests.support.third_algorithm", "rllib_mamql.networks.module:BoltzmannModule")
+    assert "Other" not in ALGORITHMS
+
+
+def test_a_checkpoint_of_an_unknown_algorithm_is_refused(tmp_path: Path) -> None:
+    from tests.random_checkpoint import write_checkpoint
+
+    folder = write_checkpoint(tmp_path / "checkpoint")
+    document = json.loads((folder / "mamql.json").read_text())
+    (folder / "mamql.json").write_text(json.dumps(document | {"algorithm": "MAMQI"}))
+    with pytest.raises(ConfigError, match="did you mean 'MAMQL'"):
+        read_checkpoint(folder)
