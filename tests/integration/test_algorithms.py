@@ -24,9 +24,8 @@ from tests.toy_data import TOY, write_toy_dataset
 THIRD = "tests.support.third_algorithm:Margin"
 NETWORK = {"fcnet_hiddens": [16]}
 CHOICE: dict[str, dict[str, Any]] = {
-    "MAMQL": {"config": {"min_sample_timesteps_per_iteration": 160}, "stop": {"training_iteration": 2}},
     "MABC": {"config": {"clone_updates": 60, "offline_updates": 20}, "stop": {}},
-    "Margin": {"config": {"margin": 1.0}, "stop": {"training_iteration": 2}},
+    "Margin": {"config": {"margin": 1.0, "min_sample_timesteps_per_iteration": 160}, "stop": {"training_iteration": 1}},
 }
 
 

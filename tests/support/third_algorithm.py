@@ -34,7 +34,7 @@ class MarginLosses(Losses):
             gap = (q + self.margin * (1 - own)).amax(-1) - (q * own).sum(-1)
             losses.update(zip(agents, (gap * rows.weights)[:, expert].mean(-1).unbind(), strict=True))
             if report:
-                self.reported.update({agent: {"margin_loss": float(losses[agent])} for agent in agents})
+                self.reported.update({agent: {"margin_loss": losses[agent].item()} for agent in agents})
         return losses
 
 
