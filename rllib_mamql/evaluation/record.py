@@ -28,9 +28,9 @@ from rllib_mamql.evaluation.evaluate import random_returns
 from rllib_mamql.play.actors import checkpoint_actor, random_actor
 from rllib_mamql.play.returns import mean_events, return_aggregation, summarise_returns
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode
+from rllib_mamql.ray_internals import RLLIB_DOCUMENT, read_rllib_modules
 
 RANDOM_EPISODES = 100
-RLLIB_DOCUMENT = "rllib_checkpoint.json"
 
 
 def record_dataset(
@@ -153,12 +153,9 @@ def rllib_actor(checkpoint: pathlib.Path, agents: list[str], seed: int) -> Actor
     Raises:
         ConfigError: If the checkpoint has no module for an agent.
     """
-    from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
-
     from rllib_mamql.play.actors import module_actor
 
-    # Absolute: RLlib takes a relative path for an address.
-    modules = MultiRLModule.from_checkpoint(checkpoint.resolve() / "learner_group" / "learner" / "rl_module")
+    modules = read_rllib_modules(checkpoint)
     names = list(modules.keys())
     missing = [agent for agent in agents if agent not in names]
     if missing and len(names) > 1:

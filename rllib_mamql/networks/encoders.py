@@ -12,12 +12,10 @@ import gymnasium as gym
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ENCODER_OUT
-from ray.rllib.core.models.catalog import Catalog
-from ray.rllib.core.models.torch.encoder import TorchCNNEncoder, TorchMLPEncoder
-from ray.rllib.core.models.torch.primitives import TorchCNN
 from torch import Tensor, nn
 
 from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.ray_internals import build_catalog_encoder, layers_of_cnn, layers_of_mlp
 
 # Keys of model_config beside RLlib's, with their defaults.
 ENCODER_DEFAULTS: dict[str, Any] = {
@@ -36,24 +34,17 @@ class CatalogEncoder(nn.Module):
         self, observation_space: gym.Space[Any], action_space: gym.Space[Any], model_config: dict[str, Any]
     ) -> None:
         super().__init__()
-        catalog = Catalog(observation_space, action_space, dict(model_config))
-        self.net = catalog.build_encoder(framework="torch")
-        self.out_features = int(catalog.latent_dims[0])
+        self.net, self.out_features = build_catalog_encoder(observation_space, action_space, model_config)
 
     @property
     def layers(self) -> list[nn.Module] | None:
         """The layers in a row that the encoder is, where it is a multilayer perceptron; else None."""
-        return list(self.net.net.mlp) if type(self.net) is TorchMLPEncoder else None
+        return layers_of_mlp(self.net)
 
     @property
     def convolutions(self) -> list[nn.Module] | None:
-        """The layers in a row between pictures and flat features, where the encoder is a convolutional one; else None.
-
-        RLlib's module turns channels to the front before them, and to the back again after them.
-        """
-        if type(self.net) is not TorchCNNEncoder or [type(part) for part in self.net.net] != [TorchCNN, nn.Flatten]:
-            return None
-        return list(self.net.net[0].cnn)
+        """The layers in a row between pictures and flat features, where the encoder is convolutional; else None."""
+        return layers_of_cnn(self.net)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Features of a batch of observations."""
