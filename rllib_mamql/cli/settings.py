@@ -54,7 +54,7 @@ def prepare(experiment: Experiment) -> Prepared:
     Raises:
         UserError: If the algorithm, a key, a value, the environment or the dataset is wrong.
     """
-    from rllib_mamql.environments.registry import register_environment
+    from rllib_mamql.environments.registry import register_with_rllib
 
     try:
         algorithm = find_algorithm(experiment.settings.run)
@@ -63,7 +63,7 @@ def prepare(experiment: Experiment) -> Prepared:
         defaults = algorithm.get_default_config()
         config = _with_input(experiment.settings.config, experiment.folder)
         check_keys(config, defaults)
-        register_environment(experiment.settings.env)
+        register_with_rllib(experiment.settings.env)
         metadata, cpus, gpus = None, 0.0, 0.0
         datasets: dict[Any, Any] = {}
         if not is_ours(algorithm):
@@ -206,16 +206,10 @@ def _policy_of(agent: str, episode: Any = None, only: str | None = None, **kwarg
 
 def _check_variant(variant: Mapping[str, Any], env: str, algorithm: type[Any], datasets: dict[Any, Any]) -> Any:
     """Builds the environment and the config of one variant, and checks its dataset; gives its metadata."""
-    from rllib_mamql.environments.registry import make_env, resolve_env_config
+    from rllib_mamql.environments.registry import make_env
 
     env_config = dict(variant.get("env_config") or {})
-    instance = make_env(env, env_config)
-    try:
-        agents = list(instance.possible_agents)
-        observation_spaces = {agent: instance.observation_space(agent) for agent in agents}
-        action_spaces = {agent: instance.action_space(agent) for agent in agents}
-    finally:
-        instance.close()
+    make_env(env, env_config).close()
 
     config = algorithm.get_default_config()
     overrides = to_overrides(variant, env, config)
@@ -237,16 +231,9 @@ def _check_variant(variant: Mapping[str, Any], env: str, algorithm: type[Any], d
         # What is to be streamed is too large to be read through before every run.
         whole = size_in_bytes(config.input_) <= config.expert_memory_limit
         datasets[key] = read_dataset(config.input_).metadata if whole else read_metadata(config.input_)
-    from rllib_mamql.data.schema import check_environment
+    from rllib_mamql.environments.spaces import check_dataset
 
-    check_environment(
-        datasets[key],
-        agents,
-        observation_spaces,
-        action_spaces,
-        env=env,
-        env_config=resolve_env_config(env, env_config),
-    )
+    check_dataset(datasets[key], env, env_config)
     return datasets[key]
 
 

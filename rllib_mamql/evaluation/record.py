@@ -22,8 +22,8 @@ from rllib_mamql.columns import (
 )
 from rllib_mamql.data.schema import DatasetMetadata, spaces_from_gym
 from rllib_mamql.data.writing import write_dataset
-from rllib_mamql.environments.registry import ENVIRONMENTS, Expert, make_env, resolve_env_config
-from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.environments.registry import find_environment, make_env, make_expert, resolve_env_config
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.evaluate import random_returns
 from rllib_mamql.play.actors import checkpoint_actor, random_actor
 from rllib_mamql.play.returns import mean_events, return_aggregation, summarise_returns
@@ -78,8 +78,7 @@ def record_dataset(
             env_config=config,
             expert=description,
             seed=seed,
-            # What others record of their own environments is theirs to license.
-            licence=licence or ("Apache-2.0" if env in ENVIRONMENTS and expert == "scripted" else None),
+            licence=licence or (_licence(env) if expert == "scripted" else None),
             command=command,
             expert_return=summarise_returns(episodes, return_aggregation(rollout.envs[0])),
             expert_events=mean_events(episodes),
@@ -89,6 +88,12 @@ def record_dataset(
         rollout.close()
     write_dataset(columns, metadata, out)
     return metadata
+
+
+def _licence(env: str) -> str | None:
+    """The licence of a scripted expert's play: what others record of their own environments is theirs to license."""
+    entry = find_environment(env)
+    return None if entry is None else entry.licence
 
 
 def _play(rollout: ColumnarRollout, actor: Actor, steps: int) -> tuple[JointColumns, list[Episode]]:
@@ -115,14 +120,7 @@ def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[C
         sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
         return rollout, random_actor(sizes, np.random.default_rng(seed)), "random"
     if expert == "scripted":
-        entry = ENVIRONMENTS.get(env)
-        if entry is None or entry.expert_module is None:
-            having = [name for name, known in ENVIRONMENTS.items() if known.expert_module]
-            raise ConfigError(
-                f"environment {env!r} has no scripted expert: {nearest(env, having)}; "
-                "or name a checkpoint as the expert"
-            )
-        scripted: Expert = entry.make_expert()
+        scripted = make_expert(env)
         rollout = ColumnarRollout(build, 1, seed, on_reset=lambda _, e, s: scripted.reset(e, s))
 
         def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:

@@ -32,7 +32,7 @@ from rllib_mamql.columns import (
     take,
 )
 from rllib_mamql.columns import Array as Column
-from rllib_mamql.environments.registry import ENVIRONMENTS, make_env
+from rllib_mamql.environments.registry import make_env, make_expert
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import module_actor
 from rllib_mamql.play.rollout import Actor, ColumnarRollout
@@ -75,7 +75,7 @@ def play_held_out(stored: Checkpoint, states: str, *, steps: int, seed: int, exa
         num_envs: Environments stepped together.
     """
     seed += HELD_OUT_SEED
-    scripted = ENVIRONMENTS[stored.env].make_expert() if states == "expert" else None
+    scripted = make_expert(stored.env) if states == "expert" else None
     rollout = ColumnarRollout(
         lambda: make_env(stored.env, stored.env_config),
         1 if scripted else num_envs,
