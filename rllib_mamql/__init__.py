@@ -12,16 +12,18 @@ if TYPE_CHECKING:
     from rllib_mamql.algorithms.mamql.algorithm import MAMQL as MAMQL
     from rllib_mamql.algorithms.mamql.config import MAMQLConfig as MAMQLConfig
     from rllib_mamql.environments.registry import register_environment as register_environment
+    from rllib_mamql.networks.encoders import register_encoder as register_encoder
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "MAMQL": "rllib_mamql.algorithms.mamql.algorithm",
     "MAMQLConfig": "rllib_mamql.algorithms.mamql.config",
+    "register_encoder": "rllib_mamql.networks.encoders",
     "register_environment": "rllib_mamql.environments.registry",
 }
 
-__all__ = ["MAMQL", "MAMQLConfig", "__version__", "register_environment"]
+__all__ = ["MAMQL", "MAMQLConfig", "__version__", "register_encoder", "register_environment"]
 
 
 def __getattr__(name: str) -> Any:

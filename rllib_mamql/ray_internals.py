@@ -10,11 +10,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import pathlib
+import pickle
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from rllib_mamql.errors import ConfigError
 
 RLLIB_DOCUMENT = "rllib_checkpoint.json"
 """What older RLlib checkpoints are known by."""
@@ -40,7 +43,7 @@ VARIABLES = {
 _SHARED: dict[str, Callable[..., Any]] = {}
 
 
-def share(name: str, value: Callable[..., Any]) -> None:
+def share(name: str, value: Callable[..., Any], what: str) -> None:
     """Lets every process of this program's Ray find a callable by name, those that Ray starts later included.
 
     Ray's public ``tune.register_env`` does that, but once only: what it has handed to one Ray is gone when the program
@@ -49,6 +52,10 @@ def share(name: str, value: Callable[..., Any]) -> None:
     Args:
         name: In ASCII. RLlib looks environments up by it; other kinds of objects need a prefix.
         value: Something that Ray can pickle.
+        what: What it is, for the error's message.
+
+    Raises:
+        ConfigError: If Ray cannot pickle it.
     """
     import rllib_mamql.startup  # noqa: F401
 
@@ -58,8 +65,14 @@ def share(name: str, value: Callable[..., Any]) -> None:
 
     if _share_again not in worker._post_init_hooks:
         worker._post_init_hooks.append(_share_again)
+    try:
+        tune.register_env(name, value)
+    except (TypeError, ValueError, AttributeError, pickle.PicklingError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{what} cannot be sent to Ray's worker processes ({reason}): define it in a module that they can import"
+        ) from error
     _SHARED[name] = value
-    tune.register_env(name, value)
 
 
 def _share_again() -> None:

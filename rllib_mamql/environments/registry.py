@@ -127,13 +127,7 @@ def register_environment(
     _check_entry(name, entry)
     if ENVIRONMENTS.get(name, entry) != entry:
         raise ConfigError(f"environment {name!r} is registered already, as something else: choose another name")
-    try:
-        share(name, RLlibCreator(name, entry))
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(
-            f"environment {name!r} cannot be sent to Ray's worker processes ({_one_line(error)}): give paths of "
-            "importable modules, 'module:attribute'"
-        ) from error
+    share(name, RLlibCreator(name, entry), f"environment {name!r}")
     ENVIRONMENTS[name] = entry
 
 
@@ -186,7 +180,7 @@ class RLlibCreator:
 
 def register_with_rllib(name: str) -> None:
     """Makes an environment that is known here, or a ``pettingzoo:`` one, known to RLlib under its own name."""
-    share(name, RLlibCreator(name, ENVIRONMENTS.get(name)))
+    share(name, RLlibCreator(name, ENVIRONMENTS.get(name)), f"environment {name!r}")
 
 
 def register_all() -> None:

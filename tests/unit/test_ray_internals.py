@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import ray
 from torch import nn
 
 from rllib_mamql import ray_internals
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.ray_internals import NAMES, RayName
 
 PACKAGE = Path(ray_internals.__file__).parent
@@ -100,17 +102,23 @@ def _find(name: str) -> Any:
 
 def test_other_processes_find_what_is_shared(ray_session: None) -> None:
     words = ["of", "the", "driver"]
-    ray_internals.share("rllib_mamql/test", lambda: words)
+    ray_internals.share("rllib_mamql/test", lambda: words, "a test")
     assert ray_internals.shared("rllib_mamql/test")() == words
     assert ray.get(_find.remote("rllib_mamql/test")) == words
     assert ray.get(_find.remote("rllib_mamql/nothing")) is None
+
+
+def test_what_cannot_be_pickled_is_refused_and_forgotten() -> None:
+    with pytest.raises(ConfigError, match="a test cannot be sent to Ray's worker processes"):
+        ray_internals.share("rllib_mamql/never", lambda lock=sys.stdout.buffer: None, "a test")
+    assert "rllib_mamql/never" not in ray_internals._SHARED
 
 
 def test_a_ray_that_starts_later_gets_what_was_shared_before(ray_session: None) -> None:
     from ray._private import worker
     from ray.tune.registry import ENV_CREATOR, _global_registry
 
-    ray_internals.share("rllib_mamql/later", lambda: 7)
+    ray_internals.share("rllib_mamql/later", lambda: 7, "a test")
     _global_registry.unregister(ENV_CREATOR, "rllib_mamql/later")
     assert ray_internals.shared("rllib_mamql/later") is None
     for hook in worker._post_init_hooks:
