@@ -14,7 +14,6 @@ from rllib_mamql.columns import (
     ALIVE,
     TERMINATEDS,
     TRUNCATEDS,
-    Array,
     JointColumns,
     column,
     concatenate,
@@ -25,7 +24,7 @@ from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.environments.registry import find_environment, make_env, make_expert, resolve_env_config
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.evaluate import random_returns
-from rllib_mamql.play.actors import checkpoint_actor, random_actor
+from rllib_mamql.play.actors import ScriptedActor, checkpoint_actor, module_actor, random_actor
 from rllib_mamql.play.returns import mean_events, return_aggregation, summarise_returns
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode
 from rllib_mamql.ray_internals import RLLIB_DOCUMENT, read_rllib_modules
@@ -120,15 +119,8 @@ def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[C
         sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
         return rollout, random_actor(sizes, np.random.default_rng(seed)), "random"
     if expert == "scripted":
-        scripted = make_expert(env)
-        rollout = ColumnarRollout(build, 1, seed, on_reset=lambda _, e, s: scripted.reset(e, s))
-
-        def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
-            now = {agent: observations[agent][0] for agent in rollout.agents if alive[agent][0]}
-            chosen = scripted.act(rollout.envs[0], now)
-            return {agent: np.array([chosen.get(agent, 0)]) for agent in rollout.agents}
-
-        return rollout, act, "scripted"
+        scripted = ScriptedActor(make_expert(env))
+        return ColumnarRollout(build, 1, seed, on_reset=scripted.on_reset), scripted, "scripted"
     from rllib_mamql.algorithms.registry import read_checkpoint
     from rllib_mamql.learning.checkpoint import DOCUMENT
 
@@ -151,8 +143,6 @@ def rllib_actor(checkpoint: pathlib.Path, agents: list[str], seed: int) -> Actor
     Raises:
         ConfigError: If the checkpoint has no module for an agent.
     """
-    from rllib_mamql.play.actors import module_actor
-
     modules = read_rllib_modules(checkpoint)
     names = list(modules.keys())
     missing = [agent for agent in agents if agent not in names]
