@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: train test setup lint types slow learning bench bench-check clean data
+.PHONY: train test setup lint types slow learning bench bench-check ray-next clean data
 
 train: $(STAMP)
 	$(BIN)/rllib train --file tuned_examples/overcooked.yaml
@@ -40,6 +40,14 @@ bench: $(STAMP)
 
 bench-check: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench.py --check
+
+# Which of Ray's names that this package relies on has the newest Ray dropped? In a venv that is thrown away; no part of CI.
+ray-next:
+	venv=$$(mktemp -d) && trap 'rm -rf "$$venv"' EXIT && \
+	$(PYTHON) -m venv $$venv && \
+	$$venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' && \
+	$$venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'ray[rllib,tune]' && \
+	$$venv/bin/python -m pytest tests/unit/test_ray_internals.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

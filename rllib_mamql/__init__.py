@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rllib_mamql.algorithms.mamql.config import MAMQLConfig as MAMQLConfig
     from rllib_mamql.algorithms.registry import register_algorithm as register_algorithm
     from rllib_mamql.environments.registry import register_environment as register_environment
+    from rllib_mamql.networks.encoders import register_encoder as register_encoder
 
 __version__ = "0.1.0"
 
@@ -24,6 +25,7 @@ _LAZY = {
     "MAMQL": "rllib_mamql.algorithms.mamql.algorithm",
     "MAMQLConfig": "rllib_mamql.algorithms.mamql.config",
     "register_algorithm": "rllib_mamql.algorithms.registry",
+    "register_encoder": "rllib_mamql.networks.encoders",
     "register_environment": "rllib_mamql.environments.registry",
 }
 
@@ -34,6 +36,7 @@ __all__ = [
     "MAMQLConfig",
     "__version__",
     "register_algorithm",
+    "register_encoder",
     "register_environment",
 ]
 

@@ -47,6 +47,9 @@ AGENT_PREFIXES = (OBS, NEXT_OBS, ACTIONS, REWARDS, TERMINATEDS, TRUNCATEDS, ALIV
 
 REWARD_SHARE, Q_SHARE = "reward_bound_share", "q_bound_share"
 """Metrics: the 90th percentile of the implied reward's size and the mean action value, in their bounds."""
+IDLE_ACTION = 0
+"""What an agent 'does' that is not alive."""
+
 EPISODE_METRICS = "episode_metrics"
 """Key of an environment's infos: ``{name: number}``, values of the episode so far; the last ones count."""
 EVENTS = "events"

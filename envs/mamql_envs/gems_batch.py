@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
-from numbers import Integral
-from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from mamql_envs import checks
 from mamql_envs.batched import Array, BatchedEnv, StepResult
 
 SIZE = 15
@@ -54,25 +52,6 @@ def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     values = (values ^ (values >> np.uint64(30))) * _MIX_1
     values = (values ^ (values >> np.uint64(27))) * _MIX_2
     return values ^ (values >> np.uint64(31))
-
-
-def check_observation(value: Any) -> str:
-    """Returns `value` if it is a form of observation, and says which there are if not."""
-    if isinstance(value, str):
-        if value in OBSERVATIONS:
-            return value
-        near = difflib.get_close_matches(value, OBSERVATIONS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-    else:
-        hint = ""
-    raise ValueError(f"observation={value!r} is not known; {hint}known: {', '.join(OBSERVATIONS)}")
-
-
-def check_positive(name: str, value: Any) -> int:
-    """Returns `value` as an int if it is a positive one."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
-        raise ValueError(f"{name}={value!r} is not an integer of at least 1")
-    return int(value)
 
 
 def observation_space(form: str) -> spaces.Box:
@@ -135,10 +114,10 @@ class GemsBatch(BatchedEnv):
         gems_to_end: int | None = 7,
         observation: str = "grid",
     ) -> None:
-        self.num_envs = check_positive("num_envs", num_envs)
-        self.horizon = check_positive("horizon", horizon)
-        self.gems_to_end = None if gems_to_end is None else check_positive("gems_to_end", gems_to_end)
-        self.observation = check_observation(observation)
+        self.num_envs = checks.positive("num_envs", num_envs)
+        self.horizon = checks.positive("horizon", horizon)
+        self.gems_to_end = None if gems_to_end is None else checks.positive("gems_to_end", gems_to_end)
+        self.observation: str = checks.one_of("observation", observation, OBSERVATIONS)
         self.agents = list(AGENTS)
         self.observation_spaces = {agent: observation_space(self.observation) for agent in AGENTS}
         self.action_spaces = {agent: spaces.Discrete(len(ACTIONS)) for agent in AGENTS}
@@ -156,10 +135,7 @@ class GemsBatch(BatchedEnv):
 
     def reset_envs(self, indices: Sequence[int] | Array, seeds: Sequence[int] | Array) -> None:
         """Starts an episode in some environments, see `BatchedEnv.reset_envs`."""
-        rows = np.asarray(indices, np.int64)
-        chosen = np.asarray(seeds)
-        if chosen.shape != rows.shape or (chosen < 0).any():
-            raise ValueError(f"reset_envs needs a non-negative seed for each of {len(rows)} environments, got {seeds}")
+        rows, chosen = checks.rows_and_seeds(indices, seeds)
         self._keys[rows] = _mix(chosen.astype(np.uint64) + _GAMMA)
         self._draws[rows] = 0
         self._taken[rows] = 0

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from mamql_envs import checks
 from mamql_envs.gems_batch import ACTIONS, AGENTS, OWN, SHARED, SIZE, XY, GemsBatch
 
 RENDER_MODES = ("rgb_array",)
@@ -119,13 +120,11 @@ class GemsParallelEnv(ParallelEnv):
         observation: str = "grid",
         render_mode: str | None = None,
     ) -> None:
-        if render_mode is not None and render_mode not in RENDER_MODES:
-            raise ValueError(f"render_mode={render_mode!r} is not known; known: {', '.join(RENDER_MODES)}")
         self._batch = GemsBatch(1, horizon, gems_to_end, observation)
         self.horizon = self._batch.horizon
         self.gems_to_end = self._batch.gems_to_end
         self.observation = self._batch.observation
-        self.render_mode = render_mode
+        self.render_mode = checks.render_mode(render_mode, RENDER_MODES)
         self.possible_agents = list(AGENTS)
         self.agents: list[str] = []
         self._seeds: np.random.Generator | None = None
@@ -170,7 +169,7 @@ class GemsParallelEnv(ParallelEnv):
         """
         if not self.agents:
             raise RuntimeError("no episode is under way: call reset() before step()")
-        chosen = {agent: np.array([self._checked_action(agent, actions)]) for agent in AGENTS}
+        chosen = {agent: np.array([checks.action_of(agent, actions, self.agents, len(ACTIONS))]) for agent in AGENTS}
         rewards, terminated, truncated, events = self._batch.step(chosen)
         ended = terminated[AGENTS[0]][0] or truncated[AGENTS[0]][0]
         if ended:
@@ -194,15 +193,6 @@ class GemsParallelEnv(ParallelEnv):
 
     def close(self) -> None:
         """Nothing to release."""
-
-    def _checked_action(self, agent: str, actions: dict[str, Any]) -> int:
-        action = actions.get(agent)
-        if action is None:
-            raise ValueError(f"there is no action for {agent}: step() needs one for each of {self.agents}")
-        index = int(action)
-        if not 0 <= index < len(ACTIONS) or index != action:
-            raise ValueError(f"action {action!r} of {agent} is not an integer from 0 to {len(ACTIONS) - 1}")
-        return index
 
     def _observe(self) -> Observations:
         return {agent: seen[0] for agent, seen in self._batch.observations().items()}

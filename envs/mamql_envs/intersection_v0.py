@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +9,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from mamql_envs import checks
 from mamql_envs.intersection_features import EntityFeatures
 from mamql_envs.intersection_paths import Path, locate
 from mamql_envs.intersection_render import render_rgb
@@ -30,27 +29,6 @@ TRAFFIC_SLOTS = 10
 
 Observations = dict[str, NDArray[np.float32]]
 Infos = dict[str, dict[str, Any]]
-
-
-def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> Any:
-    """Returns `value` if it is known, and says what else it could be if not."""
-    if not isinstance(value, bool) and value in known:
-        return value
-    near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) and isinstance(known[0], str) else []
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(f"{name}={value!r} is not known; {hint}known: {', '.join(map(str, known))}")
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{name}={value!r} is neither true nor false")
-    return bool(value)
-
-
-def _steps(name: str, value: Any) -> int:
-    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
-        raise ValueError(f"{name}={value!r} is not a number of steps: give an integer of at least 1")
-    return int(value)
 
 
 class IntersectionParallelEnv(ParallelEnv):
@@ -167,15 +145,15 @@ class IntersectionParallelEnv(ParallelEnv):
         counting: str = "once",
         render_mode: str | None = None,
     ) -> None:
-        self.vehicles = int(_one_of("vehicles", vehicles, VEHICLES))
-        self.horizon = _steps("horizon", horizon)
-        self.traffic = _flag("traffic", traffic)
-        self.challenger = _flag("challenger", challenger)
-        self.shared_destination = _flag("shared_destination", shared_destination)
-        self.crash_ends_all = _flag("crash_ends_all", crash_ends_all)
-        self.observation: str = _one_of("observation", observation, OBSERVATIONS)
-        self.counting: str = _one_of("counting", counting, COUNTINGS)
-        self.render_mode = None if render_mode is None else _one_of("render_mode", render_mode, RENDER_MODES)
+        self.vehicles = int(checks.one_of("vehicles", vehicles, VEHICLES))
+        self.horizon = checks.steps("horizon", horizon)
+        self.traffic = checks.flag("traffic", traffic)
+        self.challenger = checks.flag("challenger", challenger)
+        self.shared_destination = checks.flag("shared_destination", shared_destination)
+        self.crash_ends_all = checks.flag("crash_ends_all", crash_ends_all)
+        self.observation: str = checks.one_of("observation", observation, OBSERVATIONS)
+        self.counting: str = checks.one_of("counting", counting, COUNTINGS)
+        self.render_mode = checks.render_mode(render_mode, RENDER_MODES)
 
         self.sim = IntersectionSim(
             simulation_config(
@@ -250,7 +228,7 @@ class IntersectionParallelEnv(ParallelEnv):
         # Those who have left drive on; a wreck has no choice.
         joint = [FASTER] * self.vehicles
         for agent in acting:
-            joint[self._index[agent]] = self._checked_action(agent, actions)
+            joint[self._index[agent]] = checks.action_of(agent, actions, self.agents, FASTER + 1)
         self.sim.step(tuple(joint))
         self._time += 1
 
@@ -302,15 +280,6 @@ class IntersectionParallelEnv(ParallelEnv):
 
     def close(self) -> None:
         """Nothing to release."""
-
-    def _checked_action(self, agent: str, actions: dict[str, Any]) -> int:
-        action = actions.get(agent)
-        if action is None:
-            raise ValueError(f"there is no action for {agent}: step() needs one for each of {self.agents}")
-        index = int(action)
-        if not 0 <= index <= FASTER or index != action:
-            raise ValueError(f"action {action!r} of {agent} is not an integer from 0 to {FASTER}")
-        return index
 
     def _terminated(self, acting: list[str]) -> dict[str, bool]:
         if self.counting == "published":

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mamql_envs import checks
 from mamql_envs.batched import Array, BatchedEnv, StepResult
 from mamql_envs.overcooked_kitchen import (
     ABSENT,
@@ -59,8 +60,7 @@ class OvercookedBatch(BatchedEnv):
     """
 
     def __init__(self, num_envs: int, **config: Any) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs={num_envs!r} is not an integer of at least 1")
+        checks.positive("num_envs", num_envs)
         # One environment says what the arguments mean, and whether they are right.
         single = OvercookedParallelEnv(**config)
         self.num_envs = num_envs
@@ -93,10 +93,7 @@ class OvercookedBatch(BatchedEnv):
 
     def reset_envs(self, indices: Sequence[int] | Array, seeds: Sequence[int] | Array) -> None:
         """Starts an episode in some environments, see `BatchedEnv.reset_envs`; seeds matter to random starts only."""
-        rows = np.asarray(indices, np.int64)
-        chosen = np.asarray(seeds)
-        if chosen.shape != rows.shape or (chosen < 0).any():
-            raise ValueError(f"reset_envs needs a non-negative seed for each of {len(rows)} environments, got {seeds}")
+        rows, chosen = checks.rows_and_seeds(indices, seeds)
         poses, held, lying = self.kitchen.start
         self._poses[:, rows] = poses[:, None]
         self._held[:, rows] = held[:, None]

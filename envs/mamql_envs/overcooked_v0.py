@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +10,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from mamql_envs import checks
 from mamql_envs.overcooked_compat import Layout, event_types, layout_names, load_layout, render_rgb
 from mamql_envs.overcooked_compat import actions as all_actions
 from mamql_envs.overcooked_features import EntityFeatures, VectorFeatures
@@ -33,33 +32,6 @@ EVENTS = (
 
 Observations = dict[str, NDArray[np.float32]]
 Infos = dict[str, dict[str, Any]]
-
-
-def _one_of(name: str, value: Any, known: tuple[str, ...]) -> str:
-    """Returns `value` if it is known, and says what else it could be if not."""
-    if isinstance(value, str):
-        if value in known:
-            return value
-        near = difflib.get_close_matches(value, known, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-    else:
-        hint = ""
-    raise ValueError(f"{name}={value!r} is not known; {hint}known: {', '.join(known)}")
-
-
-def _steps(name: str, value: Any) -> int:
-    """Returns `value` as an int if it is a positive number of steps."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or int(value) < 1:
-        raise ValueError(f"{name}={value!r} is not a number of steps: give an integer of at least 1")
-    return int(value)
-
-
-def _probability(name: str, value: Any) -> float:
-    """Returns `value` as a float if it is a probability."""
-    # NaN fails the comparison, too.
-    if not isinstance(value, (int, float, np.integer, np.floating)) or isinstance(value, bool) or not 0 <= value <= 1:
-        raise ValueError(f"{name}={value!r} is not a probability: give a number from 0 to 1")
-    return float(value)
 
 
 def _kitchen(layout: Layout, random_starts: float) -> Kitchen:
@@ -202,13 +174,13 @@ class OvercookedParallelEnv(ParallelEnv):
         render_mode: str | None = None,
         random_starts: float = 0.0,
     ) -> None:
-        self.layout = load_layout(_one_of("layout", layout, layout_names()))
-        self.horizon = _steps("horizon", horizon)
-        self.reward = _one_of("reward", reward, REWARDS)
-        self.reward_split = _one_of("reward_split", reward_split, REWARD_SPLITS)
-        self.observation = _one_of("observation", observation, OBSERVATIONS)
-        self.render_mode = None if render_mode is None else _one_of("render_mode", render_mode, RENDER_MODES)
-        self.random_starts = _probability("random_starts", random_starts)
+        self.layout = load_layout(checks.one_of("layout", layout, layout_names()))
+        self.horizon = checks.steps("horizon", horizon)
+        self.reward: str = checks.one_of("reward", reward, REWARDS)
+        self.reward_split: str = checks.one_of("reward_split", reward_split, REWARD_SPLITS)
+        self.observation: str = checks.one_of("observation", observation, OBSERVATIONS)
+        self.render_mode = checks.render_mode(render_mode, RENDER_MODES)
+        self.random_starts = checks.probability("random_starts", random_starts)
         self._kitchen = _kitchen(self.layout, self.random_starts) if self.random_starts else None
         self._rng: np.random.Generator | None = None
         aggregation = "mean" if self.reward_split == "team" else "sum"
@@ -332,13 +304,7 @@ class OvercookedParallelEnv(ParallelEnv):
         return self.layout.start_state() if start is None else self._kitchen.decode(start)
 
     def _checked_action(self, agent: str, actions: dict[str, Any]) -> Any:
-        action = actions.get(agent)
-        if action is None:
-            raise ValueError(f"there is no action for {agent}: step() needs one for each of {self.agents}")
-        index = int(action)
-        if not 0 <= index < len(self._actions) or index != action:
-            raise ValueError(f"action {action!r} of {agent} is not an integer from 0 to {len(self._actions) - 1}")
-        return self._actions[index]
+        return self._actions[checks.action_of(agent, actions, self.agents, len(self._actions))]
 
     def _interact(self, joint_action: list[Any]) -> tuple[list[float], list[float], dict[str, list[bool]]]:
         """Lets the package resolve the interactions, if there are any."""

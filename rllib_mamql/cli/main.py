@@ -15,23 +15,11 @@ from typing import Any, NoReturn
 import click
 
 from rllib_mamql.errors import UserError
+from rllib_mamql.ray_internals import VARIABLES
 
 EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 
-ENVIRONMENT = {
-    "RLLIB_MAMQL_COMMAND_LINE": "1",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_DISABLE_IMPORT_WARNING": "1",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    # No public setting of Ray's: it starts no worker process for each CPU ahead of need. Tune runs trials in an
-    # environment that those lack; they would only delay the trials' start (test_ray_starts_no_worker_ahead_of_need).
-    "RAY_prestart_worker_first_driver": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "5",
-    "PYGAME_HIDE_SUPPORT_PROMPT": "1",
-}
+ENVIRONMENT = {**VARIABLES, "RLLIB_MAMQL_COMMAND_LINE": "1", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
 """Defaults of this process and the workers: no telemetry, no advertisements, signals are ours."""
 
 CLONE_OPTIONS = (

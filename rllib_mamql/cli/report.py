@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rllib_mamql.data.metadata import package_versions
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.diagnostics import over_agents
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from rllib_mamql.evaluation.evaluate import EvaluationResult
 
 SCHEMA_VERSION = 1
-PACKAGES = ("rllib-mamql", "ray", "torch", "numpy", "gymnasium", "pettingzoo")
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,7 @@ class TrialReport:
 
 def document(command: str, **content: Any) -> dict[str, Any]:
     """A machine-readable result: schema version, command and package versions, then the content."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return {"schema_version": SCHEMA_VERSION, "command": command, "versions": versions, **content}
+    return {"schema_version": SCHEMA_VERSION, "command": command, "versions": package_versions(), **content}
 
 
 def check_output(path: Path | None, option: str) -> None:

@@ -93,7 +93,7 @@ def reward(
         check_picture(plot, "--plot")
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.train import quiet, say
-    from rllib_mamql.environments.registry import ENVIRONMENTS
+    from rllib_mamql.environments.registry import has_expert
     from rllib_mamql.rewards.clone import clone_of
     from rllib_mamql.rewards.scoring import by_event, play_held_out, score
     from rllib_mamql.rewards.store import read_with_rewards
@@ -106,8 +106,7 @@ def reward(
         say(f"a behaviour clone learns from {data}")
         clone = clone_of(stored, data, clone_steps, clone_updates, seed)
         say(clone.summary())
-    entry = ENVIRONMENTS.get(stored.env)
-    kinds = ["policy", "exploring"] + (["expert"] if entry is not None and entry.expert_module else [])
+    kinds = ["policy", "exploring"] + (["expert"] if has_expert(stored.env) else [])
     console = Console()
     console.print(f"{folder}: rewards in gauge {gauge}", markup=False, soft_wrap=True)
     results: dict[str, dict[str, Any]] = {}

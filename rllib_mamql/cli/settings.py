@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from rllib_mamql import ray_internals
 from rllib_mamql.algorithms.registry import is_ours
 from rllib_mamql.cli.experiment import Experiment, is_search, to_param_space, variants
 from rllib_mamql.errors import ConfigError, DatasetError, UnknownEnvironmentError, UserError, nearest
@@ -22,9 +23,6 @@ ALIASES = {
 """Names that RLlib takes for keys whose attribute is called otherwise."""
 
 SETTABLE_PROPERTIES = ("model_config", "train_batch_size_per_learner")
-NOT_A_SETTING = ("algo_class", "env", "in_evaluation", "off_policy_estimation_methods", "stats_cls_lookup")
-DEPRECATED = -1
-"""RLlib's default of a key that it no longer has."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def prepare(experiment: Experiment) -> Prepared:
     Raises:
         UserError: If the algorithm, a key, a value, the environment or the dataset is wrong.
     """
-    from rllib_mamql.environments.registry import register_environment
+    from rllib_mamql.environments.registry import register_with_rllib
 
     try:
         algorithm = find_algorithm(experiment.settings.run)
@@ -65,7 +63,7 @@ def prepare(experiment: Experiment) -> Prepared:
         defaults = algorithm.get_default_config()
         config = _with_input(experiment.settings.config, experiment.folder)
         check_keys(config, defaults)
-        register_environment(experiment.settings.env)
+        register_with_rllib(experiment.settings.env)
         metadata, cpus, gpus = None, 0.0, 0.0
         datasets: dict[Any, Any] = {}
         if not is_ours(algorithm):
@@ -89,13 +87,13 @@ def find_algorithm(name: str) -> type[Any]:
         ConfigError: If there is none, or it is not on RLlib's new API stack.
     """
     from ray.rllib.algorithms.registry import ALGORITHMS as RLLIB
-    from ray.tune.registry import TRAINABLE_CLASS, _global_registry, get_trainable_cls
+    from ray.tune.registry import get_trainable_cls
 
     from rllib_mamql.algorithms.registry import ALGORITHMS, algorithm_class
 
     if name in ALGORITHMS:
         return algorithm_class(name)
-    if name in RLLIB or _global_registry.contains(TRAINABLE_CLASS, name):
+    if name in RLLIB or ray_internals.is_registered_trainable(name):
         found = get_trainable_cls(name)
         if not hasattr(found, "get_default_config"):
             raise ConfigError(f"run: {name!r} is no RLlib algorithm")
@@ -114,11 +112,7 @@ def check_keys(config: Mapping[str, Any], defaults: Any, where: str = "config") 
     Raises:
         ConfigError: If a key is unknown, or a value is of a kind that the key cannot take.
     """
-    known = {
-        key: value
-        for key, value in vars(defaults).items()
-        if not key.startswith("_") and key not in NOT_A_SETTING and not _is_deprecated(value)
-    }
+    known = ray_internals.known_settings(defaults)
     names = [*known, *ALIASES, *SETTABLE_PROPERTIES]
     for key, value in config.items():
         if key not in names:
@@ -144,8 +138,9 @@ def to_overrides(config: Mapping[str, Any], env: str, defaults: Any) -> dict[str
     """The config as Tune hands it over: attribute names, and model keys merged with the defaults."""
     overrides = {ALIASES.get(key, key): value for key, value in config.items()}
     if "model_config" in overrides:
-        # RLlib's property has no setter, and its attribute would be replaced as a whole.
-        overrides["_model_config"] = {**_own_model_config(defaults), **overrides.pop("model_config")}
+        # The attribute would be replaced as a whole.
+        own = ray_internals.own_model_config(defaults)
+        overrides[ray_internals.MODEL_CONFIG] = {**own, **overrides.pop("model_config")}
     return {"env": env, **overrides}
 
 
@@ -211,16 +206,10 @@ def _policy_of(agent: str, episode: Any = None, only: str | None = None, **kwarg
 
 def _check_variant(variant: Mapping[str, Any], env: str, algorithm: type[Any], datasets: dict[Any, Any]) -> Any:
     """Builds the environment and the config of one variant, and checks its dataset; gives its metadata."""
-    from rllib_mamql.environments.registry import make_env, resolve_env_config
+    from rllib_mamql.environments.registry import make_env
 
     env_config = dict(variant.get("env_config") or {})
-    instance = make_env(env, env_config)
-    try:
-        agents = list(instance.possible_agents)
-        observation_spaces = {agent: instance.observation_space(agent) for agent in agents}
-        action_spaces = {agent: instance.action_space(agent) for agent in agents}
-    finally:
-        instance.close()
+    make_env(env, env_config).close()
 
     config = algorithm.get_default_config()
     overrides = to_overrides(variant, env, config)
@@ -242,16 +231,9 @@ def _check_variant(variant: Mapping[str, Any], env: str, algorithm: type[Any], d
         # What is to be streamed is too large to be read through before every run.
         whole = size_in_bytes(config.input_) <= config.expert_memory_limit
         datasets[key] = read_dataset(config.input_).metadata if whole else read_metadata(config.input_)
-    from rllib_mamql.data.schema import check_environment
+    from rllib_mamql.environments.spaces import check_dataset
 
-    check_environment(
-        datasets[key],
-        agents,
-        observation_spaces,
-        action_spaces,
-        env=env,
-        env_config=resolve_env_config(env, env_config),
-    )
+    check_dataset(datasets[key], env, env_config)
     return datasets[key]
 
 
@@ -269,17 +251,12 @@ def _seeds(config: Mapping[str, Any], num_samples: int) -> tuple[dict[str, Any],
     return {**config, "seed": {"grid_search": list(range(seed, seed + num_samples))}}, 1
 
 
-def _own_model_config(defaults: Any) -> dict[str, Any]:
-    own = defaults._model_config
-    return dict(own) if isinstance(own, Mapping) else {f.name: getattr(own, f.name) for f in fields(own)}
-
-
 def _check_model_config(value: Any, defaults: Any, where: str) -> None:
     from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
     shipped = DefaultModelConfig()
     known = {f.name: getattr(shipped, f.name) for f in fields(shipped)}
-    known.update(_own_model_config(defaults))
+    known.update(ray_internals.own_model_config(defaults))
     known.update(dict.fromkeys(getattr(type(defaults), "MODEL_CONFIG_KEYS", ())))
     for key, item in _mapping(value, where).items():
         if key not in known:
@@ -296,10 +273,6 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
 
 def _values(value: Any) -> Iterable[Any]:
     return next(iter(value.values())) if is_search(value) else (value,)
-
-
-def _is_deprecated(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value == DEPRECATED
 
 
 def _check_kind(where: str, value: Any, default: Any) -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rllib_mamql.cli.report import check_output, document, interval, number, print_play, rewards_table, write_json
 from rllib_mamql.cli.yaml_loader import parse_assignment
 from rllib_mamql.errors import ConfigError, DatasetError, UserError
+from rllib_mamql.ray_internals import RLLIB_DOCUMENT
 
 EXIT_INVALID = 2
 
@@ -26,7 +27,7 @@ def newest_checkpoint(path: Path) -> Path:
     Raises:
         ConfigError: If there is none.
     """
-    if (path / "rllib_checkpoint.json").is_file() or (path / "mamql.json").is_file():
+    if (path / RLLIB_DOCUMENT).is_file() or (path / "mamql.json").is_file():
         return path
     if not path.is_dir():
         raise ConfigError(f"{path} is no folder; give a checkpoint, or the folder of a trial or a run")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rllib_mamql import ray_internals
 from rllib_mamql.algorithms.registry import is_ours
 from rllib_mamql.cli.experiment import Experiment
 from rllib_mamql.cli.report import TrialReport, number
@@ -153,7 +154,7 @@ def results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
     if not resume:
         return str(root), name if not runs else f"{name}-{max(runs) + 1}"
     for _, found in sorted(runs.items(), reverse=True):
-        if (root / found / "tuner.pkl").exists():
+        if (root / found / ray_internals.TUNER_FILE).exists():
             return str(root), found
     raise ConfigError(f"--resume: no run of {name!r} in {root}; leave --resume out, or correct --storage-path")
 
@@ -169,8 +170,7 @@ def _run(item: Prepared, storage: str, name: str, options: RunOptions) -> list[T
             if result.checkpoint is not None:
                 say(f"last checkpoint: {result.checkpoint.path}")
         raise Interrupted(f"stopped; the same command with --resume goes on with {storage}/{name}")
-    # Results of trials that never reported lack their configuration.
-    trials = results._experiment_analysis.trials
+    trials = ray_internals.trials_of(results)
     return [_report(item, result, trial, options) for result, trial in zip(results, trials, strict=True)]
 
 
@@ -317,7 +317,7 @@ def _evaluate(item: Prepared, config: dict[str, Any], checkpoint: str, episodes:
 
 def readable(config: Mapping[str, Any]) -> dict[str, Any]:
     """A trial's config under the names of the experiment file, without the environment and its agents."""
-    names = {"_model_config": "model_config"}
+    names = {ray_internals.MODEL_CONFIG: "model_config"}
     left_out = ("env", "policies", "policy_mapping_fn")
     return {names.get(key, key): value for key, value in config.items() if key not in left_out}
 

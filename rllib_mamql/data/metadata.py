@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,6 +15,9 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from rllib_mamql.errors import DatasetError
+
+PACKAGES = ("rllib-mamql", "ray", "torch", "numpy", "gymnasium", "pettingzoo")
+"""Packages whose versions a result names."""
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "rllib_mamql"
@@ -251,6 +256,17 @@ class DatasetMetadata:
             expert_return=returns.get("expert_return"),
             random_return=returns.get("random_return"),
         )
+
+
+def package_versions(*further: str) -> dict[str, str]:
+    """Versions of Python, of ``PACKAGES`` and of further packages; those that are not installed are left out."""
+    versions = {"python": platform.python_version()}
+    for package in (*PACKAGES, *further):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
 
 
 def merge_metadata(parts: Sequence[tuple[str, DatasetMetadata]]) -> DatasetMetadata:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -32,8 +32,8 @@ from rllib_mamql.errors import DatasetError, nearest
 Locate = Callable[[int], str]
 """Names the file of a row, for messages."""
 
-IGNORED_ENV_CONFIG = frozenset({"render_mode", "horizon", "random_starts"})
-"""Keywords that change neither observations nor dynamics: a dataset fits whatever their value."""
+IGNORED_ENV_CONFIG = frozenset({"render_mode", "horizon"})
+"""Keywords that change neither observations nor dynamics in any environment: a dataset fits whatever their value."""
 
 _DTYPES = {ACTIONS: np.int64, REWARDS: np.float32, TERMINATEDS: np.bool_, TRUNCATEDS: np.bool_, ALIVE: np.bool_}
 
@@ -241,6 +241,7 @@ def check_environment(
     action_spaces: Mapping[str, gym.Space[Any]],
     env: str | None = None,
     env_config: Mapping[str, Any] | None = None,
+    ignored: Collection[str] = (),
 ) -> None:
     """Checks that a dataset fits an environment.
 
@@ -255,6 +256,7 @@ def check_environment(
         action_spaces: Space by agent.
         env: Registered name of the environment wanted.
         env_config: Its keywords.
+        ignored: Keywords that may differ, beside ``IGNORED_ENV_CONFIG``.
 
     Raises:
         DatasetError: If agents, shapes, dtypes, actions, environment or keywords differ.
@@ -265,7 +267,7 @@ def check_environment(
             "choose the other dataset or the other env"
         )
     if env_config and metadata.env_config:
-        for key in sorted(set(env_config) & set(metadata.env_config) - IGNORED_ENV_CONFIG):
+        for key in sorted((set(env_config) & set(metadata.env_config)) - IGNORED_ENV_CONFIG - set(ignored)):
             mine, its = _canonical(env_config[key]), _canonical(metadata.env_config[key])
             if mine != its:
                 raise DatasetError(

@@ -1,11 +1,11 @@
-"""What can be named in a YAML file: environments, their scripted experts, and algorithms."""
+"""Environments by name: the package's own, those that users register, and any module with PettingZoo's parallel API."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,7 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from rllib_mamql.errors import ConfigError, UnknownEnvironmentError, nearest
+from rllib_mamql.ray_internals import share, shared
 
 
 class Expert(Protocol):
@@ -25,93 +26,231 @@ class Expert(Protocol):
         """Actions of the agents in ``env.agents``."""
 
 
+Factory = Callable[..., ParallelEnv]
+
+
 @dataclass(frozen=True)
 class EnvEntry:
-    """A registered environment; modules are imported when first needed, since some are slow to import.
+    """A registered environment; paths are imported when first needed, since some modules are slow to import.
 
     Attributes:
-        module: Its ``parallel_env`` builds the environment from ``env_config`` keywords (and ``render_mode``), and
-            raises ValueError or TypeError on a wrong keyword or value.
-        expert_module: Its ``ScriptedExpert`` plays all agents; None where there is none.
-        batch: Module and callable of the batched form, called as ``(num_envs, **env_config)``, which may give None
-            for a configuration that it cannot batch; None where there is none.
-        maps_module: Its ``snapshot`` and ``probes`` say what a map of a reward shows; None where there is none.
+        factory: Builds the environment; as a path, the module's ``parallel_env`` unless the path names another.
+        expert: Builds the scripted expert; None where there is none.
+        batch: Builds the batched form; None where there is none.
+        maps: Says what a map of a reward shows, by ``snapshot`` and ``probes``; None where there is nothing.
+        ignored_in_data: Keywords whose value need not be that of the demonstrations.
+        licence: Of data that the scripted expert plays; None where that is for others to say.
     """
 
-    module: str
-    expert_module: str | None = None
-    batch: tuple[str, str] | None = None
-    maps_module: str | None = None
-
-    @property
-    def factory(self) -> Callable[..., ParallelEnv]:
-        """The environment's constructor."""
-        return importlib.import_module(self.module).parallel_env
-
-    def make_expert(self) -> Expert:
-        """Builds the scripted expert."""
-        assert self.expert_module is not None
-        return importlib.import_module(self.expert_module).ScriptedExpert()
+    factory: str | Factory
+    expert: str | Callable[[], Expert] | None = None
+    batch: str | Callable[..., Any] | None = None
+    maps: Any = None
+    ignored_in_data: frozenset[str] = frozenset()
+    licence: str | None = None
 
 
 ENVIRONMENTS: dict[str, EnvEntry] = {
     "overcooked": EnvEntry(
         "mamql_envs.overcooked_v0",
-        "mamql_envs.overcooked_expert",
-        ("mamql_envs.overcooked_batch", "batched_env"),
-        maps_module="mamql_envs.overcooked_maps",
+        "mamql_envs.overcooked_expert:ScriptedExpert",
+        "mamql_envs.overcooked_batch:batched_env",
+        "mamql_envs.overcooked_maps",
+        ignored_in_data=frozenset({"random_starts"}),
+        licence="Apache-2.0",
     ),
     "gems": EnvEntry(
         "mamql_envs.gems_v0",
-        "mamql_envs.gems_expert",
-        ("mamql_envs.gems_batch", "GemsBatch"),
-        maps_module="mamql_envs.gems_maps",
+        "mamql_envs.gems_expert:ScriptedExpert",
+        "mamql_envs.gems_batch:GemsBatch",
+        "mamql_envs.gems_maps",
+        licence="Apache-2.0",
     ),
     "intersection": EnvEntry(
-        "mamql_envs.intersection_v0", "mamql_envs.intersection_expert", maps_module="mamql_envs.intersection_maps"
+        "mamql_envs.intersection_v0",
+        "mamql_envs.intersection_expert:ScriptedExpert",
+        maps="mamql_envs.intersection_maps",
+        licence="Apache-2.0",
     ),
 }
+"""All that this process knows; :func:`register_environment` adds to it."""
 
 PETTINGZOO_PREFIX = "pettingzoo:"
 """Names that start with this are a module with a ``parallel_env`` function, ``pettingzoo:<module path>``."""
 
 
-def environment_factory(name: str) -> Callable[..., ParallelEnv]:
-    """The function that builds the environment ``name`` from ``env_config`` keywords.
+def register_environment(
+    name: str,
+    factory: str | Factory,
+    *,
+    expert: str | Callable[[], Expert] | None = None,
+    batch: str | Callable[..., Any] | None = None,
+    maps: Any = None,
+    ignored_in_data: Iterable[str] = (),
+) -> None:
+    """Gives an environment a name, by which configs, ``rllib_mamql`` and RLlib's own algorithms find it.
+
+    Ray's worker processes find it too: what is registered here travels to them, functions and classes of the calling
+    script included. Registering the same under the same name again changes nothing::
+
+        from rllib_mamql import MAMQLConfig, register_environment
+
+        register_environment("corridor", CorridorEnv, expert=CorridorExpert)
+        config = MAMQLConfig().environment("corridor", env_config={"length": 9})
+
+    A *path* below is ``module`` or ``module:attribute``, imported when first needed.
+
+    Args:
+        name: What to call it, in ASCII; not that of another environment.
+        factory: Called with the keywords of ``env_config`` (and with ``render_mode``, where pictures are wanted), gives
+            a PettingZoo ``ParallelEnv``. It raises ValueError or TypeError at a wrong keyword or value. As a path
+            without an attribute: the module's ``parallel_env``.
+        expert: Called without arguments, gives an :class:`Expert`: ``reset(env, seed)`` and
+            ``act(env, observations)``; `rllib record --expert scripted` and scores on expert states need one. Or a path
+            ``module:Class``.
+        batch: Called as ``batch(num_envs, **env_config)``, gives many environments that step as one (the protocol
+            ``mamql_envs.batched.BatchedEnv``), or None for a configuration that it cannot batch. Or a path
+            ``module:attribute``. Without it, single environments are stepped one after the other.
+        maps: An object, or the path of a module, with ``snapshot(env)`` and
+            ``probes(env, states, observations, alive, agent)``, from which `rllib map` draws (see
+            ``mamql_envs.maps.Probe``).
+        ignored_in_data: Keywords that change neither observations nor dynamics: demonstrations fit whatever their
+            value was. ``render_mode`` and ``horizon`` are taken as such in every environment.
 
     Raises:
-        UnknownEnvironmentError: If nothing is registered under the name, or its module cannot be imported.
+        ConfigError: If an argument is of the wrong kind, the name is taken, or Ray cannot send it to other processes.
+    """
+    if isinstance(ignored_in_data, str):
+        raise ConfigError(f"ignored_in_data is {ignored_in_data!r}: give a list of keywords, [{ignored_in_data!r}]")
+    entry = EnvEntry(factory, expert, batch, maps, frozenset(ignored_in_data))
+    _check_name(name)
+    _check_entry(name, entry)
+    if ENVIRONMENTS.get(name, entry) != entry:
+        raise ConfigError(f"environment {name!r} is registered already, as something else: choose another name")
+    share(name, RLlibCreator(name, entry), f"environment {name!r}")
+    ENVIRONMENTS[name] = entry
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not name or not name.isascii() or name != name.strip():
+        raise ConfigError(f"an environment's name is {name!r}: give a word in ASCII")
+    if name.startswith(PETTINGZOO_PREFIX):
+        raise ConfigError(f"environment {name!r}: names that start with {PETTINGZOO_PREFIX!r} need not be registered")
+
+
+def _check_entry(name: str, entry: EnvEntry) -> None:
+    if not isinstance(entry.factory, str) and not callable(entry.factory):
+        raise ConfigError(f"environment {name!r}: factory is {entry.factory!r}: give a callable, or a module's path")
+    for part in ("expert", "batch"):
+        value = getattr(entry, part)
+        if isinstance(value, str):
+            if not value.partition(":")[2]:
+                raise ConfigError(f"environment {name!r}: {part} is {value!r}: write 'module:attribute'")
+        elif value is not None and not callable(value):
+            raise ConfigError(f"environment {name!r}: {part} is {value!r}: give a callable, or 'module:attribute'")
+    if not (entry.maps is None or isinstance(entry.maps, str)):
+        missing = [part for part in ("snapshot", "probes") if not callable(getattr(entry.maps, part, None))]
+        if missing:
+            raise ConfigError(f"environment {name!r}: maps is {entry.maps!r}, which has no {' and no '.join(missing)}")
+    wrong = [key for key in entry.ignored_in_data if not isinstance(key, str)]
+    if wrong:
+        raise ConfigError(f"environment {name!r}: ignored_in_data holds {wrong[0]!r}: give names of keywords")
+
+
+@dataclass(frozen=True)
+class RLlibCreator:
+    """What RLlib builds an environment by, behind our multi-agent adapter; it carries the entry to other processes.
+
+    Attributes:
+        name: The environment's.
+        entry: None for what every process knows by its name.
+    """
+
+    name: str
+    entry: EnvEntry | None
+
+    def __call__(self, env_config: Mapping[str, Any]) -> Any:
+        """The environment as RLlib takes it."""
+        from rllib_mamql.environments.adapter import PettingZooAdapter
+
+        if self.entry is not None:
+            ENVIRONMENTS.setdefault(self.name, self.entry)
+        return PettingZooAdapter(make_env(self.name, env_config))
+
+
+def register_with_rllib(name: str) -> None:
+    """Makes an environment that is known here, or a ``pettingzoo:`` one, known to RLlib under its own name."""
+    share(name, RLlibCreator(name, ENVIRONMENTS.get(name)), f"environment {name!r}")
+
+
+def register_all() -> None:
+    """Makes every environment that is known here known to RLlib and Ray Tune by name."""
+    for name in ENVIRONMENTS:
+        register_with_rllib(name)
+
+
+def find_environment(name: str) -> EnvEntry | None:
+    """The entry of an environment; None where there is none.
+
+    Args:
+        name: Registered here or in the program whose worker this process is, or ``pettingzoo:`` and a path.
     """
     if name.startswith(PETTINGZOO_PREFIX):
-        module_path = name[len(PETTINGZOO_PREFIX) :]
-        try:
-            module = importlib.import_module(module_path)
-        except (ImportError, ValueError) as error:
-            raise UnknownEnvironmentError(
-                f"environment {name!r}: cannot import {module_path!r} ({_one_line(error)}); "
-                "install the package it belongs to, or correct the module path"
-            ) from error
-        factory = getattr(module, "parallel_env", None)
-        if not callable(factory):
-            raise UnknownEnvironmentError(
-                f"environment {name!r}: module {module_path!r} has no function 'parallel_env'; "
-                "name a module that offers PettingZoo's parallel API"
-            )
-        return factory
-    entry = ENVIRONMENTS.get(name)
+        return EnvEntry(name[len(PETTINGZOO_PREFIX) :])
+    if name not in ENVIRONMENTS:
+        creator = shared(name)
+        if isinstance(creator, RLlibCreator) and creator.entry is not None:
+            ENVIRONMENTS.setdefault(name, creator.entry)
+    return ENVIRONMENTS.get(name)
+
+
+def _entry_of(name: str) -> EnvEntry:
+    entry = find_environment(name)
     if entry is None:
         raise UnknownEnvironmentError(
             f"unknown environment {name!r}: {nearest(name, ENVIRONMENTS)} "
             "(any other parallel environment: 'pettingzoo:<module path>')"
         )
-    return entry.factory
+    return entry
+
+
+def _resolve(name: str, given: Any, attribute: str = "") -> Any:
+    """What a path of an entry names; anything else is given back as it is."""
+    if not isinstance(given, str):
+        return given
+    module_path, _, named = given.partition(":")
+    try:
+        module = importlib.import_module(module_path)
+    except (ImportError, ValueError) as error:
+        raise UnknownEnvironmentError(
+            f"environment {name!r}: cannot import {module_path!r} ({_one_line(error)}); "
+            "install the package it belongs to, or correct the module path"
+        ) from error
+    if not (named or attribute):
+        return module
+    found = getattr(module, named or attribute, None)
+    if not callable(found):
+        remedy = "correct its name" if named else "name a module that offers PettingZoo's parallel API"
+        raise UnknownEnvironmentError(
+            f"environment {name!r}: module {module_path!r} has no function {named or attribute!r}; {remedy}"
+        )
+    return found
+
+
+def environment_factory(name: str) -> Factory:
+    """The function that builds the environment ``name`` from ``env_config`` keywords.
+
+    Raises:
+        UnknownEnvironmentError: If nothing is registered under the name, or its module cannot be imported.
+    """
+    return _resolve(name, _entry_of(name).factory, "parallel_env")
 
 
 def make_env(name: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None) -> ParallelEnv:
     """Builds a parallel environment by its registered name, or by ``pettingzoo:<module path>``.
 
     Args:
-        name: A key of ``ENVIRONMENTS``, or ``pettingzoo:`` and the path of a module.
+        name: Of a registered environment, or ``pettingzoo:`` and the path of a module.
         env_config: Keywords of the environment.
         render_mode: For example ``"rgb_array"``; None leaves the environment's own default.
 
@@ -140,13 +279,52 @@ def make_batch(name: str, env_config: Mapping[str, Any] | None, num_envs: int) -
     Raises:
         ConfigError: If the environment refuses its configuration.
     """
-    entry = ENVIRONMENTS.get(name)
+    entry = find_environment(name)
     config = dict(env_config or {})
     if entry is None or entry.batch is None or config.pop("render_mode", None) is not None:
         return None
-    module, factory = entry.batch
     with _refusals(name, config):
-        return getattr(importlib.import_module(module), factory)(num_envs, **config)
+        return _resolve(name, entry.batch)(num_envs, **config)
+
+
+def has_expert(name: str) -> bool:
+    """Whether an environment has a scripted expert."""
+    entry = find_environment(name)
+    return entry is not None and entry.expert is not None
+
+
+def make_expert(name: str) -> Expert:
+    """Builds the scripted expert of an environment.
+
+    Raises:
+        ConfigError: If it has none.
+    """
+    entry = find_environment(name)
+    if entry is None or entry.expert is None:
+        having = [known for known, other in ENVIRONMENTS.items() if other.expert is not None]
+        raise ConfigError(
+            f"environment {name!r} has no scripted expert: {nearest(name, having)}; or name a checkpoint as the expert"
+        )
+    return _resolve(name, entry.expert)()
+
+
+def maps_of(name: str) -> Any:
+    """What says which maps an environment's rewards can be drawn on, by ``snapshot`` and ``probes``.
+
+    Raises:
+        ConfigError: If there is nothing.
+    """
+    entry = find_environment(name)
+    if entry is None or entry.maps is None:
+        having = ", ".join(known for known, other in ENVIRONMENTS.items() if other.maps is not None)
+        raise ConfigError(f"there are no maps of the rewards of environment {name!r}: only of {having}")
+    return _resolve(name, entry.maps)
+
+
+def ignored_in_data(name: str) -> frozenset[str]:
+    """Keywords of an environment whose value need not be that of the demonstrations."""
+    entry = find_environment(name)
+    return frozenset() if entry is None else entry.ignored_in_data
 
 
 @contextlib.contextmanager
@@ -169,24 +347,6 @@ def resolve_env_config(name: str, env_config: Mapping[str, Any] | None = None) -
     parameters = inspect.signature(environment_factory(name)).parameters.values()
     defaults = {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "render_mode"}
     return {**defaults, **dict(env_config or {})}
-
-
-def register_all() -> None:
-    """Makes every environment of this package known to RLlib and Ray Tune by name."""
-    for name in ENVIRONMENTS:
-        register_environment(name)
-
-
-def register_environment(name: str) -> None:
-    """Makes one environment known to RLlib under its own name, behind our multi-agent adapter."""
-    from ray import tune
-
-    def create(env_config: Mapping[str, Any]) -> Any:
-        from rllib_mamql.environments.adapter import PettingZooAdapter
-
-        return PettingZooAdapter(make_env(name, env_config))
-
-    tune.register_env(name, create)
 
 
 def _one_line(error: BaseException) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import gymnasium as gym
 
+from rllib_mamql.data.metadata import DatasetMetadata
+from rllib_mamql.data.validation import check_environment
 from rllib_mamql.environments import registry
 from rllib_mamql.errors import ConfigError
 
@@ -23,6 +25,30 @@ def environment_spaces(
         ConfigError: If an action space is not Discrete.
     """
     return copy.copy(_environment_spaces(env, json.dumps(dict(env_config), sort_keys=True, default=repr)))
+
+
+def check_dataset(metadata: DatasetMetadata, env: str, env_config: Mapping[str, Any]) -> None:
+    """Checks that demonstrations fit a registered environment.
+
+    Args:
+        metadata: What the dataset says about itself.
+        env: Name of the environment.
+        env_config: Its keywords; where it is silent, the environment's own defaults are compared.
+
+    Raises:
+        DatasetError: If agents, shapes, dtypes, actions, environment or keywords differ.
+        ConfigError: If an action space is not Discrete.
+    """
+    spaces = environment_spaces(env, env_config)
+    check_environment(
+        metadata,
+        list(spaces),
+        {agent: observation for agent, (observation, _) in spaces.items()},
+        {agent: action for agent, (_, action) in spaces.items()},
+        env=env,
+        env_config=registry.resolve_env_config(env, env_config),
+        ignored=registry.ignored_in_data(env),
+    )
 
 
 @functools.lru_cache(maxsize=64)

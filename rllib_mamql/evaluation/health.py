@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.rationality import fit_rationality, likelihood_profile
@@ -29,6 +28,7 @@ from rllib_mamql.columns import (
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.evaluation import diagnostics
 from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import agents_by_module, checkpoint_actor
 from rllib_mamql.play.batched import make_rollout
 
@@ -90,9 +90,9 @@ def _shares(stored: Checkpoint, agent: str, play: JointColumns) -> dict[str, flo
         return None
     rationality, discount = float(stored.settings["rationality"]), float(stored.settings["gamma"])
     network = stored.modules[stored.module_of[agent]].average
-    q, after = (network(_tensor(play[column(name, agent)][alive])) for name in (OBS, NEXT_OBS))
-    taken = objective.take_actions(q, _tensor(play[column(ACTIONS, agent)][alive]))
-    terminated = _tensor(play[column(TERMINATEDS, agent)][alive])
+    q, after = (network(to_tensor(play[column(name, agent)][alive])) for name in (OBS, NEXT_OBS))
+    taken = objective.take_actions(q, to_tensor(play[column(ACTIONS, agent)][alive]))
+    terminated = to_tensor(play[column(TERMINATEDS, agent)][alive])
     implied = objective.inverse_reward(taken, objective.soft_value(after, rationality), terminated, discount)
     reward_bound, q_bound = objective.implied_bounds(float(stored.settings["chi_square_scale"]), discount)
     return {
@@ -128,8 +128,8 @@ def _fits_of(
         for agent in agents:
             rows = np.flatnonzero(expert[column(ALIVE, agent)])
             rows = rng.choice(rows, min(len(rows), max(1, ROWS // len(agents))), replace=False)
-            q = module.average(_tensor(expert[column(OBS, agent)][rows]))
-            parts.append((q, _tensor(expert[column(ACTIONS, agent)][rows]).long()))
+            q = module.average(to_tensor(expert[column(OBS, agent)][rows]))
+            parts.append((q, to_tensor(expert[column(ACTIONS, agent)][rows]).long()))
         q, actions = (torch.cat(values) for values in zip(*parts, strict=True))
         acting = float(module.evaluation_rationality)
         profile = likelihood_profile(q, actions, acting)
@@ -140,7 +140,3 @@ def _fits_of(
             "likelihood_by_multiple": {f"{multiple:g}": value for multiple, value in profile.items()},
         }
     return fits
-
-
-def _tensor(values: Array) -> Tensor:
-    return torch.from_numpy(np.require(values, requirements=["C", "W"]))

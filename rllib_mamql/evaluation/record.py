@@ -14,7 +14,6 @@ from rllib_mamql.columns import (
     ALIVE,
     TERMINATEDS,
     TRUNCATEDS,
-    Array,
     JointColumns,
     column,
     concatenate,
@@ -22,15 +21,15 @@ from rllib_mamql.columns import (
 )
 from rllib_mamql.data.schema import DatasetMetadata, spaces_from_gym
 from rllib_mamql.data.writing import write_dataset
-from rllib_mamql.environments.registry import ENVIRONMENTS, Expert, make_env, resolve_env_config
-from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.environments.registry import find_environment, make_env, make_expert, resolve_env_config
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.evaluate import random_returns
-from rllib_mamql.play.actors import checkpoint_actor, random_actor
+from rllib_mamql.play.actors import ScriptedActor, checkpoint_actor, module_actor, random_actor
 from rllib_mamql.play.returns import mean_events, return_aggregation, summarise_returns
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode
+from rllib_mamql.ray_internals import RLLIB_DOCUMENT, read_rllib_modules
 
 RANDOM_EPISODES = 100
-RLLIB_DOCUMENT = "rllib_checkpoint.json"
 
 
 def record_dataset(
@@ -78,8 +77,7 @@ def record_dataset(
             env_config=config,
             expert=description,
             seed=seed,
-            # What others record of their own environments is theirs to license.
-            licence=licence or ("Apache-2.0" if env in ENVIRONMENTS and expert == "scripted" else None),
+            licence=licence or (_licence(env) if expert == "scripted" else None),
             command=command,
             expert_return=summarise_returns(episodes, return_aggregation(rollout.envs[0])),
             expert_events=mean_events(episodes),
@@ -89,6 +87,12 @@ def record_dataset(
         rollout.close()
     write_dataset(columns, metadata, out)
     return metadata
+
+
+def _licence(env: str) -> str | None:
+    """The licence of a scripted expert's play: what others record of their own environments is theirs to license."""
+    entry = find_environment(env)
+    return None if entry is None else entry.licence
 
 
 def _play(rollout: ColumnarRollout, actor: Actor, steps: int) -> tuple[JointColumns, list[Episode]]:
@@ -115,22 +119,8 @@ def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[C
         sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
         return rollout, random_actor(sizes, np.random.default_rng(seed)), "random"
     if expert == "scripted":
-        entry = ENVIRONMENTS.get(env)
-        if entry is None or entry.expert_module is None:
-            having = [name for name, known in ENVIRONMENTS.items() if known.expert_module]
-            raise ConfigError(
-                f"environment {env!r} has no scripted expert: {nearest(env, having)}; "
-                "or name a checkpoint as the expert"
-            )
-        scripted: Expert = entry.make_expert()
-        rollout = ColumnarRollout(build, 1, seed, on_reset=lambda _, e, s: scripted.reset(e, s))
-
-        def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
-            now = {agent: observations[agent][0] for agent in rollout.agents if alive[agent][0]}
-            chosen = scripted.act(rollout.envs[0], now)
-            return {agent: np.array([chosen.get(agent, 0)]) for agent in rollout.agents}
-
-        return rollout, act, "scripted"
+        scripted = ScriptedActor(make_expert(env))
+        return ColumnarRollout(build, 1, seed, on_reset=scripted.on_reset), scripted, "scripted"
     from rllib_mamql.algorithms.registry import read_checkpoint
     from rllib_mamql.learning.checkpoint import DOCUMENT
 
@@ -153,12 +143,7 @@ def rllib_actor(checkpoint: pathlib.Path, agents: list[str], seed: int) -> Actor
     Raises:
         ConfigError: If the checkpoint has no module for an agent.
     """
-    from ray.rllib.core.rl_module.multi_rl_module import MultiRLModule
-
-    from rllib_mamql.play.actors import module_actor
-
-    # Absolute: RLlib takes a relative path for an address.
-    modules = MultiRLModule.from_checkpoint(checkpoint.resolve() / "learner_group" / "learner" / "rl_module")
+    modules = read_rllib_modules(checkpoint)
     names = list(modules.keys())
     missing = [agent for agent in agents if agent not in names]
     if missing and len(names) > 1:

@@ -11,14 +11,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import logging
 import math
 import os
 import pathlib
-import platform
 import re
 import tempfile
 import warnings
@@ -29,6 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rllib_mamql.data.metadata import package_versions
 from rllib_mamql.data.schema import AgentSpaces
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.export.files import FORMAT, METADATA, SCHEMA_VERSION, metadata_digest
@@ -41,7 +40,6 @@ from rllib_mamql.networks.rewards import REWARD_INPUTS_KEY, REWARD_NETWORK_KEY
 from rllib_mamql.play.actors import agents_by_module
 from rllib_mamql.rewards.store import has_reward, read_with_rewards
 
-PACKAGES = ("rllib-mamql", "ray", "torch", "numpy", "gymnasium", "pettingzoo", "onnx", "onnxscript", "onnxruntime")
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-5
 """Most by which an exported network may differ from the checkpoint's, in parts of its largest value (at least 1)."""
@@ -185,7 +183,7 @@ def _write_metadata(
         "evaluation_rationality": {name: entry["evaluation_rationality"] for name, entry in modules.items()},
         "settings": stored.settings,
         "reward": _describe_reward(stored, recovery),
-        "versions": _versions(),
+        "versions": package_versions(*ONNX_PACKAGES),
         "files": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())},
     }
     metadata = json.loads(json.dumps(_finite(metadata)))
@@ -205,16 +203,6 @@ def _describe_reward(stored: Checkpoint, recovery: Mapping[str, Any] | None) -> 
     config = next(iter(stored.modules.values())).model_config
     kind = {"network": config.get(REWARD_NETWORK_KEY, "plain"), "inputs": config.get(REWARD_INPUTS_KEY, "joint")}
     return {"source": "trained", "unit": unit, "gauge": "none", "strength": None, **kind, "recovery": None}
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def _finite(value: Any) -> Any:

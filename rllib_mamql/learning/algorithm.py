@@ -24,9 +24,8 @@ from ray.rllib.utils.metrics import (
 )
 
 from rllib_mamql.columns import JointColumns, num_rows, take
-from rllib_mamql.data.schema import check_environment
-from rllib_mamql.environments.registry import register_all, resolve_env_config
-from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.environments.registry import register_all
+from rllib_mamql.environments.spaces import check_dataset
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning import checkpoint
 from rllib_mamql.learning.config import ImitationConfig
@@ -64,15 +63,7 @@ class Imitation(Algorithm):
         # The first use of a seed or an optimizer imports PyTorch's compiler.
         with collection_paused():
             super().setup(config)
-        spaces = environment_spaces(str(self.config.env), dict(self.config.env_config))
-        check_environment(
-            self.offline_data.metadata,
-            list(spaces),
-            {agent: pair[0] for agent, pair in spaces.items()},
-            {agent: pair[1] for agent, pair in spaces.items()},
-            env=str(self.config.env),
-            env_config=resolve_env_config(str(self.config.env), self.config.env_config),
-        )
+        check_dataset(self.offline_data.metadata, str(self.config.env), dict(self.config.env_config))
         self._update_debt = 0.0
         if self.offline_data.in_memory:
             self.deal(self.offline_data.dataset.columns)

@@ -1,23 +1,22 @@
 """Networks that turn an observation into features.
 
 RLlib's ``DefaultModelConfig`` keys (``fcnet_hiddens``, ``conv_filters``, ...) work through RLlib's own catalog; besides
-these ``encoder: entity_attention`` reads an observation as a set of entities.
+these ``encoder: entity_attention`` reads an observation as a set of entities, and :func:`register_encoder` adds others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ENCODER_OUT
-from ray.rllib.core.models.catalog import Catalog
-from ray.rllib.core.models.torch.encoder import TorchCNNEncoder, TorchMLPEncoder
-from ray.rllib.core.models.torch.primitives import TorchCNN
 from torch import Tensor, nn
 
 from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.ray_internals import build_catalog_encoder, layers_of_cnn, layers_of_mlp, share, shared
 
 # Keys of model_config beside RLlib's, with their defaults.
 ENCODER_DEFAULTS: dict[str, Any] = {
@@ -26,41 +25,39 @@ ENCODER_DEFAULTS: dict[str, Any] = {
     "entity_key_dim": 16,
     "entity_layers": 1,
 }
-ENCODERS = ("auto", "catalog", "entity_attention")
 
 
-class CatalogEncoder(nn.Module):
+class Encoder(nn.Module):
+    """What an encoder is: a module ``(B, *obs) -> (B, out_features)``. Those of users need not derive from it."""
+
+    out_features: int
+
+
+class CatalogEncoder(Encoder):
     """RLlib's catalog encoder with plain tensors at both ends: ``(B, *obs) -> (B, out_features)``."""
 
     def __init__(
         self, observation_space: gym.Space[Any], action_space: gym.Space[Any], model_config: dict[str, Any]
     ) -> None:
         super().__init__()
-        catalog = Catalog(observation_space, action_space, dict(model_config))
-        self.net = catalog.build_encoder(framework="torch")
-        self.out_features = int(catalog.latent_dims[0])
+        self.net, self.out_features = build_catalog_encoder(observation_space, action_space, model_config)
 
     @property
     def layers(self) -> list[nn.Module] | None:
         """The layers in a row that the encoder is, where it is a multilayer perceptron; else None."""
-        return list(self.net.net.mlp) if type(self.net) is TorchMLPEncoder else None
+        return layers_of_mlp(self.net)
 
     @property
     def convolutions(self) -> list[nn.Module] | None:
-        """The layers in a row between pictures and flat features, where the encoder is a convolutional one; else None.
-
-        RLlib's module turns channels to the front before them, and to the back again after them.
-        """
-        if type(self.net) is not TorchCNNEncoder or [type(part) for part in self.net.net] != [TorchCNN, nn.Flatten]:
-            return None
-        return list(self.net.net[0].cnn)
+        """The layers in a row between pictures and flat features, where the encoder is convolutional; else None."""
+        return layers_of_cnn(self.net)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Features of a batch of observations."""
         return self.net({Columns.OBS: observations})[ENCODER_OUT]
 
 
-class EntityAttention(nn.Module):
+class EntityAttention(Encoder):
     """Reads a set of entities: a shared MLP embeds each, self-attention mixes them, mean and max pool them.
 
     Permuting entities, or padding with absent ones, changes nothing.
@@ -128,13 +125,98 @@ class _AttentionBlock(nn.Module):
         return hidden + torch.relu(self.feed(hidden))
 
 
+EncoderBuilder = Callable[[Any, Any, dict[str, Any]], Any]
+"""``(observation_space, action_space, model_config) -> module``; see :func:`register_encoder`."""
+
+
+def _build_entity_attention(
+    observation_space: gym.Space[Any], action_space: gym.Space[Any], model_config: dict[str, Any]
+) -> EntityAttention:
+    config = {**ENCODER_DEFAULTS, **model_config}
+    shape = observation_space.shape or ()
+    return EntityAttention(
+        shape, int(config["entity_dim"]), int(config["entity_key_dim"]), int(config["entity_layers"])
+    )
+
+
+def _build_catalog(
+    observation_space: gym.Space[Any], action_space: gym.Space[Any], model_config: dict[str, Any]
+) -> CatalogEncoder:
+    shape = observation_space.shape or ()
+    if len(shape) not in (1, 3):
+        raise ConfigError(
+            f"observations of shape {shape} have no encoder: use a vector (1 axis), entities (2) or an image (3)"
+        )
+    return CatalogEncoder(observation_space, action_space, model_config)
+
+
+def _build_auto(
+    observation_space: gym.Space[Any], action_space: gym.Space[Any], model_config: dict[str, Any]
+) -> Encoder:
+    """Attention for entities, RLlib's catalog for the rest."""
+    build = _build_entity_attention if len(observation_space.shape or ()) == 2 else _build_catalog
+    return build(observation_space, action_space, model_config)
+
+
+ENCODERS: dict[str, EncoderBuilder] = {
+    "auto": _build_auto,
+    "catalog": _build_catalog,
+    "entity_attention": _build_entity_attention,
+}
+"""All that this process knows, by the name that ``model_config`` gives; :func:`register_encoder` adds to it."""
+
+_SHARED_PREFIX = "rllib_mamql/encoder/"
+
+
+def register_encoder(name: str, build: EncoderBuilder) -> None:
+    """Gives an encoder a name, by which ``model_config`` asks for it: ``{"encoder": name}``.
+
+    Policies, critics and rewards are then built on it, in Ray's worker processes too: functions and classes of the
+    calling script travel to them. Reading a checkpoint needs the encoder to be registered again under its name.
+    Registering the same again changes nothing::
+
+        from rllib_mamql import MAMQLConfig, register_encoder
+
+        register_encoder("mine", lambda observations, actions, config: MyEncoder(observations.shape, width=64))
+        config = MAMQLConfig().rl_module(model_config={"encoder": "mine"})
+
+    Args:
+        name: What to call it, in ASCII; not that of another encoder.
+        build: Called as ``build(observation_space, action_space, model_config)`` with an agent's spaces and all its
+            model settings, gives a ``torch.nn.Module`` that maps observations ``(B, *obs)`` to features
+            ``(B, out_features)`` and has the attribute ``out_features``. It draws its initial weights from torch's
+            generator, and :func:`copy.deepcopy` must be able to copy it.
+
+    Raises:
+        ConfigError: If an argument is of the wrong kind, the name is taken, or Ray cannot send it to other processes.
+    """
+    if not isinstance(name, str) or not name or not name.isascii() or name != name.strip():
+        raise ConfigError(f"an encoder's name is {name!r}: give a word in ASCII")
+    if not callable(build):
+        raise ConfigError(f"encoder {name!r}: build is {build!r}: give a callable")
+    if ENCODERS.get(name, build) is not build:
+        raise ConfigError(f"encoder {name!r} is registered already, as something else: choose another name")
+    share(_SHARED_PREFIX + name, build, f"encoder {name!r}")
+    ENCODERS[name] = build
+
+
+def _builder(name: Any) -> EncoderBuilder:
+    if isinstance(name, str):
+        if name not in ENCODERS and (found := shared(_SHARED_PREFIX + name)) is not None:
+            ENCODERS.setdefault(name, found)
+        if name in ENCODERS:
+            return ENCODERS[name]
+    raise ConfigError(f"encoder is {name!r}: {nearest(str(name), ENCODERS)} (one of {', '.join(ENCODERS)})")
+
+
 def build_encoder(
     observation_space: gym.Space[Any], action_space: gym.Space[Any], model_config: dict[str, Any]
-) -> CatalogEncoder | EntityAttention:
+) -> Encoder:
     """Builds the encoder that ``model_config`` names for an observation space.
 
     Args:
-        observation_space: A Box of 1 axis (MLP), 2 axes (entities) or 3 axes (convolutions, channels last).
+        observation_space: For those of this package a Box of 1 axis (MLP), 2 axes (entities) or 3 axes (convolutions,
+            channels last).
         action_space: The agent's actions; RLlib's catalog asks for them.
         model_config: Keys of RLlib's ``DefaultModelConfig`` and of ``ENCODER_DEFAULTS``; ``encoder: auto`` takes
             attention for entities and RLlib's catalog for the rest.
@@ -142,16 +224,10 @@ def build_encoder(
     Raises:
         ConfigError: If there is no encoder for such observations.
     """
-    config = {**ENCODER_DEFAULTS, **model_config}
-    name, shape = config["encoder"], observation_space.shape or ()
-    if name not in ENCODERS:
-        raise ConfigError(f"encoder is {name!r}: {nearest(str(name), ENCODERS)} (one of {', '.join(ENCODERS)})")
-    if name == "entity_attention" or (name == "auto" and len(shape) == 2):
-        return EntityAttention(
-            shape, int(config["entity_dim"]), int(config["entity_key_dim"]), int(config["entity_layers"])
-        )
-    if len(shape) not in (1, 3):
+    name = model_config.get("encoder", ENCODER_DEFAULTS["encoder"])
+    built: Encoder = _builder(name)(observation_space, action_space, dict(model_config))
+    if not isinstance(built, nn.Module) or not isinstance(getattr(built, "out_features", None), int):
         raise ConfigError(
-            f"observations of shape {shape} have no encoder: use a vector (1 axis), entities (2) or an image (3)"
+            f"encoder {name!r} is a {type(built).__name__}: build a torch.nn.Module with an integer out_features"
         )
-    return CatalogEncoder(observation_space, action_space, model_config)
+    return built

@@ -9,9 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pettingzoo import ParallelEnv
 from ray.rllib.core.columns import Columns
 
-from rllib_mamql.columns import Array
+from rllib_mamql.columns import IDLE_ACTION, Array
+from rllib_mamql.environments.registry import Expert
 from rllib_mamql.networks.module import BoltzmannModule
 from rllib_mamql.networks.together_acting import stack_critics
 from rllib_mamql.play.rollout import Actor
@@ -134,6 +136,31 @@ def _logits(module: Any, observations: torch.Tensor, explore: bool) -> FloatArra
     batch = {Columns.OBS: observations}
     out = module.forward_exploration(batch) if explore else module.forward_inference(batch)
     return out[Columns.ACTION_DIST_INPUTS].float().cpu().numpy()
+
+
+class ScriptedActor:
+    """An environment's scripted expert as the actor of a rollout with one environment.
+
+    Args:
+        expert: The expert, which may look at the environment's full state. The rollout tells it of each new episode
+            if its ``on_reset`` is this actor's.
+    """
+
+    def __init__(self, expert: Expert) -> None:
+        self._expert = expert
+        self._env: Any = None
+
+    def on_reset(self, index: int, env: ParallelEnv, seed: int) -> None:
+        """Takes a new episode's environment; see :class:`~rllib_mamql.play.rollout.ColumnarRollout`."""
+        assert index == 0
+        self._env = env
+        self._expert.reset(env, seed)
+
+    def __call__(self, observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
+        """The expert's actions, ``{agent: (1,)}``."""
+        now = {agent: values[0] for agent, values in observations.items() if alive[agent][0]}
+        chosen = self._expert.act(self._env, now)
+        return {agent: np.array([chosen.get(agent, IDLE_ACTION)]) for agent in observations}
 
 
 def random_actor(action_sizes: Mapping[str, int], rng: np.random.Generator) -> Actor:

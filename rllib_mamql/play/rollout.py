@@ -20,6 +20,7 @@ from rllib_mamql.columns import (
     EPISODE_METRICS,
     EPS_ID,
     EVENTS,
+    IDLE_ACTION,
     NEXT_OBS,
     OBS,
     REWARDS,
@@ -246,7 +247,7 @@ class ColumnarRollout:
         for agent, names in self._names.items():
             alive = self.alive[agent].copy()
             batch[names.obs] = self.observations[agent].copy()
-            batch[names.actions] = np.where(alive, np.asarray(chosen[agent]), 0).astype(np.int64)
+            batch[names.actions] = np.where(alive, np.asarray(chosen[agent]), IDLE_ACTION).astype(np.int64)
             batch[names.rewards] = np.zeros(n, dtype=np.float32)
             batch[names.terminateds] = np.zeros(n, dtype=bool)
             batch[names.truncateds] = np.zeros(n, dtype=bool)

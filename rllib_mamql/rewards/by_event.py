@@ -11,6 +11,7 @@ import torch
 from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, OBS, JointColumns, column
 from rllib_mamql.environments.registry import make_env
 from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import checkpoint_actor
 from rllib_mamql.play.rollout import ColumnarRollout
 from rllib_mamql.rewards.store import has_reward
@@ -24,7 +25,7 @@ def recovered_reward(stored: Checkpoint, agent: str, columns: JointColumns) -> n
     """``R_i(s, a_i, a_-i)`` of joint steps, ``(N,)``; rows in which the agent was not alive mean nothing."""
     module = stored.modules[stored.module_of[agent]]
     others = [other for other in stored.module_of if other != agent]
-    observations = torch.from_numpy(np.require(columns[column(OBS, agent)], requirements=["C", "W"]))
+    observations = to_tensor(columns[column(OBS, agent)])
     taken = np.stack([columns[column(ACTIONS, other)] for other in others], axis=-1) if others else None
     joint = torch.zeros(len(observations), 0, dtype=torch.long) if taken is None else torch.as_tensor(taken)
     rewards = module.reward(observations, joint)

@@ -1,12 +1,11 @@
 """Maps of recovered rewards over the places of an environment.
 
-Environments say which states belong to which cell of a map (``EnvEntry.maps_module``); here the policies play to reach
+Environments say which states belong to which cell of a map (``EnvEntry.maps``); here the policies play to reach
 such states, and each cell gets the mean marginal reward ``E_{a_-i ~ pi_-i}[ R_i(s, a_i, a_-i) ]`` of its actions.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,8 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from rllib_mamql.columns import ALIVE, OBS, Array, column
-from rllib_mamql.environments.registry import ENVIRONMENTS, make_env
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.environments.registry import make_env, maps_of
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import agents_by_module, module_actor
 from rllib_mamql.play.rollout import ColumnarRollout
@@ -89,7 +87,7 @@ def reward_maps(stored: Checkpoint, *, steps: int = 3000, seed: int = 0) -> dict
     Raises:
         ConfigError: If there are no maps for the environment.
     """
-    maps = _maps_of(stored.env)
+    maps = maps_of(stored.env)
     env = make_env(stored.env, stored.env_config)
     env.reset(seed=seed)
     states, observations, alive = _play(stored, maps, steps, seed)
@@ -104,14 +102,6 @@ def reward_maps(stored: Checkpoint, *, steps: int = 3000, seed: int = 0) -> dict
         result[_row_name(group)] = [_join(parts) for parts in zip(*pieces, strict=True)]
     env.close()
     return result
-
-
-def _maps_of(env: str) -> Any:
-    entry = ENVIRONMENTS.get(env)
-    if entry is None or entry.maps_module is None:
-        known = ", ".join(name for name, entry in ENVIRONMENTS.items() if entry.maps_module)
-        raise ConfigError(f"there are no maps of the rewards of environment {env!r}: only of {known}")
-    return importlib.import_module(entry.maps_module)
 
 
 def _row_name(agents: Sequence[str]) -> str:

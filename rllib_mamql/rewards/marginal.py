@@ -14,6 +14,7 @@ from torch import Tensor
 from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.losses import joint_marginal
 from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.networks.tensors import to_tensor
 
 ENUMERATED = 125
 """Most joint actions of the others that are all tried; of more, ``SAMPLES`` are drawn."""
@@ -34,7 +35,7 @@ def marginal_recovered(
         stored: The checkpoint.
         agent: Whose reward.
         observations: ``{agent: (N, *obs)}``.
-        alive: ``{agent: (N,)}``; a dead agent 'plays' action 0, as in recovery.
+        alive: ``{agent: (N,)}``; a dead agent is idle, as in recovery.
         generator: Source of draws, where the others have too many joint actions to try all.
 
     Returns:
@@ -49,7 +50,7 @@ def marginal_recovered(
     for start in range(0, count, 2048):
         rows = slice(start, start + 2048)
         policies = [policy_of(stored, other, observations[other][rows], alive[other][rows]) for other in others]
-        own = _tensor(observations[agent][rows])
+        own = to_tensor(observations[agent][rows])
         values = joint_marginal(module.reward, own, policies, samples=samples, generator=generator)
         parts.append(values.double().numpy())
     return np.concatenate(parts)
@@ -57,17 +58,11 @@ def marginal_recovered(
 
 @torch.no_grad()
 def policy_of(stored: Checkpoint, agent: str, observations: NDArray[Any], alive: NDArray[Any]) -> Tensor:
-    """An agent's policy at the training rationality, ``(N, A)``; a dead agent 'plays' action 0, as in the data."""
+    """An agent's policy at the training rationality, ``(N, A)``; where it is dead, it is idle, as in the data."""
     network, rationality = stored.modules[stored.module_of[agent]].average, float(stored.settings["rationality"])
     parts = [
-        objective.log_policy(network(_tensor(observations[i : i + 4096])), rationality).exp()
+        objective.log_policy(network(to_tensor(observations[i : i + 4096])), rationality).exp()
         for i in range(0, len(observations), 4096)
     ]
     policy = torch.cat(parts) if parts else torch.zeros(0, network.head.out_features)
-    nothing = torch.zeros_like(policy)
-    nothing[:, 0] = 1.0
-    return torch.where(torch.as_tensor(np.asarray(alive, dtype=bool)).unsqueeze(-1), policy, nothing)
-
-
-def _tensor(values: NDArray[Any]) -> Tensor:
-    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+    return objective.idle_where_dead(policy, torch.as_tensor(np.asarray(alive, dtype=bool)))

@@ -40,6 +40,7 @@ from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.encoders import build_encoder
 from rllib_mamql.networks.heads import JointHead, MarginalCritic
 from rllib_mamql.networks.rewards import REWARD_GAUGES, build_potential, build_reward, reward_model_config
+from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import agents_by_module
 from rllib_mamql.rewards.marginal import ENUMERATED, policy_of
 
@@ -319,8 +320,8 @@ def _rows(
         action = torch.as_tensor(np.asarray(columns[column(ACTIONS, agent)])).long()[keep]
         parts.append(
             _Rows(
-                _tensor(columns[column(OBS, agent)][alive]),
-                _tensor(columns[column(NEXT_OBS, agent)][alive]),
+                to_tensor(columns[column(OBS, agent)][alive]),
+                to_tensor(columns[column(NEXT_OBS, agent)][alive]),
                 action,
                 torch.stack(taken, dim=-1) if taken else torch.zeros(len(action), 0, dtype=torch.long),
                 torch.as_tensor(np.asarray(columns[column(TERMINATEDS, agent)], dtype=bool))[keep],
@@ -330,7 +331,3 @@ def _rows(
             )
         )
     return _Rows.join(parts)
-
-
-def _tensor(values: Any) -> Tensor:
-    return torch.from_numpy(np.require(values, requirements=["C", "W"]))

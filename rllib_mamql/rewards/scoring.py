@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,9 +31,10 @@ from rllib_mamql.columns import (
     take,
 )
 from rllib_mamql.columns import Array as Column
-from rllib_mamql.environments.registry import ENVIRONMENTS, make_env
+from rllib_mamql.environments.registry import make_env, make_expert
 from rllib_mamql.learning.checkpoint import Checkpoint
-from rllib_mamql.play.actors import module_actor
+from rllib_mamql.networks.tensors import to_tensor
+from rllib_mamql.play.actors import ScriptedActor, module_actor
 from rllib_mamql.play.rollout import Actor, ColumnarRollout
 from rllib_mamql.rewards.exploration import exploring_actor
 from rllib_mamql.rewards.marginal import marginal_recovered, policy_of
@@ -75,15 +75,15 @@ def play_held_out(stored: Checkpoint, states: str, *, steps: int, seed: int, exa
         num_envs: Environments stepped together.
     """
     seed += HELD_OUT_SEED
-    scripted = ENVIRONMENTS[stored.env].make_expert() if states == "expert" else None
+    scripted = ScriptedActor(make_expert(stored.env)) if states == "expert" else None
     rollout = ColumnarRollout(
         lambda: make_env(stored.env, stored.env_config),
         1 if scripted else num_envs,
         seed,
-        on_reset=None if scripted is None else lambda _, env, s: scripted.reset(env, s),
+        on_reset=scripted.on_reset if scripted else None,
     )
     sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
-    actor = _actor(stored, states, scripted, rollout, sizes, seed)
+    actor = scripted or _actor(stored, states, sizes, seed)
     tables: list[Array] = []
 
     def asking(observations: Mapping[str, Column], alive: Mapping[str, Column]) -> Mapping[str, Column]:
@@ -99,17 +99,7 @@ def play_held_out(stored: Checkpoint, states: str, *, steps: int, seed: int, exa
     return _with_true(stored, columns, tables, rollout.num_envs)
 
 
-def _actor(
-    stored: Checkpoint, states: str, scripted: Any, rollout: ColumnarRollout, sizes: Mapping[str, int], seed: int
-) -> Actor:
-    if scripted is not None:
-
-        def act(observations: Mapping[str, Column], alive: Mapping[str, Column]) -> dict[str, Column]:
-            now = {agent: observations[agent][0] for agent in rollout.agents if alive[agent][0]}
-            chosen = scripted.act(rollout.envs[0], now)
-            return {agent: np.array([chosen.get(agent, 0)]) for agent in rollout.agents}
-
-        return act
+def _actor(stored: Checkpoint, states: str, sizes: Mapping[str, int], seed: int) -> Actor:
     actor = module_actor(stored.modules, stored.module_of, torch.Generator().manual_seed(seed))
     return exploring_actor(actor, sizes, EXPLORE, seed) if states == "exploring" else actor
 
@@ -224,11 +214,7 @@ def _acts(columns: JointColumns, agent: str, which: str) -> Column:
 
 @torch.no_grad()
 def _in_parts(network: Callable[[Tensor], Tensor], observations: Column) -> Tensor:
-    return torch.cat([network(_tensor(observations[i : i + 4096])) for i in range(0, len(observations), 4096)])
-
-
-def _tensor(values: Column) -> Tensor:
-    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+    return torch.cat([network(to_tensor(observations[i : i + 4096])) for i in range(0, len(observations), 4096)])
 
 
 def by_event(stored: Checkpoint, held_out: HeldOut, agent: str) -> dict[str, float]:

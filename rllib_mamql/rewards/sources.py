@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.columns import IDLE_ACTION
 from rllib_mamql.errors import ConfigError, check_choice
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import agents_by_module
@@ -99,8 +100,7 @@ class RewardSource:
         if self.kind == "implied":
             value = objective.soft_value(module.average(_stack(step.next_obs, agents)), self.rationality)
             return module.average(obs) - (self._going(agents, step) * value).unsqueeze(-1)
-        # What a dead agent 'does' is action 0, as in the data.
-        others = [[int(step.actions.get(o, 0)) for o in self.module_of if o != agent] for agent in agents]
+        others = [[int(step.actions.get(o, IDLE_ACTION)) for o in self.module_of if o != agent] for agent in agents]
         values: Tensor = module.reward(obs, torch.tensor(others, dtype=torch.long).view(len(agents), -1))
         if module_id in self.potentials:
             potential = self.potentials[module_id]

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.columns import IDLE_ACTION
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.networks.convolutions import ConvolutionalCritics
 from rllib_mamql.networks.together_acting import StackedCritics, stack_critics, stackable
 from rllib_mamql.play import actors as acting
-from rllib_mamql.play.actors import module_actor
+from rllib_mamql.play.actors import ScriptedActor, module_actor
 from tests.toy_data import TOY
 
 AGENTS = ("agent_0", "agent_1")
@@ -245,3 +246,24 @@ def test_unequal_shares_of_agents_act_one_module_at_a_time() -> None:
         best = both[module].average(torch.as_tensor(seen[agent])).argmax(-1)
         assert chosen[agent].tolist() == best.tolist()
     assert isinstance(modules[name].observation_space, gym.spaces.Box)
+
+
+def test_a_scripted_actor_asks_its_expert_about_the_living_only() -> None:
+    class Expert:
+        def __init__(self) -> None:
+            self.seen: list[object] = []
+
+        def reset(self, env: object, seed: int) -> None:
+            self.seen.append((env, seed))
+
+        def act(self, env: object, observations: dict[str, np.ndarray]) -> dict[str, int]:
+            self.seen.append((env, {agent: values.tolist() for agent, values in observations.items()}))
+            return dict.fromkeys(observations, 2)
+
+    expert = Expert()
+    actor = ScriptedActor(expert)
+    actor.on_reset(0, "the environment", 7)  # type: ignore[arg-type]
+    observations = {"a": np.array([[1.0, 2.0]]), "b": np.array([[3.0, 4.0]])}
+    chosen = actor(observations, {"a": np.array([False]), "b": np.array([True])})
+    assert {agent: actions.tolist() for agent, actions in chosen.items()} == {"a": [IDLE_ACTION], "b": [2]}
+    assert expert.seen == [("the environment", 7), ("the environment", {"b": [3.0, 4.0]})]

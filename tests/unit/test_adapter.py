@@ -7,7 +7,7 @@ import pytest
 from ray.rllib.env.multi_agent_episode import MultiAgentEpisode
 
 from rllib_mamql.environments.adapter import PettingZooAdapter
-from rllib_mamql.environments.registry import ENVIRONMENTS, make_env, register_environment
+from rllib_mamql.environments.registry import ENVIRONMENTS, make_env, register_with_rllib
 from rllib_mamql.errors import ConfigError, UnknownEnvironmentError
 from tests.toy_env import ToyEnv
 
@@ -111,7 +111,7 @@ def test_wrong_environment_is_one_clear_line(name: str, config: dict, error: typ
 def test_registered_environments_are_known_to_rllib() -> None:
     from ray.tune.registry import ENV_CREATOR, _global_registry
 
-    register_environment("pettingzoo:tests.toy_env")
+    register_with_rllib("pettingzoo:tests.toy_env")
     create = _global_registry.get(ENV_CREATOR, "pettingzoo:tests.toy_env")
     assert isinstance(create({"steps": 2}), PettingZooAdapter)
     assert "overcooked" in ENVIRONMENTS

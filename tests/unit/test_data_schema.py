@@ -201,6 +201,8 @@ def test_an_environment_that_fits() -> None:
     metadata = make_metadata(env="overcooked", env_config={"layout": "a", "horizon": 400, "only_here": 1})
     config = {"layout": "a", "horizon": 10, "elsewhere": 2}
     check_environment(metadata, ["agent_1", "agent_0"], OBSERVATION, ACTION, "overcooked", config)
+    config["layout"] = "b"
+    check_environment(metadata, ["agent_0", "agent_1"], OBSERVATION, ACTION, "overcooked", config, ignored=["layout"])
 
 
 @pytest.mark.parametrize(

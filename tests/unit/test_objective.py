@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.columns import IDLE_ACTION
 
 LAM, GAMMA, C = 2.0, 0.9, 0.5
 
@@ -130,3 +131,11 @@ def test_reward_loss_stops_the_targets_gradient() -> None:
     assert loss.regression.item() == pytest.approx(2.5)
     assert loss.shrinkage.item() == pytest.approx(0.25)
     assert target.grad is None and prediction.grad is not None
+
+
+def test_the_dead_are_idle() -> None:
+    policy = torch.tensor([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
+    shown = objective.idle_where_dead(policy, torch.tensor([True, False]))
+    torch.testing.assert_close(shown, torch.tensor([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]]), rtol=0, atol=0)
+    both = objective.idle_where_dead(policy.expand(4, 2, 3), torch.zeros(4, 2, dtype=torch.bool))
+    assert both.shape == (4, 2, 3) and bool((both[..., IDLE_ACTION] == 1).all()) and float(both.sum()) == 8.0

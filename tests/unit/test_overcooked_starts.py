@@ -32,7 +32,7 @@ from mamql_envs.overcooked_starts import draw_start, random_state
 from mamql_envs.overcooked_v0 import OBSERVATIONS, REWARD_SPLITS, REWARDS, parallel_env
 from rllib_mamql.data.reading import read_metadata
 from rllib_mamql.data.schema import check_environment
-from rllib_mamql.environments.registry import resolve_env_config
+from rllib_mamql.environments.registry import ignored_in_data, resolve_env_config
 from rllib_mamql.errors import DatasetError
 
 SHIPPED = pathlib.Path(__file__).parents[2] / "offline_data" / "overcooked"
@@ -237,7 +237,7 @@ def test_a_dataset_fits_whatever_its_starts(recorded):
     for wanted in ({}, {"random_starts": 0}, {"random_starts": 0.3}):
         resolved = resolve_env_config("overcooked", wanted)
         assert "random_starts" in resolved
-        check_environment(metadata, env.possible_agents, *spaces, "overcooked", resolved)
+        check_environment(metadata, env.possible_agents, *spaces, "overcooked", resolved, ignored_in_data("overcooked"))
     with pytest.raises(DatasetError, match="layout"):
         check_environment(
             metadata,

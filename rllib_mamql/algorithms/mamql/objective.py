@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rllib_mamql.columns import IDLE_ACTION
+
 
 @dataclass(frozen=True)
 class CriticLoss:
@@ -81,6 +83,21 @@ def log_policy(q: Tensor, rationality: float) -> Tensor:
         Log-probabilities ``(..., A)``; their exponentials sum to 1.
     """
     return torch.log_softmax(rationality * q, dim=-1)
+
+
+def idle_where_dead(policy: Tensor, alive: Tensor) -> Tensor:
+    """The policy as data show it: a dead agent 'plays' ``IDLE_ACTION``, for that is what its rows are filled with.
+
+    Args:
+        policy: Probabilities ``(..., A)``.
+        alive: Whether the agent acts, bool ``(...)``.
+
+    Returns:
+        Probabilities ``(..., A)``.
+    """
+    idle = torch.zeros_like(policy)
+    idle[..., IDLE_ACTION] = 1.0
+    return torch.where(alive.unsqueeze(-1), policy, idle)
 
 
 def take_actions(values: Tensor, actions: Tensor) -> Tensor:
