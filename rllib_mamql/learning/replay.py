@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rllib_mamql.columns import EPS_ID, Array, JointColumns, num_rows
+from rllib_mamql.networks.tensors import to_tensor
 
 TensorColumns = dict[str, Tensor]
 """Like ``JointColumns``, but tensors; without ``eps_id``."""
@@ -33,12 +34,7 @@ def to_tensors(
         staged: Whether to :func:`stage` them. What is large and moves once had better not be: torch keeps page-locked
             memory.
     """
-    # Arrays from an object store are read-only, which torch cannot express: copies of those are.
-    tensors = {
-        name: torch.from_numpy(np.require(values, requirements=["C", "W"]))
-        for name, values in columns.items()
-        if name != EPS_ID
-    }
+    tensors = {name: to_tensor(values) for name, values in columns.items() if name != EPS_ID}
     return {name: stage(tensor, device) if staged else tensor.to(device) for name, tensor in tensors.items()}
 
 

@@ -266,14 +266,13 @@ class OthersPolicies:
         return [other for other in self.agents if other != agent]
 
     def _policies(self, agent: str, q: ActionValues, which: int, alive: Mapping[str, Tensor]) -> list[Tensor]:
-        """Policies of the other agents at the same rows; a dead agent 'plays' action 0, as its rows are filled."""
-        policies = []
-        for other in self._others(agent):
-            policy = objective.log_policy(q[other][which].detach(), self.rationality).exp()
-            nothing = torch.zeros_like(policy)
-            nothing[:, 0] = 1.0
-            policies.append(torch.where(alive[other].unsqueeze(-1), policy, nothing))
-        return policies
+        """Policies of the other agents at the same rows; a dead agent is idle, as its rows are filled."""
+        return [
+            objective.idle_where_dead(
+                objective.log_policy(q[other][which].detach(), self.rationality).exp(), alive[other]
+            )
+            for other in self._others(agent)
+        ]
 
     def critic_values(
         self, module: MAMQLModule, agent: str, batch: Minibatch, q: ActionValues
