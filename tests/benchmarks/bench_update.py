@@ -25,10 +25,11 @@ from torch import Tensor, nn
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
-from rllib_mamql.algorithms.mamql.learner import JOINT, MAMQLLearner
+from rllib_mamql.algorithms.mamql.learner import MAMQLLearner
 from rllib_mamql.columns import JointColumns
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.learning.learner import JOINT
 from rllib_mamql.play.actors import random_actor
 from rllib_mamql.play.batched import make_rollout
 from tests.benchmarks.measuring import Result, interleave, ratio, run_alone, seconds

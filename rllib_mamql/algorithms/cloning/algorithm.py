@@ -47,15 +47,12 @@ class MABC(Imitation):
         updates = min(self.config.offline_updates, fit.updates - self._made)
         self.update(updates)
         self._made += updates
-        if self._made < fit.updates:
-            return
-        self._made = 0
-        if fit.judged is None:
-            self.course.end(None)
-            return
-        loss = self.on_learner(0, lambda learner: learner.negative_log_likelihood(fit.judged))
-        self.course.end(loss)
-        self.metrics.log_value(HELD_OUT_LOSS, loss, window=1)
+        if self._made == fit.updates:
+            self._made = 0
+            judged = fit.judged
+            self.course.end(judged and self.on_learner(0, lambda learner: learner.negative_log_likelihood(judged)))
+        if self.course.losses:
+            self.metrics.log_value(HELD_OUT_LOSS, self.course.losses[-1], window=1)
 
     def _begin(self, fit: Fit, made: int = 0) -> None:
         if fit.rows is not None:
