@@ -68,7 +68,7 @@ def losses(group: Any, seed: int) -> dict[str, float]:
     """Losses of one minibatch; draws are made on the CPU, so that every device gets the same rows."""
     built = group._learner
     built.generator.manual_seed(seed)
-    built._log_this_step = False
+    built._report = False
     batch = built._minibatch()
     return {
         name: float(loss) for name, loss in built.compute_losses(fwd_out=built._forward(batch), batch=batch).items()

@@ -35,7 +35,7 @@ def critics(group: Any, stack: bool | str) -> NetworkStack:
 
 def cost(group: Any, stack: bool, updates: int) -> float:
     """CPU seconds of an update."""
-    group._learner._critics = critics(group, stack)
+    group._learner._networks = critics(group, stack)
     return update_cost(group, updates)
 
 

@@ -225,7 +225,7 @@ def loss_difference(learner: MAMQLLearner, bare: BareLoop) -> float:
     batch = learner._minibatch()
     joint = next(iter(batch.values()))[JOINT]
     learner.generator.set_state(state)
-    learner._log_this_step = False
+    learner._report = False
     for updates in (0, 1):
         learner.updates = updates
         losses = learner.compute_losses(fwd_out=learner._forward(batch), batch=batch)
