@@ -3,7 +3,7 @@
 For 2 to 5 agents with 2 to 5 actions and three games each (cooperative, competitive, mixed), whose equilibria are known
 exactly, agent 0's critic is studied with four estimates of ``Qbar(s, a) = E[Q(s, a, a_-i)]``: ``data`` (the marginal
 critic: the network puts out Qbar, the expectation is taken by the data), and a joint critic with 1 or 5 samples of a_-i
-or with full enumeration. Writes ``docs/marginalisation.json``, ``.md`` and ``.png``.
+or with full enumeration. Writes ``docs/results/marginalisation.json``, ``.md`` and ``.png``.
 """
 
 from __future__ import annotations
@@ -369,7 +369,7 @@ def main() -> int:
     parser.add_argument("--agents", type=int, nargs="+", default=[2, 3, 4, 5])
     parser.add_argument("--actions", type=int, nargs="+", default=[2, 3, 4, 5])
     parser.add_argument("--updates", type=int, default=200)
-    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "docs" / "marginalisation.json")
+    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "docs" / "results" / "marginalisation.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     start, cells = time.process_time(), []

@@ -2,7 +2,7 @@
 
 Trains both examples with the marginal critic and with the joint one marginalised by 1 and 5 samples and by
 enumeration, and writes a table of final scores, of how fast they rose, and of what an update cost, to
-docs/marginalisation_domains.md. Runs whose results are in ``--work`` already are not run again.
+docs/results/marginalisation_domains.md. Runs whose results are in ``--work`` already are not run again.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--collect", action="store_true", help="no more training: a page of what is in --work")
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "marginalisation_domains")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "results" / "marginalisation_domains")
     arguments = parser.parse_args()
     cells = []
     for seed in range(arguments.seeds):

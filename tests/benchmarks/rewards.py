@@ -205,7 +205,7 @@ def command(arguments: argparse.Namespace) -> str:
     words += ["--kinds " + " ".join(arguments.kinds)] if arguments.dynamics else []
     words += [f"--{name} {shlex.quote(w)}" for name in ("recover", "relearn") if (w := getattr(arguments, name))]
     words += [f"--clone-updates {arguments.clone_updates}"] if arguments.clone_updates else []
-    words += ["--work DIR", f"--out docs/{arguments.out.name}"]
+    words += ["--work DIR", f"--out docs/results/{arguments.out.name}"]
     return " ".join(word for word in words if word)
 
 

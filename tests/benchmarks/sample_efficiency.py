@@ -122,7 +122,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder for the recorded play")
-    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "docs" / "sample_efficiency.json")
+    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "docs" / "results" / "sample_efficiency.json")
     arguments = parser.parse_args()
     cells = json.loads(arguments.json.read_text()) if arguments.json.exists() else []
     for seed in range(arguments.seeds):
