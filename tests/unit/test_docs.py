@@ -18,6 +18,7 @@ import pytest
 from rllib_mamql.cli.experiment import ExperimentSettings, Overrides, load_experiments
 from rllib_mamql.cli.main import cli
 from rllib_mamql.cli.yaml_loader import parse_yaml
+from tests.benchmarks.draw_house import OUT, description, imported
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = sorted(
@@ -100,7 +101,7 @@ def test_links_lead_somewhere(page: pathlib.Path) -> None:
 
 def mentions(text: str) -> set[str]:
     """Paths of this repository that a text names."""
-    found = re.findall(rf"(?<![\w./-])(?:{FOLDERS})/[\w./*-]+", text)
+    found = re.findall(rf"(?<![\w./-])(?:{FOLDERS})/[\w./*-]+", re.sub(r"<!--.*?-->", "", text, flags=re.S))
     return {name.rstrip("./") for name in found if "..." not in name}
 
 
@@ -271,8 +272,9 @@ def test_every_setting_is_explained() -> None:
     rows = set(re.findall(r"^\| `(?:model_config\.)?(\w+)` \|", text_of(pathlib.Path("docs/settings.md")), re.M))
     classes = {"env_runner_cls", "offline_data_class", "prelearner_class"}
     same_as_rllib = {"lr", "num_env_runners"}
-    settings = {name for name in assigned_in_init("rllib_mamql/algorithms/mamql/config.py") if not name.startswith("_")}
-    assert settings - classes - same_as_rllib - rows == set()
+    configs = ["rllib_mamql/learning/config.py", "rllib_mamql/algorithms/mamql/config.py"]
+    settings = {name for file in configs for name in assigned_in_init(file) if not name.startswith("_")}
+    assert "rationality" in settings and settings - classes - same_as_rllib - rows == set()
 
 
 @functools.cache
@@ -300,3 +302,40 @@ def quoted_messages() -> list[str]:
 def test_messages_that_are_explained_exist(message: str) -> None:
     pattern = ".*".join(re.escape(part) for part in message.split("..."))
     assert re.search(pattern, messages()), message
+
+
+# -- the house ----------------------------------------------------------------------------------------------------
+
+
+def walks() -> list[list[tuple[str, list[str]]]]:
+    """The walks of the architecture page: files, and the names to search for in each."""
+    text = text_of(pathlib.Path("docs/architecture.md"))
+    tables = re.findall(r"^\| file \| what happens \| name \|\n.*\n((?:\|.*\n)+)", text, re.M)
+    rows = [[row.split("|") for row in table.splitlines()] for table in tables]
+    return [[(row[1].strip(" `"), re.findall(r"`([^`]+)`", row[3])) for row in table] for table in rows]
+
+
+def test_walks_are_short_and_go_in_the_order_of_imports() -> None:
+    found = walks()
+    assert len(found) == 3 and all(len(walk) <= 8 for walk in found)
+    for walk in found:
+        files = [file for file, _ in walk]
+        for index, (file, names) in enumerate(walk):
+            module = ".".join(pathlib.Path(file).with_suffix("").parts)
+            assert names and set(names) <= top_level(module), (file, names)
+            later = {".".join(pathlib.Path(other).with_suffix("").parts) for other in files[index + 1 :]}
+            assert not later & set(imported(ROOT / file)), file
+
+
+def test_all_packages_are_on_the_architecture_page() -> None:
+    text = text_of(pathlib.Path("docs/architecture.md"))
+    packages = [file.parent.name for file in (ROOT / "rllib_mamql").glob("*/__init__.py")]
+    assert [name for name in packages if f"| `{name}/` |" not in text] == []
+
+
+def test_the_picture_of_the_house_is_true() -> None:
+    from PIL import Image
+
+    with Image.open(OUT) as picture:
+        drawn = picture.text["Description"]  # type: ignore[attr-defined]
+    assert drawn == description(ROOT / "rllib_mamql"), "draw it anew: python tests/benchmarks/draw_house.py"
