@@ -34,7 +34,7 @@ slow: $(STAMP)
 learning: $(STAMP)
 	$(BIN)/python -m pytest -m learning
 
-# Ratios only, so that they hold on a busy machine too; the first writes docs/benchmarks.json and .png, the second compares.
+# Ratios only, so that they hold on a busy machine too; the first writes docs/results/benchmarks.json and .png, the second compares.
 bench: $(STAMP)
 	$(BIN)/python tests/benchmarks/bench.py
 

@@ -1,6 +1,6 @@
 """Prints what may be believed of a recovered reward: ``python -m rllib_mamql.solvable``.
 
-The tables of ``docs/identifiability.md``, in Markdown.
+The tables of ``docs/results/identifiability.md``, in Markdown.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All benchmarks: ``make bench`` writes ``docs/benchmarks.json`` and ``.png``; ``make bench-check`` compares with them.
+"""All benchmarks: ``make bench`` writes ``docs/results/benchmarks.json`` and ``.png``; ``make bench-check`` compares.
 
 ``--check`` runs quickly and compares each ratio with the committed one: worse by more than 20% fails with status 1,
 after a second look at the script in question. Ratios that vary too much for that are printed only.
@@ -23,7 +23,7 @@ from tests.benchmarks.measuring import ROOT, Ratio, ratios_of
 
 SCRIPTS = ("runner", "update", "growth", "data", "start")
 CHECKED = ("runner", "update", "growth", "data")
-DOCUMENT = ROOT / "docs" / "benchmarks.json"
+DOCUMENT = ROOT / "docs" / "results" / "benchmarks.json"
 TOLERANCE = 0.2
 SCHEMA_VERSION = 1
 

@@ -3,7 +3,7 @@
 For 2 to 5 agents with 2 to 5 actions and three games each (cooperative, competitive, mixed), whose equilibria are known
 exactly, agent 0's critic is studied with four estimates of ``Qbar(s, a) = E[Q(s, a, a_-i)]``: ``data`` (the marginal
 critic: the network puts out Qbar, the expectation is taken by the data), and a joint critic with 1 or 5 samples of a_-i
-or with full enumeration. Writes ``docs/marginalisation.json``, ``.md`` and ``.png``.
+or with full enumeration. Writes ``docs/results/marginalisation.json``, ``.md`` and ``.png``.
 """
 
 from __future__ import annotations
@@ -290,19 +290,23 @@ def table(result: dict[str, Any]) -> str:
     times = [(f"ms, {heads[method]}", ".2f", ("update_ms", method)) for method in METHODS]
     return f"""# How the others' actions are marginalised: solvable games
 
+In short: sampling inside the log-sum-exp costs bias, which five samples cut to about a quarter, and noise, which
+grows with the number of joint actions. Enumeration costs time that grows as that number. The marginal critic costs
+neither.
+
 `python tests/benchmarks/marginalisation.py` writes this page, [the figures](marginalisation.json) and [the
 plot](marginalisation.png); it took {result["cpu_s"]:.0f} s of one core. Each row is the mean over three games
-(coordination, pursuit, congestion) at rationality 3 and discount 0.9, for agent 0. *data* is the marginal critic,
-which puts out `Qbar(s, a)` itself; *K = 1*, *K = 5* and *full* marginalise a joint critic by samples of the others'
-actions or by enumeration.
+(coordination, pursuit, congestion) at rationality 3 and discount 0.9, for agent 0.
+
+| name | method |
+| --- | --- |
+| *data* | the marginal critic, which gives `Qbar(s, a)` itself |
+| *K = 1*, *K = 5* | a joint critic, marginalised by so many samples of the others' actions |
+| *full* | a joint critic, marginalised by enumeration |
 
 At the objective's optimum (full batch of exact expectations, L-BFGS) the largest total variation between learned and
 expert policy over all {len(cells)} games, agents and states is {worst["marginal"]:.1e} with the marginal critic and
 {worst["joint"]:.1e} with the joint one.
-
-In short: sampling inside the log-sum-exp costs bias, which five samples cut to about a quarter, and noise, which
-grows with the number of joint actions; enumeration costs time that grows as that number; the marginal critic has
-neither.
 
 ![figures](marginalisation.png)
 
@@ -315,21 +319,23 @@ below 0. K = 1 is computed exactly, K = 5 from {DRAWS:,} draws a state; *data* a
 {rows_of(cells, estimate)}
 ## Training with it
 
-{result["updates"]} updates of a table by Adam on all transitions with their probabilities, so that sampling a_-i is
-the only chance, and *data* and *full* have none: occupancy-weighted total variation of the recovered policy (the joint
-critic marginalised exactly), and root mean squared error of the implied reward against the true marginal one, both less
-shaping, as a share of the latter. A table carries nothing over between joint actions: with 5 agents of 5 actions it has
-625 columns, of which one sample a row and update touches one, and many are seldom or never trained. The reward's mean
-leaves out pursuit with 2 agents of 5 actions, whose true reward is nothing but shaping.
+{result["updates"]} updates of a table by Adam on all transitions with their probabilities. Sampling a_-i is the only
+chance in it, and *data* and *full* have none. *Policy TV* is the occupancy-weighted total variation of the recovered
+policy, with the joint critic marginalised exactly. *Reward* is the root mean squared error of the implied reward
+against the true marginal one, both without shaping, as a share of the true one. Its mean leaves out pursuit with 2
+agents of 5 actions, whose true reward is nothing but shaping.
+
+A table carries nothing over between joint actions. With 5 agents of 5 actions it has 625 columns. One sample touches
+one of them in each row and update, so that many are seldom or never trained.
 
 {rows_of(cells, training)}
-What the one-sample bias of `Vbar(s')` would be with the joint critic that was learned:
+The bias that one sample would have in `Vbar(s')`, with the joint critic that was learned:
 
 {rows_of(cells, learned)}
 ## Time an update
 
-Median CPU time of an update on {BATCH} rows in one thread (its wall time on a core of its own), with tables instead of
-networks; in a network's update the forward pass of the joint critic grows with K or the number of joint actions too.
+Median CPU time of an update on {BATCH} rows in one thread, with tables in place of networks. With networks the forward
+pass of the joint critic grows with K or with the number of joint actions too.
 
 {rows_of(cells, times)}"""
 
@@ -369,7 +375,7 @@ def main() -> int:
     parser.add_argument("--agents", type=int, nargs="+", default=[2, 3, 4, 5])
     parser.add_argument("--actions", type=int, nargs="+", default=[2, 3, 4, 5])
     parser.add_argument("--updates", type=int, default=200)
-    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "docs" / "marginalisation.json")
+    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "docs" / "results" / "marginalisation.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     start, cells = time.process_time(), []

@@ -2,7 +2,7 @@
 
 Trains both examples with the marginal critic and with the joint one marginalised by 1 and 5 samples and by
 enumeration, and writes a table of final scores, of how fast they rose, and of what an update cost, to
-docs/marginalisation_domains.md. Runs whose results are in ``--work`` already are not run again.
+docs/results/marginalisation_domains.md. Runs whose results are in ``--work`` already are not run again.
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ def page(cells: list[dict[str, Any]], seeds: int) -> str:
         "# How the others' actions are marginalised: Gems and Overcooked",
         "",
         "`python tests/benchmarks/marginalisation_domains.py --work DIR` writes this page and",
-        f"[its figures](marginalisation_domains.json); seeds a row: {seeds}. The other agent has 5 actions",
-        "on Gems and 6 in Overcooked: what full enumeration sums over. The mean over training is of the returns while",
-        "sampling, high where the return rose early. Times are of single runs on a shared machine,",
-        "which need not be of one day. On solvable games: [marginalisation.md](marginalisation.md).",
+        f"[its figures](marginalisation_domains.json). Seeds a row: {seeds}; one seed is an observation, not a result.",
+        "",
+        "Full enumeration sums over the other agent's actions, 5 on Gems and 6 in Overcooked. The mean over training",
+        "is of the returns while sampling: it is high where the return rose early. Times are of single runs on a",
+        "shared machine, which need not be of one day. On solvable games: [marginalisation.md](marginalisation.md).",
         "",
         "| example | critic | final return | score | mean over training | ms an update, with its sampling |",
         "| --- | --- | --- | --- | --- | --- |",
@@ -94,7 +95,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--collect", action="store_true", help="no more training: a page of what is in --work")
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "marginalisation_domains")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "results" / "marginalisation_domains")
     arguments = parser.parse_args()
     cells = []
     for seed in range(arguments.seeds):

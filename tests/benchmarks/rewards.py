@@ -136,17 +136,22 @@ def page(
             if any(cell is not None for cell in cells):
                 shown = " | ".join("-" if cell is None else f"{cell:.2f}" for cell in cells)
                 lines.append(f"| {states} | {predictor} | {shown} |")
-    lines += ["", "Means over all actions taken where the environment paid so much:", "", *paid_table(reports)]
+    lines += [
+        "",
+        "Mean recovered reward of the actions taken, by what the environment paid for them:",
+        "",
+        *paid_table(reports),
+    ]
     if not learned:
         return "\n".join(lines) + "\n"
     lines += [
         "",
         f"## PPO from scratch on each reward, {arguments.iterations} iterations",
         "",
-        "True return at the end (and normalised, where the dynamics are those of the demonstrations), a seed each; "
-        f"the demonstrators' {_expert(learned, trained):.2f}.",
+        f"True return at the end, a number a seed; the demonstrators return {_expert(learned, trained):.2f}. "
+        "Normalised where the dynamics are those of the demonstrations.",
         "",
-        *([f"Where and how PPO learned and was judged: `{arguments.relearn}`.", ""] if arguments.relearn else []),
+        *([f"Options of `rllib relearn`: `{arguments.relearn}`.", ""] if arguments.relearn else []),
         "| dynamics | reward | true return | mean | normalised |",
         "| --- | --- | --- | --- | --- |",
     ]
@@ -205,7 +210,7 @@ def command(arguments: argparse.Namespace) -> str:
     words += ["--kinds " + " ".join(arguments.kinds)] if arguments.dynamics else []
     words += [f"--{name} {shlex.quote(w)}" for name in ("recover", "relearn") if (w := getattr(arguments, name))]
     words += [f"--clone-updates {arguments.clone_updates}"] if arguments.clone_updates else []
-    words += ["--work DIR", f"--out docs/{arguments.out.name}"]
+    words += ["--work DIR", f"--out docs/results/{arguments.out.name}"]
     return " ".join(word for word in words if word)
 
 

@@ -65,11 +65,13 @@ def train(data: pathlib.Path, vehicles: int, steps: int, seed: int, episodes: in
 INTRODUCTION = """# The intersection: score against demonstrations and vehicles
 
 `python tests/benchmarks/sample_efficiency.py --seeds 1 --data DIR` writes this page, [its
-figures](sample_efficiency.json) and [its plot](sample_efficiency.png): `tuned_examples/intersection.yaml`, tuned for
-four vehicles, trained for 800 updates whatever the data. The return is a vehicle's, counted once (maximum 2);
-*published count* goes on paying an arrived vehicle +2 at every step, as highway-env's own reward does. Two vehicles
-are no contest, who always idles arrives. More seeds for four and six vehicles from 5,000 steps: the headers of the
-tuned examples.
+figures](sample_efficiency.json) and [its plot](sample_efficiency.png). Each row trains
+`tuned_examples/intersection.yaml`, which is tuned for four vehicles, for 800 updates whatever the data.
+
+The return is a vehicle's, and an arrival counts once (maximum 2). *Published count* pays an arrived vehicle +2 at
+every further step, as highway-env's own reward does. Two vehicles are no contest: always idling arrives. For more seeds
+of four and six vehicles from 5,000 steps, see the headers of `tuned_examples/intersection.yaml` and
+`tuned_examples/intersection_6.yaml`.
 
 ![score against vehicles](sample_efficiency.png)
 
@@ -122,7 +124,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder for the recorded play")
-    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "docs" / "sample_efficiency.json")
+    parser.add_argument("--json", type=pathlib.Path, default=ROOT / "docs" / "results" / "sample_efficiency.json")
     arguments = parser.parse_args()
     cells = json.loads(arguments.json.read_text()) if arguments.json.exists() else []
     for seed in range(arguments.seeds):

@@ -3,7 +3,7 @@
 The learner, networks, sampling and minibatches are those of ``rllib train``, in one process and on one thread, so that
 a trial costs seconds and its CPU time can be read. At each mark a line tells the mean return at several multiples of
 the training rationality and the log-likelihood of expert actions in episodes that training did not use. The figures in
-``docs/small_data.md`` come from here.
+``docs/results/small_data.md`` come from here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every tuned example and every README snippet runs, on a tiny budget."""
+"""Every tuned example and the snippets of README and docs run, on a tiny budget."""
 
 from __future__ import annotations
 
@@ -54,19 +54,76 @@ def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path) -> None:
     assert trials[0]["updates"] > 0 or not ours
 
 
+def snippets(*words: str) -> list[str]:
+    """Python blocks of the documentation that contain all of these words."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found = [text for page in pages for text in re.findall(r"```python\n(.*?)```", page.read_text(), re.S)]
+    return [text for text in found if all(word in text for word in words)]
+
+
 def test_readme_dataset_snippet_is_a_sound_dataset(tmp_path: pathlib.Path) -> None:
-    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    (snippet,) = [text for text in snippets if "pq.write_table" in text]
+    (snippet,) = snippets("pq.write_table")
     subprocess.run([sys.executable, "-c", snippet], check=True, cwd=tmp_path)
     done = run("inspect", str(tmp_path / "my_data.parquet"))
     assert done.returncode == 0, done.stderr
 
 
 def test_readme_python_snippet_trains() -> None:
-    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    (snippet,) = [text for text in snippets if "build_algo" in text]
+    (snippet,) = snippets("build_algo")
     done = subprocess.run(
         [sys.executable, "-c", snippet], cwd=ROOT, capture_output=True, text=True, timeout=200,
         env={**os.environ, "RAY_ADDRESS": "local"},
     )  # fmt: skip
     assert done.returncode == 0 and float(done.stdout.split()[-1]) >= 2000, done.stdout + done.stderr
+
+
+def test_numpy_snippet_writes_a_sound_dataset(tmp_path: pathlib.Path) -> None:
+    (snippet,) = snippets("write_dataset(")
+    subprocess.run([sys.executable, "-c", snippet], check=True, cwd=tmp_path)
+    done = run("inspect", str(tmp_path / "walks"))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_guide_to_an_own_environment_works(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "your_environment.md").read_text()
+    (environment,) = snippets("class Meeting")
+    (tmp_path / "meeting.py").write_text(environment)
+    for text in re.findall(r"```yaml\n(meeting-.*?)```", page, re.S):
+        name = "meeting_ppo" if "run: PPO" in text else "meeting"
+        (tmp_path / f"{name}.yaml").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+
+    def do(*words: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "rllib_mamql", *words], cwd=tmp_path, capture_output=True, text=True, timeout=250
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    budget = ("--stop", "training_iteration=1", "--eval-episodes", "2")
+    do("train", "--file", "meeting_ppo.yaml", *budget, "--set", "train_batch_size_per_learner=400")
+    do(
+        "record",
+        "--env",
+        "pettingzoo:meeting",
+        "--expert",
+        "results/meeting-ppo",
+        "--steps",
+        "200",
+        "--out",
+        "meeting_data",
+    )
+    do("train", "--file", "meeting.yaml", *budget, "--set", "min_sample_timesteps_per_iteration=160")
+    do("recover", "results/meeting-mamql", "--steps", "200", "--updates", "20")
+    do(
+        "reward",
+        "results/meeting-mamql",
+        "--data",
+        "meeting_data",
+        "--steps",
+        "40",
+        "--clone-updates",
+        "20",
+        "--resamples",
+        "0",
+    )
