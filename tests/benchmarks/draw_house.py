@@ -117,9 +117,13 @@ def draw(package: pathlib.Path, out: pathlib.Path) -> None:
     width, height, gap = 3.2, 1.0, 0.45
     figure, axes = pyplot.subplots(figsize=(11, 1.45 * len(rows)), layout="constrained")
     place: dict[str, tuple[float, float]] = {}
-    for level, names in rows.items():
+    above = {name: [other for below, other in necessary(graph) if below == name] for name in graph}
+    for level, names in sorted(rows.items()):
         for index, name in enumerate(sorted(names)):
-            place[name] = ((index - (len(names) - 1) / 2) * (width + 0.5), -level * (height + gap))
+            # Alone in its row, a package stands below what it imports, so that arrows pass it by.
+            alone = len(names) == 1 and above[name]
+            x = sum(place[other][0] for other in above[name]) / len(above[name]) if alone else 0.0
+            place[name] = (x + (index - (len(names) - 1) / 2) * (width + 0.5), -level * (height + gap))
     for name, (x, y) in place.items():
         corner = (x - width / 2, y - height / 2)
         axes.add_patch(

@@ -33,7 +33,7 @@ def test_list_is_of_whole_sentences() -> None:
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path) -> None:
     experiment = next(iter(yaml.safe_load((ROOT / example).read_text()).values()))
-    config, ours = experiment["config"], experiment["run"] == "MAMQL"
+    config, ours = experiment["config"], experiment["run"] in ("MAMQL", "MABC")
     out = tmp_path / "out.json"
     options = ["--stop", "training_iteration=1", "--eval-episodes", "2", "--storage-path", str(tmp_path)]
     settings = {"min_sample_timesteps_per_iteration": 160, "offline_updates": 10}
@@ -85,45 +85,27 @@ def test_numpy_snippet_writes_a_sound_dataset(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_guide_to_an_own_environment_works(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "your_environment.md").read_text()
-    (environment,) = snippets("class Meeting")
+    (environment,) = snippets("class Meeting(")
     (tmp_path / "meeting.py").write_text(environment)
     for text in re.findall(r"```yaml\n(meeting-.*?)```", page, re.S):
         name = "meeting_ppo" if "run: PPO" in text else "meeting"
         (tmp_path / f"{name}.yaml").write_text(text)
+    for name, words in {"my_rllib": "register_environment(", "meeting_expert": "class MeetingExpert"}.items():
+        (tmp_path / f"{name}.py").write_text(*snippets(words))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
-    def do(*words: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "rllib_mamql", *words], cwd=tmp_path, capture_output=True, text=True, timeout=250
-        )
+    def do(command: str) -> None:
+        words = [sys.executable, *command.split()]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=250)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    budget = ("--stop", "training_iteration=1", "--eval-episodes", "2")
-    do("train", "--file", "meeting_ppo.yaml", *budget, "--set", "train_batch_size_per_learner=400")
-    do(
-        "record",
-        "--env",
-        "pettingzoo:meeting",
-        "--expert",
-        "results/meeting-ppo",
-        "--steps",
-        "200",
-        "--out",
-        "meeting_data",
-    )
-    do("train", "--file", "meeting.yaml", *budget, "--set", "min_sample_timesteps_per_iteration=160")
-    do("recover", "results/meeting-mamql", "--steps", "200", "--updates", "20")
-    do(
-        "reward",
-        "results/meeting-mamql",
-        "--data",
-        "meeting_data",
-        "--steps",
-        "40",
-        "--clone-updates",
-        "20",
-        "--resamples",
-        "0",
-    )
+    train = "-m rllib_mamql train --stop training_iteration=1 --eval-episodes 2"
+    do(f"{train} --file meeting_ppo.yaml --set train_batch_size_per_learner=400")
+    do("-m rllib_mamql record --env pettingzoo:meeting --expert results/meeting-ppo --steps 200 --out meeting_data")
+    do(f"{train} --file meeting.yaml --set min_sample_timesteps_per_iteration=160")
+    do("-m rllib_mamql recover results/meeting-mamql --steps 200 --updates 20")
+    do("-m rllib_mamql reward results/meeting-mamql --data meeting_data --steps 40 --clone-updates 20 --resamples 0")
+    do("my_rllib.py record --env meeting --expert scripted --steps 40 --out scripted_data")

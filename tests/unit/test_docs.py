@@ -55,7 +55,8 @@ def commands(path: pathlib.Path) -> Iterator[list[str]]:
     for block in [*blocks(path, *SHELL), indented]:
         for line in block.replace("\\\n", " ").splitlines():
             if re.match(r"(rllib|make|python|source|pip)\b", line):
-                yield shlex.split(line, comments=True)
+                # A user's script of this name is the command with a registration of its own.
+                yield shlex.split(line.replace("python my_rllib.py", "rllib"), comments=True)
 
 
 def spans(path: pathlib.Path) -> list[str]:
@@ -239,6 +240,11 @@ def test_python_blocks_compile_and_import_what_is_there(page: pathlib.Path) -> N
                     assert {alias.name for alias in node.names} <= here, module
 
 
+def test_the_algorithm_of_the_guide_is_the_one_that_is_tested() -> None:
+    tested = text_of(pathlib.Path("tests/support/third_algorithm.py"))
+    assert tested[tested.index("from __future__") :] in blocks(pathlib.Path("docs/add_an_algorithm.md"), "python")
+
+
 @page
 def test_yaml_blocks_are_sound(page: pathlib.Path, tmp_path: pathlib.Path) -> None:
     for block in blocks(page, "yaml"):
@@ -257,10 +263,10 @@ def test_yaml_blocks_are_sound(page: pathlib.Path, tmp_path: pathlib.Path) -> No
 # -- settings and messages ----------------------------------------------------------------------------------------
 
 
-def assigned_in_init(path: str) -> set[str]:
+def assigned_in_init(path: pathlib.Path) -> set[str]:
     """Attributes that the constructors of a module set: an algorithm's settings."""
     found = set()
-    for function in ast.walk(ast.parse(text_of(pathlib.Path(path)))):
+    for function in ast.walk(ast.parse(text_of(path))):
         if isinstance(function, ast.FunctionDef) and function.name == "__init__":
             for node in ast.walk(function):
                 if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -269,10 +275,13 @@ def assigned_in_init(path: str) -> set[str]:
 
 
 def test_every_setting_is_explained() -> None:
-    rows = set(re.findall(r"^\| `(?:model_config\.)?(\w+)` \|", text_of(pathlib.Path("docs/settings.md")), re.M))
+    rows = set(re.findall(r"^\| `(\w+)`(?: \*)? \|", text_of(pathlib.Path("docs/settings.md")), re.M))
     classes = {"env_runner_cls", "offline_data_class", "prelearner_class"}
     same_as_rllib = {"lr", "num_env_runners"}
-    configs = ["rllib_mamql/learning/config.py", "rllib_mamql/algorithms/mamql/config.py"]
+    configs = [
+        ROOT / "rllib_mamql" / "learning" / "config.py",
+        *(ROOT / "rllib_mamql" / "algorithms").glob("*/config.py"),
+    ]
     settings = {name for file in configs for name in assigned_in_init(file) if not name.startswith("_")}
     assert "rationality" in settings and settings - classes - same_as_rllib - rows == set()
 
