@@ -65,6 +65,6 @@ def _environment_spaces(env: str, env_config: str) -> dict[str, tuple[gym.spaces
             )
         if not isinstance(action, gym.spaces.Discrete) or action.start != 0:
             raise ConfigError(
-                f"environment {env!r}: the action space of {agent} is {action}; MAMQL needs Discrete actions from 0"
+                f"environment {env!r}: the action space of {agent} is {action}; actions must be Discrete from 0"
             )
     return spaces

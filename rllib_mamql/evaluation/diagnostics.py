@@ -93,7 +93,7 @@ def divergence_warnings(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
     Returns:
         One sentence for each agent and kind.
     """
-    remedy = "try chi_square_states: mixture, a smaller chi_square_scale or a larger reward_shrinkage"
+    remedy = "try chi_square_states: mixture, a smaller chi_square_scale or a larger weight_decay"
     # Not "greater than": what is not a number has diverged as well.
     return [
         f"{what} of {agent} diverges: {size} is {values[name]:.2g} times {bound}, expected below {limit:g}; {remedy}"

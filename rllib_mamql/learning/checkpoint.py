@@ -105,7 +105,7 @@ def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type
     folder = pathlib.Path(path)
     if not (folder / DOCUMENT).is_file() or not (folder / NETWORKS).is_file():
         raise CheckpointError(
-            f"{folder} is not a MAMQL checkpoint: it holds no {DOCUMENT} and {NETWORKS}; "
+            f"{folder} is no checkpoint of this package: it holds no {DOCUMENT} and {NETWORKS}; "
             "name the checkpoint folder that `rllib train` printed"
         )
     try:
