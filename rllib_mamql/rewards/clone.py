@@ -19,6 +19,9 @@ from rllib_mamql.learning.demonstrations import read_demonstrations
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.play.actors import agents_by_module
 
+ROWS = 256
+"""Rows a gradient step, of all agents that share a network together."""
+
 
 @dataclass(frozen=True)
 class Clone:
@@ -103,7 +106,9 @@ def _learner(stored: Checkpoint, seed: int) -> ImitationLearner:
     config = MABCConfig().environment(stored.env, env_config=stored.env_config).debugging(seed=seed)
     config.offline_data(input_="(in memory)")
     groups = agents_by_module(stored.module_of)
-    config.training(parameter_sharing={module_id: agents for module_id, agents in groups.items()})
+    config.training(
+        parameter_sharing=groups, expert_batch_size=max(1, ROWS // max(len(agents) for agents in groups.values()))
+    )
     config.validate()
     spaces = environment_spaces(stored.env, stored.env_config)
     spec = config.get_multi_rl_module_spec(spaces={stored.module_of[agent]: pair for agent, pair in spaces.items()})

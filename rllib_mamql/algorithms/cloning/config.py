@@ -34,7 +34,6 @@ class MABCConfig(ImitationConfig):
         self.rationality = 1.0
         self.weight_average = 0.0
         self.weight_decay = 0.1
-        self.expert_batch_size = 256
 
     def training(self, *, clone_updates: Any = NotProvided, **kwargs: Any) -> MABCConfig:
         """Sets how the clone learns; settings of ``ImitationConfig.training`` and RLlib's by ``kwargs``.
