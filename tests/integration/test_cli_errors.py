@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from rllib_mamql.cli.main import main
-from tests.toy_checkpoint import toy_checkpoint
-from tests.toy_data import TOY, replace_cell, truncate, write_pickle, write_toy_dataset
+from tests.support.toy_checkpoint import toy_checkpoint
+from tests.support.toy_data import TOY, replace_cell, truncate, write_pickle, write_toy_dataset
 
 MAMQL = """
 toy:

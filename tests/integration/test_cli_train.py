@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.toy_data import TOY, write_toy_dataset
+from tests.support.toy_data import TOY, write_toy_dataset
 
 ROOT = Path(__file__).parents[2]
 RLLIB = [sys.executable, "-c", "from rllib_mamql.cli.main import main; main()"]

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from rllib_mamql.cli.main import main
-from tests.toy_checkpoint import toy_checkpoint
-from tests.toy_data import TOY, write_toy_dataset
+from tests.support.toy_checkpoint import toy_checkpoint
+from tests.support.toy_data import TOY, write_toy_dataset
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.demonstrations import read_demonstrations
 from rllib_mamql.rewards import clone as cloning
 from rllib_mamql.rewards.clone import clone_of, fit_clone
-from tests.toy_checkpoint import toy_checkpoint
-from tests.toy_data import write_toy_dataset
+from tests.support.toy_checkpoint import toy_checkpoint
+from tests.support.toy_data import write_toy_dataset
 
 
 @pytest.fixture(scope="module")

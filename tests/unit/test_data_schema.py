@@ -21,7 +21,7 @@ from rllib_mamql.data.schema import (
     validate_columns,
 )
 from rllib_mamql.errors import DatasetError
-from tests.joint_data import make_columns, make_metadata
+from tests.support.joint_data import make_columns, make_metadata
 
 
 def test_no_ray_nor_torch_is_imported() -> None:

@@ -16,8 +16,8 @@ from rllib_mamql.evaluation.health import examine
 from rllib_mamql.evaluation.record import record_dataset
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.demonstrations import find_demonstrations
-from tests.toy_checkpoint import toy_checkpoint
-from tests.toy_data import TOY, truncate, write_toy_dataset
+from tests.support.toy_checkpoint import toy_checkpoint
+from tests.support.toy_data import TOY, truncate, write_toy_dataset
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from mamql_envs.overcooked_kitchen import DISH, HELD, IDLE, READY, RECIPES, Unkn
 from mamql_envs.overcooked_v0 import EVENTS, OBSERVATIONS, REWARD_SPLITS, REWARDS, parallel_env
 from rllib_mamql.environments.registry import make_batch
 from rllib_mamql.errors import ConfigError
-from tests.overcooked_play import COOKING, INTERACT, STAY
+from tests.support.overcooked_play import COOKING, INTERACT, STAY
 
 
 class SideBySide:

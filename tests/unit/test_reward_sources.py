@@ -18,7 +18,7 @@ from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.rewards.environment import TRUE_REWARD, RecoveredRewardEnv
 from rllib_mamql.rewards.sources import RewardSource, reward_source
 from rllib_mamql.rewards.true import joint_rewards, marginal_rewards
-from tests.toy_checkpoint import toy_checkpoint
+from tests.support.toy_checkpoint import toy_checkpoint
 from tests.toy_env import ToyEnv
 
 

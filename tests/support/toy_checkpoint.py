@@ -11,7 +11,7 @@ from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.data.schema import DatasetMetadata, spaces_from_gym
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.learning.checkpoint import Checkpoint, read_checkpoint, write_networks
-from tests.toy_data import TOY
+from tests.support.toy_data import TOY
 
 STATES, ACTIONS = 4, 3
 MOVES = np.array([0, -1, 1])
