@@ -19,7 +19,7 @@ from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.record import record_dataset
 from rllib_mamql.export.read import load
 from rllib_mamql.export.write import export_checkpoint
-from tests.toy_data import TOY, write_toy_dataset
+from tests.support.toy_data import TOY, write_toy_dataset
 
 THIRD = "tests.support.third_algorithm:Margin"
 NETWORK = {"fcnet_hiddens": [16]}
@@ -159,7 +159,7 @@ def test_a_taken_name_and_a_path_without_a_class_are_refused() -> None:
 
 
 def test_a_checkpoint_of_an_unknown_algorithm_is_refused(tmp_path: Path) -> None:
-    from tests.random_checkpoint import write_checkpoint
+    from tests.support.random_checkpoint import write_checkpoint
 
     folder = write_checkpoint(tmp_path / "checkpoint")
     document = json.loads((folder / "mamql.json").read_text())

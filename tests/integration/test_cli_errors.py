@@ -1,18 +1,15 @@
 """Every bad input ends before any training: one clear line, status 2, nothing written."""
 
 import os
-import signal
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from rllib_mamql.cli.main import main
-from tests.toy_checkpoint import toy_checkpoint
-from tests.toy_data import TOY, replace_cell, truncate, write_pickle, write_toy_dataset
+from tests.support.command_line import Done, Rllib
+from tests.support.toy_data import TOY, replace_cell, truncate, write_pickle, write_toy_dataset
 
 MAMQL = """
 toy:
@@ -25,46 +22,17 @@ toy:
 """
 
 
-@dataclass
-class Done:
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def rllib(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """Runs the command line in this process, from an empty folder: no error needs Ray to be started."""
+@pytest.fixture(autouse=True)
+def empty_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where the commands run: no error needs Ray to be started, and none leaves a file."""
     folder = tmp_path / "cwd"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-
-    def run(*arguments: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["rllib", *map(str, arguments)])
-        before = signal.getsignal(signal.SIGTERM)
-        capfd.readouterr()
-        try:
-            main()
-        except SystemExit as done:
-            out, err = capfd.readouterr()
-            return Done(int(done.code or 0), out, err)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_toy_dataset(tmp_path_factory.mktemp("data") / "toy")
 
 
 @pytest.fixture
-def broken(dataset: Path, tmp_path: Path) -> Path:
-    import shutil
-
-    return Path(shutil.copytree(dataset, tmp_path / "broken"))
+def broken(toy_dataset: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(toy_dataset, tmp_path / "broken"))
 
 
 def experiment(tmp_path: Path, data: Path | str, env: str = TOY, more: str = "") -> Path:
@@ -110,12 +78,12 @@ def refused(done: Done, *says: str) -> None:
     ],
 )
 def test_bad_setting(
-    rllib: Callable[..., Done], dataset: Path, tmp_path: Path, options: tuple[str, ...], says: tuple[str, ...]
+    rllib: Rllib, toy_dataset: Path, tmp_path: Path, options: tuple[str, ...], says: tuple[str, ...]
 ) -> None:
-    refused(rllib("train", "--file", experiment(tmp_path, dataset), *options), *says)
+    refused(rllib("train", "--file", experiment(tmp_path, toy_dataset), *options), *says)
 
 
-def test_bad_datasets(rllib: Callable[..., Done], tmp_path: Path, broken: Path) -> None:
+def test_bad_datasets(rllib: Rllib, tmp_path: Path, broken: Path) -> None:
     file = experiment(tmp_path, broken)
     replace_cell(broken, "obs.agent_0", 3, float("nan"))
     refused(rllib("train", "--file", file), "nan", "obs.agent_0")
@@ -126,22 +94,22 @@ def test_bad_datasets(rllib: Callable[..., Done], tmp_path: Path, broken: Path) 
     refused(rllib("train", "--file", file), ".parquet")
 
 
-def test_dataset_of_other_spaces(rllib: Callable[..., Done], tmp_path: Path, dataset: Path) -> None:
-    refused(rllib("train", "--file", experiment(tmp_path, dataset), "--set", "env_config.states=5"), "shape")
+def test_dataset_of_other_spaces(rllib: Rllib, tmp_path: Path, toy_dataset: Path) -> None:
+    refused(rllib("train", "--file", experiment(tmp_path, toy_dataset), "--set", "env_config.states=5"), "shape")
 
 
-def test_dataset_of_another_configuration(rllib: Callable[..., Done], tmp_path: Path) -> None:
+def test_dataset_of_another_configuration(rllib: Rllib, tmp_path: Path) -> None:
     data = write_toy_dataset(tmp_path / "short", rows=20, steps=5)
     refused(rllib("train", "--file", experiment(tmp_path, data)), "steps 5", "steps 10")
 
 
-def test_pickle_is_never_opened(rllib: Callable[..., Done], tmp_path: Path) -> None:
+def test_pickle_is_never_opened(rllib: Rllib, tmp_path: Path) -> None:
     bomb = write_pickle(tmp_path / "data.pkl")
     refused(rllib("train", "--file", experiment(tmp_path, bomb)), "data.pkl")
     assert not (tmp_path / "unpickled").exists()
 
 
-def test_other_commands(rllib: Callable[..., Done], tmp_path: Path, dataset: Path) -> None:
+def test_other_commands(rllib: Rllib, tmp_path: Path, toy_checkpoint_folder: Path) -> None:
     refused(rllib("train", "--file", "no.yaml"), "no.yaml does not exist")
     refused(rllib("train"), "--file")
     refused(rllib("trian"), "trian")
@@ -152,8 +120,8 @@ def test_other_commands(rllib: Callable[..., Done], tmp_path: Path, dataset: Pat
     refused(rllib("map", tmp_path), "--plot")
     refused(rllib("map", tmp_path, "--plot", tmp_path / "map.doc"), "no known ending", ".png, .svg, .pdf")
     refused(rllib("map", tmp_path, "--plot", "no/such/map.png"), "does not exist")
-    toy_checkpoint(tmp_path / "toy")
-    refused(rllib("map", tmp_path / "toy", "--plot", tmp_path / "map.png"), "only of overcooked, gems, intersection")
+    toy = rllib("map", toy_checkpoint_folder, "--plot", tmp_path / "map.png")
+    refused(toy, "only of overcooked, gems, intersection")
     record = ("record", "--steps", "10", "--out", "new")
     refused(rllib(*record, "--env", "overcoked", "--expert", "random"), "did you mean 'overcooked'?")
     refused(rllib(*record, "--env", TOY, "--expert", "scripted"), "no scripted expert")
@@ -162,7 +130,7 @@ def test_other_commands(rllib: Callable[..., Done], tmp_path: Path, dataset: Pat
     refused(rllib("example", "run", "no_such_example"), "no_such_example")
 
 
-def test_inspect_says_what_is_wrong(rllib: Callable[..., Done], broken: Path) -> None:
+def test_inspect_says_what_is_wrong(rllib: Rllib, broken: Path) -> None:
     done = rllib("inspect", broken)
     assert (done.status, done.err) == (0, "")
     assert "60" in done.out and "agent_1" in done.out

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.toy_data import TOY, write_toy_dataset
+from tests.support.command_line import ROOT, Rllib
+from tests.support.toy_data import TOY
 
-ROOT = Path(__file__).parents[2]
 RLLIB = [sys.executable, "-c", "from rllib_mamql.cli.main import main; main()"]
 
 PPO = f"""
@@ -83,10 +84,13 @@ class Command:
         """Command lines of the processes with this test's mark, by id."""
         return {int(pid): line for pid in os.listdir("/proc") if pid.isdigit() and (line := self._marked(pid))}
 
-    def sweep(self) -> None:
+    def sweep(self, patience_s: float = 30.0) -> None:
         """Ends what outlives a killed driver: Ray's agents take about a minute to notice."""
-        for pid, line in self.left_behind().items():
-            assert "Agent" in line, line
+        until = time.monotonic() + patience_s
+        while any("Agent" not in line for line in self.processes().values()):
+            assert time.monotonic() < until, self.processes()
+            time.sleep(0.2)
+        for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
 
     def _marked(self, pid: str) -> str:
@@ -107,7 +111,9 @@ def command(tmp_path: Path) -> Iterator[Command]:
     assert not made.left_behind()
 
 
-def write(command: Command, text: str) -> Path:
+def write(command: Command, text: str, data: Path | None = None) -> Path:
+    if data is not None:
+        shutil.copytree(data, command.folder / "data")
     path = command.folder / "file.yaml"
     path.write_text(text)
     return path
@@ -132,10 +138,11 @@ def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str], timeo
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 class TestTrain:
-    def test_mamql_run_is_scored_and_its_checkpoint_evaluated(self, command: Command) -> None:
-        write_toy_dataset(command.folder / "data")
-        file = write(command, MAMQL)
-        options = ("--num-env-runners", "2", "--num-learners", "2", "--seed", "3", "--eval-episodes", "5")
+    def test_mamql_run_is_scored_and_its_checkpoint_evaluated(
+        self, command: Command, toy_dataset: Path, rllib: Rllib, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = write(command, MAMQL, toy_dataset)
+        options = ("--num-env-runners", "1", "--num-learners", "2", "--seed", "3", "--eval-episodes", "5")
         status, output = command.run("train", "--file", file, *options, "--json", "out.json")
         assert status == 0, output
         (trial,) = json.loads((command.folder / "out.json").read_text())["trials"]
@@ -146,8 +153,9 @@ class TestTrain:
         assert "expert log-likelihood" in output
 
         options = ("--episodes", "6", "--greedy", "--video", "film.gif", "--json", "score.json")
-        status, output = command.run("evaluate", command.folder / "results" / "toy", *options)
-        assert status == 0, output
+        monkeypatch.chdir(command.folder)
+        done = rllib("evaluate", command.folder / "results" / "toy", *options)
+        assert done.status == 0, done
         score = json.loads((command.folder / "score.json").read_text())
         assert (score["episodes"], score["policy"], score["command"]) == (6, "greedy", "evaluate")
         assert score["checkpoint"] == trial["checkpoint"]
@@ -177,10 +185,9 @@ class TestTrain:
         assert Path(finished["checkpoint"]).is_dir()
         assert 0 < finished["train_time_s"] <= finished["wall_time_s"]
 
-    def test_resumes_after_kill_9(self, command: Command) -> None:
+    def test_resumes_after_kill_9(self, command: Command, toy_dataset: Path) -> None:
         slow = ("--set", "env_config.slow=0.006", "--stop", "training_iteration=6", "--eval-episodes", "0")
-        write_toy_dataset(command.folder / "data")
-        file = write(command, MAMQL)
+        file = write(command, MAMQL, toy_dataset)
         process = command.start("train", "--file", file, *slow)
         folder = command.folder / "results" / "toy"
 

@@ -12,19 +12,13 @@ import sys
 import pytest
 import yaml
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.support.command_line import ROOT, Rllib, run
+
 EXAMPLES = sorted(path.relative_to(ROOT) for path in (ROOT / "tuned_examples").rglob("*.yaml"))
 
 
-def run(*words: str, timeout: int = 250) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "rllib_mamql", *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=timeout,
-    )  # fmt: skip
-
-
-def test_list_is_of_whole_sentences() -> None:
-    lines = [line.split("\t") for line in run("example", "list").stdout.splitlines()]
+def test_list_is_of_whole_sentences(rllib: Rllib) -> None:
+    lines = [line.split("\t") for line in rllib("example", "list").out.splitlines()]
     assert [name for name, _ in lines] == [str(path.relative_to("tuned_examples").with_suffix("")) for path in EXAMPLES]
     assert all(sentence.endswith(".") for _, sentence in lines)
 
@@ -61,11 +55,11 @@ def snippets(*words: str) -> list[str]:
     return [text for text in found if all(word in text for word in words)]
 
 
-def test_readme_dataset_snippet_is_a_sound_dataset(tmp_path: pathlib.Path) -> None:
+def test_readme_dataset_snippet_is_a_sound_dataset(tmp_path: pathlib.Path, rllib: Rllib) -> None:
     (snippet,) = snippets("pq.write_table")
     subprocess.run([sys.executable, "-c", snippet], check=True, cwd=tmp_path)
-    done = run("inspect", str(tmp_path / "my_data.parquet"))
-    assert done.returncode == 0, done.stderr
+    done = rllib("inspect", tmp_path / "my_data.parquet")
+    assert done.status == 0, done
 
 
 def test_readme_python_snippet_trains() -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from rllib_mamql.algorithms.mamql.losses import joint_marginal
 from rllib_mamql.algorithms.registry import read_checkpoint
-from rllib_mamql.cli.main import main
+from tests.support.command_line import Rllib
 
 ROOT = Path(__file__).parents[2]
 CHECKPOINT = ROOT / "offline_data" / "gems" / "soft_expert"
@@ -62,17 +60,6 @@ np.savez(out, **results)
 """
 
 
-def rllib(monkeypatch: pytest.MonkeyPatch, *arguments: Any) -> int:
-    monkeypatch.setattr(sys, "argv", ["rllib", *map(str, arguments)])
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        main()
-    except SystemExit as done:
-        return int(done.code or 0)
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def use(folder: Path, given: Path, out: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", USER, folder, given, out], cwd=ROOT, capture_output=True, text=True, timeout=120
@@ -109,12 +96,10 @@ def expected(stored: Any, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]
     return {name: values.detach().numpy() for name, values in results.items()}
 
 
-def test_a_shipped_checkpoint_without_ray(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_shipped_checkpoint_without_ray(tmp_path: Path, rllib: Rllib) -> None:
     folder, given_file, out = tmp_path / "exported", tmp_path / "given.npz", tmp_path / "out.npz"
-    assert rllib(monkeypatch, "export", CHECKPOINT, "--out", folder) == 0
-    assert "metadata.json" in capfd.readouterr().out
+    done = rllib("export", CHECKPOINT, "--out", folder)
+    assert done.status == 0 and "metadata.json" in done.out
     stored = read_checkpoint(CHECKPOINT)
     given = rows_of_play(stored)
     np.savez(given_file, **given)
@@ -127,8 +112,8 @@ def test_a_shipped_checkpoint_without_ray(
             np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-5, err_msg=name)
 
     # The folder that is there is not written over, and what was damaged is not used.
-    assert rllib(monkeypatch, "export", CHECKPOINT, "--out", folder) == 2
-    assert "exists and is not an empty folder" in capfd.readouterr().err
+    refused = rllib("export", CHECKPOINT, "--out", folder)
+    assert refused.status == 2 and "exists and is not an empty folder" in refused.err
     metadata = json.loads((folder / "metadata.json").read_text())
     name = metadata["modules"]["shared"]["reward"]["program"]
     (folder / name).write_bytes((folder / name).read_bytes()[:-1])

@@ -1,7 +1,6 @@
 """The fast intersection against highway-env itself: the same seeds and actions give the same states."""
 
 import os
-import time
 
 import numpy as np
 import pytest
@@ -40,20 +39,16 @@ def pair(vehicles, settings, own_start):
 
 
 def compare_episode(stock, ours, seed):
-    """Plays both with the same random actions; returns the steps, and the seconds that each took."""
+    """Plays both with the same random actions; returns the steps."""
     rng = np.random.default_rng(seed)
     # Some episodes lean to braking: standing vehicles are where rounding grows fastest.
     weights = rng.dirichlet(np.ones(3))
     stock.reset(seed=seed)
     ours.reset(seed=seed)
-    seconds, steps, over = [0.0, 0.0], 0, False
+    steps, over = 0, False
     while not over:
         joint = tuple(int(a) for a in rng.choice(3, size=len(ours.controlled_vehicles), p=weights))
-        results = []
-        for i, env in enumerate((stock, ours)):
-            start = time.perf_counter()
-            results.append(env.step(joint)[2:4])
-            seconds[i] += time.perf_counter() - start
+        results = [env.step(joint)[2:4] for env in (stock, ours)]
         expected, found = state(stock), state(ours)
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE)
@@ -61,7 +56,7 @@ def compare_episode(stock, ours, seed):
         assert results[0] == results[1]
         assert stock.np_random.bit_generator.state == ours.np_random.bit_generator.state
         steps, over = steps + 1, any(results[0])
-    return steps, seconds
+    return steps
 
 
 @pytest.mark.parametrize(
@@ -76,15 +71,8 @@ def compare_episode(stock, ours, seed):
 )
 def test_equals_highway_env(vehicles, settings, own_start, share):
     stock, ours = pair(vehicles, settings, own_start)
-    steps = sum(compare_episode(stock, ours, seed)[0] for seed in range(max(1, round(EPISODES * share))))
+    steps = sum(compare_episode(stock, ours, seed) for seed in range(max(1, round(EPISODES * share))))
     assert steps > 0
-
-
-@pytest.mark.parametrize("vehicles", [2, 8])
-def test_is_at_least_twice_as_fast_as_highway_env(vehicles):
-    stock, ours = pair(vehicles, {}, True)
-    seconds = np.sum([compare_episode(stock, ours, seed)[1] for seed in (100, 101)], axis=0)
-    assert seconds[0] > 2 * seconds[1]
 
 
 def test_the_environment_plays_what_highway_env_plays():

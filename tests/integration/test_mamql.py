@@ -6,11 +6,11 @@ import os
 import pathlib
 import signal
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
 
 from rllib_mamql.algorithms.mamql.algorithm import MAMQL
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
@@ -19,18 +19,9 @@ from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.record import record_dataset
 from rllib_mamql.learning.algorithm import AHEAD
+from tests.support.toy_data import TOY
 
-TOY = "pettingzoo:tests.toy_env"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Any:
-    """Enough logical CPUs for two runners and two learners; the session's shared one has two."""
-    if ray.is_initialized():
-        ray.shutdown()
-    ray.init(address="local", num_cpus=6, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +37,8 @@ def config(dataset: str, **settings: Any) -> MAMQLConfig:
         .environment(TOY)
         .offline_data(input_=dataset)
         .training(**{"expert_batch_size": 16, "rollout_batch_size": 16, "replay_capacity": 300, **settings})
-        .env_runners(num_envs_per_env_runner=4, rollout_fragment_length=5)
+        .env_runners(num_envs_per_env_runner=4, rollout_fragment_length=5, num_cpus_per_env_runner=0.25)
+        .learners(num_cpus_per_learner=0.25)
         .rl_module(model_config={"fcnet_hiddens": [16]})
         .reporting(min_sample_timesteps_per_iteration=40)
         .debugging(seed=1)
@@ -58,6 +50,10 @@ def updates(result: dict[str, Any]) -> int:
     return int(result["learners"]["__all_modules__"]["num_gradient_steps_lifetime"])
 
 
+def steps(result: dict[str, Any]) -> int:
+    return int(result["env_runners"]["num_env_steps_sampled_lifetime"])
+
+
 def weights(algorithm: MAMQL) -> dict[str, Any]:
     return algorithm.learner_group.get_weights()["agent_0"]
 
@@ -66,7 +62,7 @@ def test_online_counts_and_goes_on_from_a_checkpoint(dataset: str, tmp_path: pat
     first = config(dataset).build_algo()
     for _ in range(3):
         result = first.train()
-    assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 120
+    assert steps(result) == 120
     assert updates(result) == 60  # updates_per_step is 0.5
     assert "episode_return_mean" in result["env_runners"]
     assert np.isfinite(result["learners"]["agent_1"]["agent_1"]["expert_log_likelihood"])
@@ -91,27 +87,44 @@ def test_online_counts_and_goes_on_from_a_checkpoint(dataset: str, tmp_path: pat
     assert_runners_hold_the_weights(second)
     result = second.train()
     assert updates(result) == 80
-    assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 160
+    assert steps(result) == 160
     first.stop()
     second.stop()
 
 
-def test_runners_sample_while_the_learners_update(dataset: str) -> None:
-    made = config(dataset, rollout_staleness=1).env_runners(num_env_runners=2)
-    algorithm = made.build_algo()
-    group = algorithm.env_runner_group
-    try:
-        for round_ in range(1, 4):
-            result = algorithm.train()
-            # A round is under way already, but counted only when it has been learned from.
-            assert group.num_in_flight_async_reqs(tag=AHEAD) == 2
-            assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 40 * round_
-            assert updates(result) == 20 * round_
-        while group.num_in_flight_async_reqs(tag=AHEAD):
-            group.fetch_ready_async_reqs(tags=AHEAD, timeout_seconds=1.0)
-        assert_runners_hold_the_weights(algorithm)
-    finally:
-        algorithm.stop()
+@pytest.fixture(scope="module")
+def ahead(ray_session: None, dataset: str) -> Iterator[MAMQL]:
+    """An algorithm whose two runners sample the next round while it updates."""
+    algorithm = config(dataset, rollout_staleness=1).env_runners(num_env_runners=2).build_algo()
+    yield algorithm
+    algorithm.stop()
+
+
+def test_runners_sample_while_the_learners_update(ahead: MAMQL) -> None:
+    group, before = ahead.env_runner_group, ahead.train()
+    for round_ in range(1, 4):
+        result = ahead.train()
+        # A round is under way already, but counted only when it has been learned from.
+        assert group.num_in_flight_async_reqs(tag=AHEAD) == 2
+        assert steps(result) == steps(before) + 40 * round_
+        assert updates(result) == updates(before) + 20 * round_
+    while group.num_in_flight_async_reqs(tag=AHEAD):
+        group.fetch_ready_async_reqs(tags=AHEAD, timeout_seconds=1.0)
+    assert_runners_hold_the_weights(ahead)
+
+
+def test_a_runner_that_dies_comes_back_with_the_weights(ahead: MAMQL) -> None:
+    group, before = ahead.env_runner_group, updates(ahead.train())
+    os.kill(group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)[0], signal.SIGKILL)
+    assert updates(ahead.train()) > before
+    for _ in range(20):
+        ahead.train()
+        if group.num_healthy_remote_env_runners() == 2:
+            break
+    before = steps(ahead.train())
+    assert steps(ahead.train()) == before + 40
+    assert len(group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)) == 2
+    assert_runners_hold_the_weights(ahead)
 
 
 def assert_runners_hold_the_weights(algorithm: MAMQL) -> None:
@@ -189,25 +202,6 @@ def test_weights_are_sent_without_waiting_for_rollouts(dataset: str, tmp_path: p
         algorithm.stop()
 
 
-def test_a_runner_that_dies_comes_back_with_the_weights(dataset: str) -> None:
-    algorithm = config(dataset, rollout_staleness=1).env_runners(num_env_runners=2).build_algo()
-    group = algorithm.env_runner_group
-    try:
-        algorithm.train()
-        os.kill(group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)[0], signal.SIGKILL)
-        assert updates(algorithm.train()) > 20
-        for _ in range(20):
-            algorithm.train()
-            if group.num_healthy_remote_env_runners() == 2:
-                break
-        steps = algorithm.train()["env_runners"]["num_env_steps_sampled_lifetime"]
-        assert algorithm.train()["env_runners"]["num_env_steps_sampled_lifetime"] == steps + 40
-        assert len(group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)) == 2
-        assert_runners_hold_the_weights(algorithm)
-    finally:
-        algorithm.stop()
-
-
 def test_checkpoints_act_without_ray(dataset: str, tmp_path: pathlib.Path) -> None:
     algorithm = config(dataset, parameter_sharing="all").build_algo()
     algorithm.train()
@@ -223,24 +217,30 @@ def test_checkpoints_act_without_ray(dataset: str, tmp_path: pathlib.Path) -> No
         read_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("runners, learners", [(2, 0), (0, 2), (2, 2)])
-def test_remote_runners_and_learners(dataset: str, runners: int, learners: int, tmp_path: pathlib.Path) -> None:
-    made = config(dataset).env_runners(num_env_runners=runners).learners(num_learners=learners)
-    algorithm = made.build_algo()
+@pytest.mark.parametrize(
+    ("runners", "learners", "streamed"), [(2, 0, False), (2, 2, False), (0, 0, True), (0, 2, True)]
+)
+def test_remote_runners_and_learners(
+    dataset: str, runners: int, learners: int, streamed: bool, tmp_path: pathlib.Path
+) -> None:
+    made = config(dataset, expert_in_memory=not streamed).env_runners(num_env_runners=runners)
+    algorithm = made.learners(num_learners=learners).build_algo()
+    assert algorithm.offline_data.in_memory != streamed
     result = algorithm.train()
     result = algorithm.train()
-    assert result["env_runners"]["num_env_steps_sampled_lifetime"] == 80
+    assert steps(result) == 80
     assert updates(result) == 40
     states = algorithm.learner_group.foreach_learner(
         lambda learner: (
             len(learner.replay),
-            len(learner.expert),
+            None if streamed else len(learner.expert),
             learner.module["agent_0"].unwrapped().critic.head.weight.detach().numpy().copy(),
         )
     )
     states = [state.get() for state in states]
     assert sum(state[0] for state in states) == 80, "every rollout row reaches exactly one learner"
-    assert sum(state[1] for state in states) == 200, "every expert row reaches exactly one learner"
+    if not streamed:
+        assert sum(state[1] for state in states) == 200, "every expert row reaches exactly one learner"
     assert len({state[0] for state in states}) == 1, "learners share alike"
     for state in states:
         np.testing.assert_array_equal(state[2], states[0][2])
@@ -248,15 +248,6 @@ def test_remote_runners_and_learners(dataset: str, runners: int, learners: int, 
         algorithm.save_checkpoint(str(tmp_path))
         algorithm.load_checkpoint(str(tmp_path))
         assert updates(algorithm.train()) == 60
-    algorithm.stop()
-
-
-@pytest.mark.parametrize("learners", [0, 2])
-def test_streamed_expert_data_trains(dataset: str, learners: int) -> None:
-    made = config(dataset, expert_in_memory=False).learners(num_learners=learners)
-    algorithm = made.build_algo()
-    assert not algorithm.offline_data.in_memory
-    assert updates(algorithm.train()) == 20
     algorithm.stop()
 
 

@@ -18,7 +18,7 @@ from rllib_mamql.columns import JointColumns, concatenate, num_rows, take
 from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.errors import ConfigError, DatasetError
 from rllib_mamql.learning.offline_input import JointOfflineData, JointOfflinePreLearner, iterate_batches
-from tests.joint_data import assert_equal, long_rows, make_columns, make_metadata, write_plain
+from tests.support.joint_data import assert_equal, long_rows, make_columns, make_metadata, write_plain
 
 LENGTHS = (10,) * 12
 

@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rllib_mamql.cli.main import main
-from tests.toy_checkpoint import toy_checkpoint
-from tests.toy_data import TOY, write_toy_dataset
-
-ROOT = Path(__file__).parents[2]
-
-
-def rllib(*words: object) -> str:
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'envs'}"}
-    done = subprocess.run(
-        [sys.executable, "-m", "rllib_mamql", *map(str, words)], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+from rllib_mamql.learning.checkpoint import read_checkpoint
+from rllib_mamql.rewards.exploration import explore
+from rllib_mamql.rewards.recover import RecoverySettings, recover
+from rllib_mamql.rewards.store import write_rewards
+from tests.support.command_line import Rllib
+from tests.support.toy_data import TOY
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("toy") / "checkpoint_000000"
-    toy_checkpoint(path)
-    return path
+def test_recover_reward_and_relearn(
+    toy_checkpoint_folder: Path, toy_dataset: Path, tmp_path: Path, rllib_on_ray: Rllib
+) -> None:
+    folder, data = Path(shutil.copytree(toy_checkpoint_folder, tmp_path / "toy")), toy_dataset
 
+    def rllib(*words: object) -> str:
+        done = rllib_on_ray(*words)
+        assert done.status == 0, done
+        return done.out + done.err
 
-def test_recover_reward_and_relearn(folder: Path, tmp_path: Path) -> None:
-    data = write_toy_dataset(tmp_path / "data")
     assert "rewards.npz" in rllib("recover", folder, "--updates", 20, "--steps", 200, "--gauge", "state_only")
     out, plot = tmp_path / "out.json", tmp_path / "out.png"
     options = ["--data", data, "--clone-updates", 20, "--steps", 60, "--resamples", 20]
@@ -71,6 +61,15 @@ def test_recover_reward_and_relearn(folder: Path, tmp_path: Path) -> None:
     assert document["shaped"] and document["env_config"]["steps"] == 7 and document["judged_in"]["steps"] == 10
 
 
+@pytest.fixture(scope="module")
+def recovered(toy_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with rewards and potentials of hardly any training."""
+    folder = Path(shutil.copytree(toy_checkpoint_folder, tmp_path_factory.mktemp("toy") / "checkpoint_000000"))
+    stored, settings = read_checkpoint(folder), RecoverySettings(updates=2)
+    write_rewards(folder, recover(stored, explore(stored, 100, 0.5, seed=0), settings), settings)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -89,16 +88,10 @@ def test_recover_reward_and_relearn(folder: Path, tmp_path: Path) -> None:
     ],
 )
 def test_bad_input_is_named_and_leaves_nothing(
-    folder: Path, tmp_path: Path, words: list[str], said: str, monkeypatch: Any, capsys: Any
+    recovered: Path, tmp_path: Path, rllib: Rllib, words: list[str], said: str
 ) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr(sys, "argv", ["rllib", *(word.format(folder, out=out) for word in words)])
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as stopped:
-            main()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert stopped.value.code == 2
-    assert said in capsys.readouterr().err
+    done = rllib(*(word.format(recovered, out=out) for word in words))
+    assert done.status == 2
+    assert said in done.err
     assert not out.exists()

@@ -7,15 +7,15 @@ import pathlib
 
 import pytest
 
-from tests.integration.test_examples import run
+from tests.support.command_line import ROOT, Rllib
 
 
-def test_joint_critic_over_agents_with_different_spaces(tmp_path: pathlib.Path) -> None:
+def test_joint_critic_over_agents_with_different_spaces(tmp_path: pathlib.Path, rllib_on_ray: Rllib) -> None:
     out = tmp_path / "out.json"
     options = ["--stop", "training_iteration=1", "--eval-episodes", "2", "--storage-path", str(tmp_path)]
     options += ["--set", "critic=joint", "--set", "min_sample_timesteps_per_iteration=160", "--json", str(out)]
-    done = run("train", "--file", "tuned_examples/speaker_listener.yaml", *options)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = rllib_on_ray("train", "--file", ROOT / "tuned_examples/speaker_listener.yaml", *options)
+    assert done.status == 0, done
     (trial,) = json.loads(out.read_text())["trials"]
     assert trial["status"] == "finished" and trial["updates"] > 0
     assert set(trial["per_agent"]) == {"speaker_0", "listener_0"}

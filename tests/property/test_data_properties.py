@@ -17,7 +17,7 @@ from rllib_mamql.data.reading import read_dataset, select_steps
 from rllib_mamql.data.validation import validate_columns
 from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.errors import DatasetError
-from tests.joint_data import assert_equal, long_rows, make_columns, make_metadata
+from tests.support.joint_data import assert_equal, long_rows, make_columns, make_metadata
 
 LENGTHS = st.lists(st.integers(2, 7), min_size=1, max_size=6)
 AGENTS = st.lists(st.sampled_from(["a", "b.c", "agent_0", "östlich"]), min_size=1, max_size=3, unique=True)

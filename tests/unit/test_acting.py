@@ -17,7 +17,7 @@ from rllib_mamql.networks.convolutions import ConvolutionalCritics
 from rllib_mamql.networks.together_acting import StackedCritics, stack_critics, stackable
 from rllib_mamql.play import actors as acting
 from rllib_mamql.play.actors import ScriptedActor, module_actor
-from tests.toy_data import TOY
+from tests.support.toy_data import TOY
 
 AGENTS = ("agent_0", "agent_1")
 

@@ -19,7 +19,7 @@ from rllib_mamql.data.reading import read_dataset, read_metadata, select_steps, 
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
 from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.errors import DatasetError
-from tests.joint_data import assert_equal, make_columns, make_metadata, write_plain
+from tests.support.joint_data import assert_equal, make_columns, make_metadata, write_plain
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""On a game solved by enumeration the critics find the expert's policies, and the rewards the true marginal ones."""
+"""On a game solved by enumeration the module's networks find the expert's policies and the true marginal rewards."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ from torch import Tensor
 from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.losses import joint_marginal
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
-from tests import exact_games
+from rllib_mamql.solvable import (
+    Game,
+    all_rows,
+    implied_reward,
+    marginals,
+    occupancy,
+    random_game,
+    remove_shaping,
+    soft_equilibrium,
+)
+from rllib_mamql.solvable.equilibrium import boltzmann
+from rllib_mamql.solvable.fitting import CHI_SQUARE_SCALE, agent_rows, loss_of_tables, minimise, total_variation
 
-# A weak regulariser: chi^2 pulls policies towards uniform by an amount that falls as 1 / c.
-SCALE = 1e4
 
-
-def build(game: exact_games.Game, agent: int, critic: str) -> MAMQLModule:
+def build(game: Game, agent: int, critic: str) -> MAMQLModule:
     spec = RLModuleSpec(
         module_class=MAMQLModule,
         observation_space=gym.spaces.Box(0, 1, (game.states,), np.float32),
@@ -36,98 +44,51 @@ def build(game: exact_games.Game, agent: int, critic: str) -> MAMQLModule:
     return spec.build()
 
 
-def minimise(loss_of: object, parameters: list[Tensor], iterations: int = 150) -> None:
-    """Full-batch L-BFGS: there is no sampling noise here, so the optimum is reached, not orbited."""
-    optimiser = torch.optim.LBFGS(
-        parameters, max_iter=iterations, tolerance_grad=1e-10, tolerance_change=1e-13, history_size=30,
-        line_search_fn="strong_wolfe",
-    )  # fmt: skip
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = loss_of()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-
-
+@pytest.mark.parametrize("agent", [0, 1])
 @pytest.mark.parametrize("critic", ["marginal", "joint"])
-def test_critic_and_reward_match_the_closed_form(critic: str) -> None:
-    torch.manual_seed(0)
-    game = exact_games.random_game(seed=3)
-    policies = exact_games.soft_equilibrium(game)
-    rows = exact_games.all_rows(game, policies)
-    weight = torch.tensor(rows["weight"])
-    lam, gamma = game.rationality, game.discount
-    states = torch.eye(game.states, dtype=torch.float64)
-    s, t = torch.tensor(rows["s"]), torch.tensor(rows["next"])
-    alive = torch.zeros(len(s), dtype=torch.bool)
-    for agent in range(2):
-        module = build(game, agent, critic).double()
-        actions, others = torch.tensor(rows["actions"][agent]), torch.tensor(rows["actions"][1 - agent])
-        other_policy = [torch.tensor(policies[1 - agent])]
+def test_critic_and_reward_match_the_closed_form(critic: str, agent: int) -> None:
+    torch.manual_seed(agent)
+    game = random_game(3)
+    policies = soft_equilibrium(game).policies
+    steps, other = all_rows(game, policies), [torch.tensor(policies[1 - agent])]
+    rows, inputs = agent_rows(game, steps, agent), torch.eye(game.states, dtype=torch.float64)
+    module = build(game, agent, critic).double()
 
-        def table(module: MAMQLModule = module, other: list[Tensor] = other_policy) -> Tensor:
-            if critic == "marginal":
-                return module.critic(states)
-            return joint_marginal(module.joint_critic, states, other, samples=None)
+    def table() -> Tensor:
+        if critic == "marginal":
+            return module.critic(inputs)
+        return joint_marginal(module.joint_critic, inputs, other, samples=None)
 
-        def implied(q: Tensor, actions: Tensor = actions) -> Tensor:
-            value = objective.soft_value(q, lam)
-            return objective.inverse_reward(objective.take_actions(q[s], actions), value[t], alive, gamma)
+    def critic_loss() -> Tensor:
+        q = table()
+        return loss_of_tables(q[rows.states], q[rows.next_states], rows, game, CHI_SQUARE_SCALE).total
 
-        def critic_loss() -> Tensor:
-            q = table()
-            rewards = implied(q)
-            value = objective.soft_value(q, lam)
-            return objective.critic_loss(
-                expert_reward=rewards,
-                expert_weights=weight,
-                penalised_reward=rewards,
-                penalised_weights=weight,
-                value=objective.value_telescoped(value[s], value[t], alive, weight, gamma),
-                chi_square_scale=SCALE,
-            ).total
+    trained = module.critic if critic == "marginal" else module.joint_critic
+    minimise(critic_loss, list(trained.parameters()), 400)
+    q = table().detach()
+    worst = total_variation(boltzmann(q.numpy(), game.rationality), policies[agent]).max()
+    assert worst < 0.01, worst
 
-        trained = module.critic if critic == "marginal" else module.joint_critic
-        minimise(critic_loss, list(trained.parameters()), 400)
-        with torch.no_grad():
-            q = table()
-            learned = objective.log_policy(q, lam).exp().numpy()
-            target = implied(q)
-        total_variation = 0.5 * np.abs(learned - policies[agent]).sum(-1).max()
-        assert total_variation < 0.01, f"agent {agent}: {total_variation}"
+    s, s_next = torch.tensor(steps.states), torch.tensor(steps.next_states)
+    own, others = torch.tensor(steps.actions[agent]), torch.tensor(steps.actions[1 - agent])
+    value, ongoing = objective.soft_value(q, game.rationality), torch.zeros(len(s), dtype=torch.bool)
+    target = objective.inverse_reward(objective.take_actions(q[s], own), value[s_next], ongoing, game.discount)
 
-        def reward_loss(
-            module: MAMQLModule = module,
-            actions: Tensor = actions,
-            others: Tensor = others,
-            target: Tensor = target,
-            other: list[Tensor] = other_policy,
-        ) -> Tensor:
-            if critic == "marginal":  # one sample of a_-i a row, as in training
-                reward = module.reward(states[s], others.unsqueeze(-1))
-            else:
-                reward = joint_marginal(module.reward, states, other, samples=None)[s]
-            return objective.reward_loss(objective.take_actions(reward, actions), target, weight, 0.0).total
+    def reward_loss() -> Tensor:
+        if critic == "marginal":  # one sample of a_-i a row, as in training
+            reward = module.reward(inputs[s], others.unsqueeze(-1))
+        else:
+            reward = joint_marginal(module.reward, inputs, other, samples=None)[s]
+        weights = torch.tensor(steps.weights)
+        return objective.reward_loss(objective.take_actions(reward, own), target, weights, 0.0).total
 
-        minimise(reward_loss, list(module.reward.parameters()), 400)
-        with torch.no_grad():
-            recovered = joint_marginal(module.reward, states, other_policy, samples=None).numpy()
-        true, transition = exact_games.marginals(game, policies, agent)
-        visited = exact_games.occupancy(game, policies)[:, None] * policies[agent]
-        pair = [exact_games.remove_shaping(game, r, transition, visited).ravel() for r in (recovered, true)]
-        correlation = np.corrcoef(*pair)[0, 1]
-        assert correlation > 0.99, f"agent {agent}: {correlation}"
-
-
-def test_shaping_changes_nothing_that_is_compared() -> None:
-    game = exact_games.random_game(seed=5)
-    policies = exact_games.soft_equilibrium(game)
-    reward, transition = exact_games.marginals(game, policies, 0)
-    potential = np.random.default_rng(0).normal(size=game.states)
-    shaped = reward + game.discount * transition @ potential - potential[:, None]
-    weight = np.ones_like(reward)
-    plain = exact_games.remove_shaping(game, reward, transition, weight)
-    np.testing.assert_allclose(exact_games.remove_shaping(game, shaped, transition, weight), plain, atol=1e-9)
+    minimise(reward_loss, list(module.reward.parameters()), 400)
+    recovered = joint_marginal(module.reward, inputs, other, samples=None).detach().numpy()
+    true, transition = marginals(game, policies, agent)
+    # What the critic implies is what the reward network was to learn, in the critic's own gauge.
+    implied = implied_reward(q.numpy(), transition, game.discount, game.rationality)
+    np.testing.assert_allclose(recovered, implied, atol=0.02)
+    visited = occupancy(game, policies)[:, None] * policies[agent]
+    pair = [remove_shaping(reward, transition, game.discount, visited).ravel() for reward in (recovered, true)]
+    correlation = np.corrcoef(*pair)[0, 1]
+    assert correlation > 0.99, correlation

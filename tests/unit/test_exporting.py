@@ -24,7 +24,7 @@ from rllib_mamql.export.read import ExportError, load
 from rllib_mamql.export.write import export_checkpoint
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.rewards.store import read_with_rewards
-from tests.random_checkpoint import MODULE_OF, SPACES, add_rewards, observations, write_checkpoint
+from tests.support.random_checkpoint import MODULE_OF, SPACES, add_rewards, observations, write_checkpoint
 
 AGENTS = list(MODULE_OF)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,14 @@ from rllib_mamql.errors import ConfigError, DatasetError
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.health import examine
 from rllib_mamql.evaluation.record import record_dataset
-from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.learning.checkpoint import Checkpoint, read_checkpoint
 from rllib_mamql.learning.demonstrations import find_demonstrations
-from tests.toy_checkpoint import toy_checkpoint
-from tests.toy_data import TOY, truncate, write_toy_dataset
+from tests.support.toy_data import TOY, truncate, write_toy_dataset
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    return toy_checkpoint(tmp_path_factory.mktemp("toy") / "checkpoint")
+def stored(toy_checkpoint_folder: Path) -> Checkpoint:
+    return read_checkpoint(toy_checkpoint_folder)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,8 @@ def test_own_play_fits_in_all_respects(stored: Checkpoint, own_play: Path) -> No
     assert health.numbers["coverage"]["agent_0"]["uncovered"] < 0.2
 
 
-def test_random_demonstrations_do_not_fit_a_decided_policy(stored: Checkpoint, tmp_path: Path) -> None:
-    expert = find_demonstrations(stored, write_toy_dataset(tmp_path / "random", rows=400))
+def test_random_demonstrations_do_not_fit_a_decided_policy(stored: Checkpoint, long_toy_dataset: Path) -> None:
+    expert = find_demonstrations(stored, long_toy_dataset)
     health = examine(stored, expert, steps=80)
     assert any("set evaluation_rationality" in warning for warning in health.warnings)
 
@@ -67,24 +67,26 @@ def test_a_critic_beyond_the_bound_is_told_in_the_evaluation(stored: Checkpoint)
     assert examine(old, None, steps=80).warnings == [], "checkpoints of earlier versions do not say their scale"
 
 
-def test_demonstrations_that_are_damaged_or_of_others(stored: Checkpoint, tmp_path: Path) -> None:
+def test_demonstrations_that_are_damaged_or_of_others(stored: Checkpoint, toy_dataset: Path, tmp_path: Path) -> None:
     other = write_toy_dataset(tmp_path / "other", rows=60, states=6)
     assert find_demonstrations(trained_on(stored, other)) is None
     with pytest.raises(ConfigError, match="other agents or observations"):
         find_demonstrations(stored, other)
-    damaged = write_toy_dataset(tmp_path / "damaged", rows=60)
+    damaged = Path(shutil.copytree(toy_dataset, tmp_path / "damaged"))
     truncate(damaged)
     assert find_demonstrations(trained_on(stored, damaged)) is None
     with pytest.raises(DatasetError):
         find_demonstrations(stored, damaged)
 
 
-def test_the_evaluation_carries_numbers_and_warnings(stored: Checkpoint, own_play: Path, tmp_path: Path) -> None:
+def test_the_evaluation_carries_numbers_and_warnings(
+    stored: Checkpoint, own_play: Path, long_toy_dataset: Path
+) -> None:
     assert list(evaluate_checkpoint(stored.path, episodes=2).diagnostics) == ["bounds"]
     result = evaluate_checkpoint(stored.path, episodes=2, data=own_play)
     assert set(result.diagnostics) == {"bounds", "rationality", "coverage"}
-    random = write_toy_dataset(tmp_path / "random", rows=400)
-    assert any("rationality" in line for line in evaluate_checkpoint(stored.path, episodes=2, data=random).warnings)
+    result = evaluate_checkpoint(stored.path, episodes=2, data=long_toy_dataset)
+    assert any("rationality" in line for line in result.warnings)
 
 
 class Trial:

@@ -16,7 +16,7 @@ from rllib_mamql.data.long_layout import AGENT_ID, NEW_OBS
 from rllib_mamql.data.reading import read_dataset, read_metadata, size_in_bytes
 from rllib_mamql.data.schema import DatasetMetadata, check_environment
 from rllib_mamql.errors import DatasetError
-from tests.joint_data import assert_equal, long_rows, make_columns, make_metadata
+from tests.support.joint_data import assert_equal, long_rows, make_columns, make_metadata
 
 Rows = dict[str, list[object]]
 

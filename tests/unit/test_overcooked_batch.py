@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,7 @@ from mamql_envs.overcooked_kitchen import DISH, HELD, IDLE, READY, RECIPES, Unkn
 from mamql_envs.overcooked_v0 import EVENTS, OBSERVATIONS, REWARD_SPLITS, REWARDS, parallel_env
 from rllib_mamql.environments.registry import make_batch
 from rllib_mamql.errors import ConfigError
-from tests.overcooked_play import COOKING, INTERACT, STAY
+from tests.support.overcooked_play import COOKING, INTERACT, STAY
 
 
 class SideBySide:
@@ -255,19 +253,3 @@ def test_a_state_without_a_number_is_refused():
     env._state.players[0].held_object = kitchen.layout.soup(1, 0, 3)
     with pytest.raises(UnknownKitchen, match="not ready"):
         kitchen.encode(env._state)
-
-
-def test_steps_fast_enough_for_training():
-    # Some 600,000 joint steps a second were measured on one core; the loop over single environments makes 35,000.
-    batch = OvercookedBatch(256)
-    rng = np.random.default_rng(0)
-    batch.reset(0)
-    actions = {agent: rng.integers(6, size=256) for agent in batch.agents}
-    rates = []
-    for _ in range(5):
-        start = time.perf_counter()
-        for _ in range(40):
-            batch.step(actions)
-            batch.observations()
-        rates.append(40 * 256 / (time.perf_counter() - start))
-    assert max(rates) > 100_000

@@ -13,7 +13,7 @@ with warnings.catch_warnings():
 from mamql_envs.overcooked_compat import layout_names
 from mamql_envs.overcooked_features import EntityFeatures
 from mamql_envs.overcooked_v0 import EVENTS, parallel_env
-from tests.overcooked_play import COOKING, EAST, INTERACT, NORTH, STAY, WEST
+from tests.support.overcooked_play import COOKING, EAST, INTERACT, NORTH, STAY, WEST
 
 COLUMN = {name: i for i, name in enumerate(EntityFeatures.COLUMNS)}
 

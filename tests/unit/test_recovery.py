@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,20 @@ import torch
 from rllib_mamql.algorithms.mamql.objective import soft_value
 from rllib_mamql.columns import ACTIONS, column, num_rows
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError
+from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.recover import Recovered, RecoverySettings, recover
 from rllib_mamql.rewards.scoring import by_event, play_held_out, score
 from rllib_mamql.rewards.store import REWARDS, read_with_rewards, write_rewards
-from tests.toy_checkpoint import toy_checkpoint
+from tests.support.toy_checkpoint import toy_checkpoint
 
 FAST = RecoverySettings(updates=600, rows=128, steps=3000, lr=3e-3)
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    return toy_checkpoint(tmp_path_factory.mktemp("toy"))
+def stored(toy_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    # Rewards are written into it.
+    return read_checkpoint(shutil.copytree(toy_checkpoint_folder, tmp_path_factory.mktemp("toy") / "checkpoint"))
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +132,10 @@ def test_modules_of_their_own_recover_their_own_rewards(tmp_path: Path) -> None:
         assert torch.equal(read.potentials[name](observations), result.potentials[name](observations))
 
 
-def test_stored_rewards_that_are_damaged_are_refused(tmp_path: Path) -> None:
-    stored = toy_checkpoint(tmp_path)
-    assert read_with_rewards(tmp_path)[1] is None
+def test_stored_rewards_that_are_damaged_are_refused(toy_checkpoint_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(toy_checkpoint_folder, tmp_path, dirs_exist_ok=True)
+    stored, how = read_with_rewards(tmp_path)
+    assert how is None
     result = recover(stored, explore(stored, 100, 0.5, seed=0), dataclasses.replace(FAST, updates=2))
     file = write_rewards(tmp_path, result, FAST)
     assert [path.name for path in tmp_path.glob("*rewards*")] == [REWARDS]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,17 +15,16 @@ from mamql_envs.gems_v0 import GemsParallelEnv
 from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.environments.wrappers import StickyActionsEnv
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.learning.checkpoint import Checkpoint, read_checkpoint
 from rllib_mamql.rewards.environment import TRUE_REWARD, RecoveredRewardEnv
 from rllib_mamql.rewards.sources import RewardSource, reward_source
 from rllib_mamql.rewards.true import joint_rewards, marginal_rewards
-from tests.toy_checkpoint import toy_checkpoint
 from tests.toy_env import ToyEnv
 
 
 @pytest.fixture(scope="module")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
-    return toy_checkpoint(tmp_path_factory.mktemp("toy"))
+def stored(toy_checkpoint_folder: Path) -> Checkpoint:
+    return read_checkpoint(toy_checkpoint_folder)
 
 
 def uniform(agent: str, observations: torch.Tensor) -> torch.Tensor:

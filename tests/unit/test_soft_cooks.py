@@ -5,7 +5,7 @@ from mamql_envs.overcooked_batch import OvercookedBatch
 from mamql_envs.overcooked_kitchen import INTERACT, NOTHING, NUM_ACTIONS, READY, RECIPES, load_kitchen
 from mamql_envs.overcooked_v0 import parallel_env
 from tests.benchmarks.soft_cooks import LAYOUT, Tables, solve, stored
-from tests.overcooked_play import COOKING, STAY
+from tests.support.overcooked_play import COOKING, STAY
 
 KITCHEN = load_kitchen(LAYOUT)
 

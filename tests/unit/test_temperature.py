@@ -11,7 +11,7 @@ from rllib_mamql.algorithms.mamql.rationality import MULTIPLES, RANGE, fit_polic
 from rllib_mamql.columns import EPS_ID, num_rows
 from rllib_mamql.data.selection import hold_out
 from rllib_mamql.errors import DatasetError
-from tests.joint_data import make_columns
+from tests.support.joint_data import make_columns
 
 
 @pytest.mark.parametrize("true", [0.8, 3.0, 12.0])

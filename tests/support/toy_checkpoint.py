@@ -12,7 +12,7 @@ from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.data.schema import DatasetMetadata, spaces_from_gym
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.learning.checkpoint import Checkpoint, write_networks
-from tests.toy_data import TOY
+from tests.support.toy_data import TOY
 
 STATES, ACTIONS = 4, 3
 MOVES = np.array([0, -1, 1])
