@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rllib_mamql.cli.tools import newest_checkpoint
+import click
+
+from rllib_mamql.cli.options import checkpoint_argument, out_option
+from rllib_mamql.cli.paths import newest_checkpoint
 
 
+@click.command()
+@checkpoint_argument
+@out_option
+@click.option("--onnx", is_flag=True, help="Write ONNX files too; needs rllib-mamql[onnx].")
 def export(checkpoint: Path, out: Path, onnx: bool) -> None:
-    """Writes a checkpoint's policies and rewards into a folder of their own."""
+    """Write policies and recovered rewards for use without Ray."""
     folder = newest_checkpoint(checkpoint)
-    from rllib_mamql.cli.train import quiet
+    from rllib_mamql.cli.session import quiet
     from rllib_mamql.export.write import export_checkpoint
 
     quiet(verbose=False)

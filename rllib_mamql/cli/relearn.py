@@ -4,100 +4,127 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
+import click
 
-from rllib_mamql.cli.report import check_output, document, interval, number, write_json
-from rllib_mamql.cli.tools import newest_checkpoint
-from rllib_mamql.cli.yaml_loader import parse_assignment
+from rllib_mamql.cli.options import (
+    RunOptions,
+    assignments,
+    checkpoint_argument,
+    clone_options,
+    count_option,
+    folder_option,
+    json_option,
+    out_option,
+    seed_option,
+)
+from rllib_mamql.cli.paths import check_new_folder, check_output, newest_checkpoint
 from rllib_mamql.errors import ConfigError
+from rllib_mamql.rewards.settings import REWARD_KINDS, RelearnSettings
+
+if TYPE_CHECKING:
+    from rllib_mamql.learning.checkpoint import Checkpoint
+    from rllib_mamql.rewards.sources import RewardSource
 
 
-def relearn(
-    checkpoint: Path,
-    algo: str,
-    reward: str,
-    shaped: bool,
-    data: Path | None,
-    clone_updates: int | None,
-    clone_steps: int | None,
-    env_config: Sequence[str],
-    judged_in: Sequence[str],
-    reference: Path | None,
-    sticky_actions: float,
-    iterations: int,
-    episodes: int,
-    sets: Sequence[str],
-    seed: int,
-    out: Path,
-    json_path: Path | None,
-) -> None:
-    """Trains an RLlib algorithm on a checkpoint's rewards and prints the true return that it reaches."""
+@click.command()
+@checkpoint_argument
+@click.option("--algo", default="PPO", show_default=True, help="An algorithm of RLlib's own.")
+@click.option(
+    "--reward",
+    type=click.Choice(REWARD_KINDS),
+    default=REWARD_KINDS[0],
+    show_default=True,
+    help="What the new agents are paid.",
+)
+@click.option("--shaped", is_flag=True, help="Add the recovered potential: a dense reward, which is learned sooner.")
+@folder_option("--data", "Demonstrations, for --reward cloning.")
+@clone_options
+@assignments("--env-config", help="Changes the environment.")
+@assignments("--judged-in", help="Changes it for measuring the true return only.")
+@folder_option("--reference", "Data whose expert and random play normalise the score; the checkpoint's own by default.")
+@click.option(
+    "--sticky-actions",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=RelearnSettings.sticky_actions,
+    show_default=True,
+)
+@count_option("--iterations", RelearnSettings.iterations)
+@count_option("--episodes", RelearnSettings.episodes, "Of the final evaluation.")
+@assignments("--set", "sets", help="Change a setting of the algorithm.")
+@seed_option
+@out_option
+@json_option
+def relearn(checkpoint: Path, algo: str, out: Path, json_path: Path | None, **options: Any) -> None:
+    """Train new agents from scratch on recovered rewards, and score them by the true return."""
     check_output(json_path, "--json")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"--out {out} exists and is not an empty folder; choose another name or remove it")
+    check_new_folder(out)
     folder = newest_checkpoint(checkpoint)
-    from rllib_mamql.algorithms.registry import is_ours
-    from rllib_mamql.cli.settings import check_keys, find_algorithm
-    from rllib_mamql.cli.train import RunOptions, quiet, ray_session, say
+    from rllib_mamql.cli.report import document, write_json
+    from rllib_mamql.cli.session import quiet, ray_session, say
+    from rllib_mamql.cli.tables import print_relearned
     from rllib_mamql.data.reading import read_metadata
-    from rllib_mamql.rewards.clone import clone_of
-    from rllib_mamql.rewards.relearn import RelearnSettings, build_env
+    from rllib_mamql.rewards.relearn import check_environments, env_configs
     from rllib_mamql.rewards.relearn import relearn as learn
-    from rllib_mamql.rewards.sources import reward_source
     from rllib_mamql.rewards.store import read_with_rewards
 
     quiet(verbose=False)
-    algorithm = find_algorithm(algo)
-    if is_ours(algorithm):
-        raise ConfigError(f"--algo {algo} learns from demonstrations, not from rewards: name PPO or another of RLlib's")
-    changes = dict(parse_assignment(text, "--set") for text in sets)
-    check_keys(changes, algorithm.get_default_config(), "--set")
+    algorithm, settings = _algorithm(algo, options["sets"]), _settings(options)
     stored, how = read_with_rewards(folder)
-    if reward == "recovered" and how is None:
+    if options["reward"] == "recovered" and how is None:
         say(f"{folder} holds no rewards in a gauge, only those that training regressed; `rllib recover` recovers them")
-    clone = None
-    if reward == "cloning" and data is not None:
-        say(f"a behaviour clone learns from {data}")
-        clone = clone_of(stored, data, clone_steps, clone_updates, seed)
-        say(clone.summary())
-    source = reward_source(stored, reward, clone, shaped)
-    against = read_metadata(str(reference)) if reference is not None else None
-    settings = RelearnSettings(
-        env_config=dict(parse_assignment(text, "--env-config") for text in env_config),
-        judged_in=dict(parse_assignment(text, "--judged-in") for text in judged_in),
-        sticky_actions=sticky_actions,
-        iterations=iterations,
-        episodes=episodes,
-        seed=seed,
-        algorithm=changes,
-    )
-    inside = {**stored.env_config, **settings.env_config}
-    for config in (inside, {**inside, **settings.judged_in}):
-        build_env(stored.env, config, sticky_actions, None).close()
+    source, clone = _source(stored, options)
+    reference = options["reference"]
+    against = None if reference is None else read_metadata(str(reference))
+    check_environments(stored, settings)
     out.mkdir(parents=True, exist_ok=True)
-    with ray_session(RunOptions(), []):
+    with ray_session(RunOptions()):
         result = learn(stored, source, algorithm, settings, out, say, against)
-    table = Table(title=f"{algo} from scratch on the {reward} reward", title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("")
-    table.add_column("true return [95% CI]", justify="right")
-    table.add_row("all", interval(result.returns.mean, result.returns.ci95))
-    for agent, summary in result.returns.per_agent.items():
-        table.add_row(agent, interval(summary["mean"], tuple(summary["ci95"])))
-    if result.normalised_score is not None:
-        table.add_row("normalised score", number(result.normalised_score, 3))
-    Console().print(table)
+    print_relearned(f"{algo} from scratch on the {source.kind} reward", result.returns, result.normalised_score)
     print(f"{result.checkpoint}: {result.env_steps:,} joint steps, {result.train_time_s:.0f} s")
+    inside, judged_in = env_configs(stored, settings)
     expert = (against or stored.metadata).expert_return
     fields: dict[str, Any] = {
-        "env": stored.env, "env_config": inside, "judged_in": {**inside, **settings.judged_in}, "seed": seed,
-        "algo": algo, "reward": reward, "shaped": shaped, "sticky_actions": sticky_actions,
+        "env": stored.env, "env_config": inside, "judged_in": judged_in, "seed": settings.seed, "algo": algo,
+        "reward": source.kind, "shaped": options["shaped"], "sticky_actions": settings.sticky_actions,
         "clone_updates": clone and clone.updates, "clone_held_out": clone and clone.held_out,
         "return_mean": result.returns.mean, "return_ci95": result.returns.ci95, "per_agent": result.returns.per_agent,
         "expert_return": expert.mean if expert else None, "normalised_score": result.normalised_score,
         "curve": result.curve, "env_steps": result.env_steps, "train_time_s": result.train_time_s,
     }  # fmt: skip
     write_json(json_path, document("relearn", checkpoint=folder, **fields))
+
+
+def _algorithm(algo: str, sets: Sequence[str]) -> type[Any]:
+    """RLlib's Algorithm class, whose settings ``--set`` may change."""
+    from rllib_mamql.algorithms.registry import is_ours
+    from rllib_mamql.cli.settings import check_keys, find_algorithm
+    from rllib_mamql.cli.yaml_loader import parse_assignments
+
+    algorithm = find_algorithm(algo)
+    if is_ours(algorithm):
+        raise ConfigError(f"--algo {algo} learns from demonstrations, not from rewards: name PPO or another of RLlib's")
+    check_keys(parse_assignments(sets, "--set"), algorithm.get_default_config(), "--set")
+    return algorithm
+
+
+def _settings(options: dict[str, Any]) -> RelearnSettings:
+    from rllib_mamql.cli.yaml_loader import parse_assignments
+
+    return RelearnSettings(
+        env_config=parse_assignments(options["env_config"], "--env-config"),
+        judged_in=parse_assignments(options["judged_in"], "--judged-in"),
+        algorithm=parse_assignments(options["sets"], "--set"),
+        **{name: options[name] for name in ("sticky_actions", "iterations", "episodes", "seed")},
+    )
+
+
+def _source(stored: Checkpoint, options: dict[str, Any]) -> tuple[RewardSource, Any]:
+    """What the new agents are paid, and the behaviour clone behind it, where there is one."""
+    from rllib_mamql.cli.session import learn_clone
+    from rllib_mamql.rewards.sources import reward_source
+
+    data = options["data"] if options["reward"] == "cloning" else None
+    clone = learn_clone(stored, data, options["clone_steps"], options["clone_updates"], options["seed"])
+    return reward_source(stored, options["reward"], clone, options["shaped"]), clone

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -83,3 +83,8 @@ def parse_assignment(text: str, option: str) -> tuple[str, Any]:
     if not equals or not key:
         raise ConfigError(f"{option} {text!r}: write {option} key=value")
     return key, parse_yaml(value, f"{option} {text!r}")
+
+
+def parse_assignments(texts: Iterable[str], option: str) -> dict[str, Any]:
+    """Reads ``key=value`` texts into a mapping; see :func:`parse_assignment`."""
+    return dict(parse_assignment(text, option) for text in texts)

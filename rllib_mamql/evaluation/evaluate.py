@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from rllib_mamql.data.schema import ReturnSummary
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation import diagnostics
-from rllib_mamql.play.actors import checkpoint_actor, random_actor
+from rllib_mamql.play.actors import checkpoint_actor, random_actor, rllib_actor
 from rllib_mamql.play.batched import make_rollout
 from rllib_mamql.play.returns import mean_events, mean_metrics, normalised_score, return_aggregation, summarise_returns
 from rllib_mamql.play.rollout import Actor, Episode
@@ -146,37 +146,76 @@ def evaluate_checkpoint(
         seed=seed,
         num_envs=num_envs,
     )
-    summary = summarise_returns(finished, aggregation)
-    events = mean_events(finished) or {}
     expert_events = stored.metadata.expert_events or {}
     expert = stored.metadata.expert_return.mean if stored.metadata.expert_return else None
     random = stored.metadata.random_return.mean if stored.metadata.random_return else None
     from rllib_mamql.rewards.by_event import reward_by_event
 
     health = examine(stored, demonstrations, seed=seed)
+    played = _played(stored.env, stored.env_config, finished, aggregation)
+    events = played["events_per_agent"]
 
     if video is not None:
         from rllib_mamql.evaluation.video import film
 
         film(stored, pathlib.Path(video), seed=seed, greedy=greedy)
     return EvaluationResult(
-        env=stored.env,
-        env_config=stored.env_config,
-        episodes=len(finished),
+        **played,
         policy="greedy" if greedy else "boltzmann",
-        return_mean=summary.mean,
-        return_ci95=summary.ci95,
-        per_agent={agent: dict(values) for agent, values in summary.per_agent.items()},
-        events=diagnostics.over_agents(events),
-        events_per_agent=events,
         expert_events={agent: dict(kinds) for agent, kinds in expert_events.items()},
         event_ratio=diagnostics.event_ratio(events, expert_events),
-        metrics=mean_metrics(finished),
         rationality={name: module.evaluation_rationality for name, module in stored.modules.items()},
         warnings=[*diagnostics.event_warnings(events, expert_events), *health.warnings],
         diagnostics=health.numbers,
-        normalised_score=normalised_score(summary.mean, expert, random),
+        normalised_score=normalised_score(played["return_mean"], expert, random),
         expert_return=expert,
         random_return=random,
         recovered_rewards=reward_by_event(stored, episodes=min(episodes, 10), seed=seed),
     )
+
+
+def evaluate_baseline(
+    checkpoint: str | pathlib.Path,
+    env: str,
+    env_config: Mapping[str, Any],
+    module_of: Mapping[str, str],
+    *,
+    episodes: int,
+    seed: int,
+) -> EvaluationResult:
+    """Plays the policies of one of RLlib's own algorithms, so that one table compares them with this package's.
+
+    Args:
+        checkpoint: Its checkpoint folder. RLlib's format holds pickles: only one that this process's own run wrote.
+        env: Name of the environment.
+        env_config: Its keywords.
+        module_of: Which module plays for each agent.
+        episodes: How many to play.
+        seed: Seed of environments and actions.
+    """
+    actor = rllib_actor(pathlib.Path(checkpoint), list(module_of), seed)
+    finished, aggregation = play(env, env_config, actor, episodes=episodes, seed=seed, num_envs=min(episodes, 16))
+    return EvaluationResult(
+        **_played(env, env_config, finished, aggregation),
+        policy="sampled",
+        normalised_score=None,
+        expert_return=None,
+        random_return=None,
+    )
+
+
+def _played(env: str, env_config: Mapping[str, Any], finished: Sequence[Episode], aggregation: str) -> dict[str, Any]:
+    """What episodes alone say of an :class:`EvaluationResult`."""
+    summary = summarise_returns(finished, aggregation)
+    events = mean_events(finished) or {}
+    return {
+        "env": env,
+        "env_config": dict(env_config),
+        "episodes": len(finished),
+        "return_mean": summary.mean,
+        "return_ci95": summary.ci95,
+        "per_agent": {agent: dict(values) for agent, values in summary.per_agent.items()},
+        "events": diagnostics.over_agents(events),
+        "events_per_agent": events,
+        "metrics": mean_metrics(finished),
+    }

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from pettingzoo import ParallelEnv
 
 from rllib_mamql.columns import (
@@ -24,10 +23,10 @@ from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.environments.registry import find_environment, make_env, make_expert, resolve_env_config
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.evaluate import random_returns
-from rllib_mamql.play.actors import ScriptedActor, checkpoint_actor, module_actor, random_actor
+from rllib_mamql.play.actors import ScriptedActor, checkpoint_actor, random_actor, rllib_actor
 from rllib_mamql.play.returns import mean_events, return_aggregation, summarise_returns
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode
-from rllib_mamql.ray_internals import RLLIB_DOCUMENT, read_rllib_modules
+from rllib_mamql.ray_internals import RLLIB_DOCUMENT
 
 RANDOM_EPISODES = 100
 
@@ -133,24 +132,3 @@ def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[C
         raise ConfigError(f"the expert {expert} was trained in {stored.env!r}, not in {env!r}: use --env {stored.env}")
     rollout = ColumnarRollout(build, 1, seed)
     return rollout, checkpoint_actor(stored, seed), f"{stored.algorithm} checkpoint ({stored.settings['mode']})"
-
-
-def rllib_actor(checkpoint: pathlib.Path, agents: list[str], seed: int) -> Actor:
-    """The stochastic policies of an RLlib algorithm's checkpoint, one module an agent or one for all.
-
-    RLlib's checkpoints hold pickles: only for folders that the user named as trusted, or that this process wrote.
-
-    Raises:
-        ConfigError: If the checkpoint has no module for an agent.
-    """
-    modules = read_rllib_modules(checkpoint)
-    names = list(modules.keys())
-    missing = [agent for agent in agents if agent not in names]
-    if missing and len(names) > 1:
-        raise ConfigError(
-            f"the expert {checkpoint} has modules {names}, but none for {missing[0]!r}: "
-            "train it with one module an agent, or one for all"
-        )
-    module_of = {agent: names[0] if missing else agent for agent in agents}
-    used = {name: modules[name] for name in set(module_of.values())}
-    return module_actor(used, module_of, torch.Generator().manual_seed(seed), explore=True)

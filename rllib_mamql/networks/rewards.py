@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.networks.choices import REWARD_INPUTS, REWARD_NETWORKS
 from rllib_mamql.networks.encoders import build_encoder
 from rllib_mamql.networks.heads import JointHead, OtherActions
 
@@ -27,9 +28,6 @@ REWARD_NETWORK_KEY = "reward_network"
 
 DEFAULT_HIDDENS = [64, 64]
 """Hidden layers of the reward's encoder, where nothing else is asked for."""
-REWARD_INPUTS = ("joint", "state_action", "state")
-REWARD_NETWORKS = ("plain", "entity_additive")
-REWARD_GAUGES = ("none", "sparse", "state_only")
 FACTORS, HIDDEN = 16, 48
 
 

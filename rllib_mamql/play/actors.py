@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -14,9 +15,11 @@ from ray.rllib.core.columns import Columns
 
 from rllib_mamql.columns import IDLE_ACTION, Array
 from rllib_mamql.environments.registry import Expert
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.networks.module import BoltzmannModule
 from rllib_mamql.networks.together_acting import stack_critics
 from rllib_mamql.play.rollout import Actor
+from rllib_mamql.ray_internals import read_rllib_modules
 
 FloatArray = NDArray[np.float32]
 Noise = Callable[[tuple[int, ...]], FloatArray]
@@ -181,3 +184,24 @@ def checkpoint_actor(stored: Playable, seed: int, *, greedy: bool = False) -> Ac
         explore=False,
         greedy=greedy,
     )
+
+
+def rllib_actor(checkpoint: pathlib.Path, agents: list[str], seed: int) -> Actor:
+    """The stochastic policies of an RLlib algorithm's checkpoint, one module an agent or one for all.
+
+    RLlib's checkpoints hold pickles: only for folders that the user named as trusted, or that this process wrote.
+
+    Raises:
+        ConfigError: If the checkpoint has no module for an agent.
+    """
+    modules = read_rllib_modules(checkpoint)
+    names = list(modules.keys())
+    missing = [agent for agent in agents if agent not in names]
+    if missing and len(names) > 1:
+        raise ConfigError(
+            f"the expert {checkpoint} has modules {names}, but none for {missing[0]!r}: "
+            "train it with one module an agent, or one for all"
+        )
+    module_of = {agent: names[0] if missing else agent for agent in agents}
+    used = {name: modules[name] for name in set(module_of.values())}
+    return module_actor(used, module_of, torch.Generator().manual_seed(seed), explore=True)

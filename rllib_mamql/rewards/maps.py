@@ -21,6 +21,8 @@ from rllib_mamql.play.actors import agents_by_module, module_actor
 from rllib_mamql.play.rollout import ColumnarRollout
 from rllib_mamql.rewards.exploration import exploring_actor
 from rllib_mamql.rewards.marginal import marginal_recovered
+from rllib_mamql.rewards.settings import MapSettings
+from rllib_mamql.rewards.store import check_rewards
 
 EXPLORE = 0.25
 """Share of random actions in the play: without them, good policies leave most of a map empty."""
@@ -73,7 +75,9 @@ class RewardMap:
     probe: _Probe
 
 
-def reward_maps(stored: Checkpoint, *, steps: int = 3000, seed: int = 0) -> dict[str, list[RewardMap]]:
+def reward_maps(
+    stored: Checkpoint, *, steps: int = MapSettings.steps, seed: int = MapSettings.seed
+) -> dict[str, list[RewardMap]]:
     """Maps of what the rewards of a checkpoint value.
 
     Args:
@@ -85,8 +89,9 @@ def reward_maps(stored: Checkpoint, *, steps: int = 3000, seed: int = 0) -> dict
         ``{row: maps}``; a row is an agent, or the agents of one module where there are more than two.
 
     Raises:
-        ConfigError: If there are no maps for the environment.
+        ConfigError: If there are no maps for the environment, or the checkpoint has no rewards.
     """
+    check_rewards(stored)
     maps = maps_of(stored.env)
     env = make_env(stored.env, stored.env_config)
     env.reset(seed=seed)

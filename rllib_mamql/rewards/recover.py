@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pathlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,78 +36,22 @@ from torch import Tensor, nn
 from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.losses import enumerate_others
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, JointColumns, column
-from rllib_mamql.errors import check_choice, check_integer, check_number
 from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.learning.demonstrations import read_demonstrations
 from rllib_mamql.networks.encoders import build_encoder
 from rllib_mamql.networks.heads import JointHead, MarginalCritic
-from rllib_mamql.networks.rewards import REWARD_GAUGES, build_potential, build_reward, reward_model_config
+from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
 from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import agents_by_module
+from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.marginal import ENUMERATED, policy_of
+from rllib_mamql.rewards.settings import RecoverySettings
+from rllib_mamql.rewards.store import Recovered, write_rewards
 
 LOGIT_SCALE = 3.0
 """The explanation critic's outputs are multiplied by this: decided policies have logits of several units."""
 REGRESSION_ROWS = 1024
 """Rows a gradient step of the regression after the critic's fit."""
-
-
-@dataclass(frozen=True)
-class RecoverySettings:
-    """How to recover rewards.
-
-    Attributes:
-        gauge: ``sparse``, ``state_only``, or ``none`` (the critic's own implied reward).
-        strength: k >= 0, nats of policy error that one nat of reward is worth; larger is sparser and less faithful.
-        network: Of the reward: ``plain`` or ``entity_additive``.
-        inputs: Of the reward: ``joint``, ``state_action`` or ``state``.
-        updates: Gradient steps, >= 1.
-        rows: Transitions a gradient step, >= 1.
-        steps: Joint steps to play for it, >= 1.
-        explore: Share in [0, 1] of random actions in two thirds of these steps; a tenth in the others.
-        lr: Learning rate of the explanation critic; the reward's is twice as high. Both fall to zero.
-        seed: Seed of everything.
-        regression: Further gradient steps of the reward and the potential when the critic stands still, >= 0, each
-            on ``REGRESSION_ROWS`` rows drawn at random and starting at ``lr``: they follow the critic more closely.
-    """
-
-    gauge: str = "sparse"
-    strength: float = 0.1
-    network: str = "plain"
-    inputs: str = "joint"
-    updates: int = 3000
-    rows: int = 256
-    steps: int = 30_000
-    explore: float = 0.5
-    lr: float = 1e-3
-    seed: int = 0
-    regression: int = 0
-
-    def __post_init__(self) -> None:
-        check_choice("gauge", self.gauge, REWARD_GAUGES)
-        for name in ("updates", "rows", "steps"):
-            check_integer(name, getattr(self, name))
-        check_number("explore", self.explore, low=0.0, high=1.0)
-        check_number("strength", self.strength, low=0.0)
-        check_integer("regression", self.regression, low=0)
-
-
-@dataclass(frozen=True)
-class Recovered:
-    """Recovered rewards.
-
-    Attributes:
-        rewards: ``{module: network}``, ``(observations (B, *obs), others (B, m)) -> (B, A)``.
-        policy_error: ``{module: KL(pi || explanation)}`` in nats at the end.
-        mean_absolute: ``{module: E|r|}`` at the end, in nats.
-        seconds: Wall seconds of the fit.
-        potentials: ``{module: network}``, ``observations (B, *obs) -> (B,)``, in the units of the rewards.
-    """
-
-    rewards: dict[str, nn.Module]
-    policy_error: dict[str, float] = field(default_factory=dict)
-    mean_absolute: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
-    potentials: dict[str, nn.Module] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,6 +87,53 @@ class _Rows:
 
 _SINGLE = ("obs", "next_obs", "action", "others", "terminated", "policy")
 _SEVERAL = ("other_policies", "next_other_policies")
+
+
+_TRAINED = {
+    "gauge": "reward_gauge",
+    "strength": "reward_gauge_strength",
+    "network": "reward_network",
+    "inputs": "reward_inputs",
+}
+"""Settings of recovery that training has as well, and their names there."""
+
+
+def trained_settings(stored: Checkpoint, **changes: Any) -> RecoverySettings:
+    """The settings that a checkpoint was trained with, with changes that are not None.
+
+    A checkpoint trained with gauge ``none`` is recovered from in the default gauge, unless told otherwise.
+
+    Raises:
+        ConfigError: If a setting is out of range.
+    """
+    trained = stored.settings
+    kept = {key: trained[name] for key, name in _TRAINED.items() if name in trained}
+    if kept.get("gauge") == "none":
+        del kept["gauge"]
+    return RecoverySettings(**kept | {key: value for key, value in changes.items() if value is not None})
+
+
+def recover_checkpoint(
+    stored: Checkpoint, settings: RecoverySettings, data: str | pathlib.Path | None = None
+) -> Recovered:
+    """Recovers a checkpoint's rewards and writes them into its folder.
+
+    Args:
+        stored: The checkpoint.
+        settings: How.
+        data: Takes the rows of this dataset; None plays with a share of random actions.
+
+    Raises:
+        DatasetError: If ``data`` is no dataset.
+        ConfigError: If it is of other agents or observations.
+    """
+    if data is None:
+        columns = explore(stored, settings.steps, settings.explore, settings.seed)
+    else:
+        columns = read_demonstrations(stored, data)
+    recovered = recover(stored, columns, settings)
+    write_rewards(stored.path, recovered, settings)
+    return recovered
 
 
 def recover(stored: Checkpoint, columns: JointColumns, settings: RecoverySettings) -> Recovered:

@@ -6,7 +6,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pettingzoo import ParallelEnv
@@ -14,11 +14,11 @@ from pettingzoo import ParallelEnv
 from rllib_mamql.data.schema import DatasetMetadata, ReturnSummary
 from rllib_mamql.environments.registry import make_env, resolve_env_config
 from rllib_mamql.environments.wrappers import StickyActionsEnv
-from rllib_mamql.errors import check_integer
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.returns import normalised_score, return_aggregation, summarise_returns
 from rllib_mamql.play.rollout import Actor, ColumnarRollout
 from rllib_mamql.rewards.environment import RecoveredRewardEnv
+from rllib_mamql.rewards.settings import RelearnSettings
 from rllib_mamql.rewards.sources import RewardSource
 
 ENV = "recovered-reward"
@@ -43,33 +43,6 @@ PPO_SETTINGS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class RelearnSettings:
-    """How to learn anew.
-
-    Attributes:
-        env_config: Of the environment, merged over the checkpoint's; another layout, for example.
-        judged_in: Of the environment in which the true return is measured, merged over the former.
-        sticky_actions: Probability in [0, 1) with which an action is repeated in place of the one chosen.
-        iterations: Training iterations, >= 1.
-        episodes: Episodes of the final evaluation, >= 1.
-        seed: Seed.
-        algorithm: What the algorithm's settings depart from; see ``PPO_SETTINGS``.
-    """
-
-    env_config: Mapping[str, Any] = field(default_factory=dict)
-    judged_in: Mapping[str, Any] = field(default_factory=dict)
-    sticky_actions: float = 0.0
-    iterations: int = 30
-    episodes: int = 200
-    seed: int = 0
-    algorithm: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("iterations", "episodes"):
-            check_integer(name, getattr(self, name))
-
-
-@dataclass(frozen=True)
 class Relearned:
     """What came of it.
 
@@ -89,6 +62,22 @@ class Relearned:
     env_steps: int
     train_time_s: float
     checkpoint: pathlib.Path
+
+
+def env_configs(stored: Checkpoint, settings: RelearnSettings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keywords of the environment to learn in, and of the one in which the true return is measured."""
+    inside = {**stored.env_config, **settings.env_config}
+    return inside, {**inside, **settings.judged_in}
+
+
+def check_environments(stored: Checkpoint, settings: RelearnSettings) -> None:
+    """Builds both environments once.
+
+    Raises:
+        ConfigError: If one refuses its keywords.
+    """
+    for config in env_configs(stored, settings):
+        build_env(stored.env, config, settings.sticky_actions, None).close()
 
 
 def build_env(
@@ -121,8 +110,7 @@ def relearn(
         report: Takes a line of progress.
         reference: Whose expert and random play the score is normalised by; None: the checkpoint's demonstrations.
     """
-    env_config = {**stored.env_config, **settings.env_config}
-    judged = {**env_config, **settings.judged_in}
+    env_config, judged = env_configs(stored, settings)
     inside = functools.partial(build_env, stored.env, env_config, settings.sticky_actions)
     outside = functools.partial(build_env, stored.env, judged, settings.sticky_actions)
     config = _config(stored, algorithm, settings, functools.partial(inside, source))

@@ -8,8 +8,10 @@ scripted expert.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ from rllib_mamql.columns import (
     take,
 )
 from rllib_mamql.columns import Array as Column
-from rllib_mamql.environments.registry import make_env, make_expert
+from rllib_mamql.environments.registry import has_expert, make_env, make_expert
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import ScriptedActor, module_actor
@@ -39,6 +41,7 @@ from rllib_mamql.play.rollout import Actor, ColumnarRollout
 from rllib_mamql.rewards.exploration import exploring_actor
 from rllib_mamql.rewards.marginal import marginal_recovered, policy_of
 from rllib_mamql.rewards.metrics import Metric, canonical_additive, compare
+from rllib_mamql.rewards.settings import ScoringSettings
 from rllib_mamql.rewards.sources import LogPolicy
 from rllib_mamql.rewards.true import joint_rewards, marginal_rewards
 
@@ -61,6 +64,58 @@ class HeldOut:
 
     columns: JointColumns
     true: dict[str, tuple[Array, Array]] | None
+
+
+@dataclass(frozen=True)
+class StateScores:
+    """How good rewards are on states of one kind.
+
+    Attributes:
+        states: One of ``STATES``.
+        scores: ``{agent: {predictor: {metric: value with interval}}}``.
+        where_paid: ``{agent: {event: mean recovered reward}}``; see :func:`by_event`.
+        seconds: Wall seconds that playing and scoring took.
+    """
+
+    states: str
+    scores: dict[str, dict[str, dict[str, Metric]]]
+    where_paid: dict[str, dict[str, float]]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """``{agent: {predictor: {metric: value, metric_ci95: interval}}}``."""
+        return {
+            agent: {
+                name: {metric: value.value for metric, value in metrics.items()}
+                | {f"{metric}_ci95": value.ci95 for metric, value in metrics.items()}
+                for name, metrics in predictors.items()
+            }
+            for agent, predictors in self.scores.items()
+        }
+
+
+def states_of(stored: Checkpoint) -> list[str]:
+    """Kinds of states that a checkpoint's rewards can be scored on: an expert's where the environment has one."""
+    return [states for states in STATES if states != "expert" or has_expert(stored.env)]
+
+
+def score_states(
+    stored: Checkpoint, states: str, settings: ScoringSettings, clone: LogPolicy | None = None
+) -> StateScores:
+    """Plays, and scores all predictors for all agents.
+
+    Args:
+        stored: The checkpoint, recovered rewards in its modules.
+        states: One of ``STATES``.
+        settings: How.
+        clone: Log-policy of a behaviour clone, for the reward that cloning would suggest.
+    """
+    started = time.monotonic()
+    held_out = play_held_out(stored, states, steps=settings.steps, seed=settings.seed, exact=settings.exact)
+    agents = list(stored.module_of)
+    scores = {a: score(stored, held_out, a, clone=clone, resamples=settings.resamples) for a in agents}
+    where_paid = {agent: by_event(stored, held_out, agent) for agent in agents}
+    return StateScores(states, scores, where_paid, time.monotonic() - started)
 
 
 def play_held_out(stored: Checkpoint, states: str, *, steps: int, seed: int, exact: bool, num_envs: int = 8) -> HeldOut:
@@ -126,7 +181,12 @@ def _with_true(stored: Checkpoint, columns: JointColumns, tables: list[Array], n
 
 
 def score(
-    stored: Checkpoint, held_out: HeldOut, agent: str, *, clone: LogPolicy | None = None, resamples: int = 500
+    stored: Checkpoint,
+    held_out: HeldOut,
+    agent: str,
+    *,
+    clone: LogPolicy | None = None,
+    resamples: int = ScoringSettings.resamples,
 ) -> dict[str, dict[str, Metric]]:
     """All metrics of all predictors for one agent.
 

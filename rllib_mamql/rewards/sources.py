@@ -19,9 +19,8 @@ from rllib_mamql.columns import IDLE_ACTION
 from rllib_mamql.errors import ConfigError, check_choice
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import agents_by_module
+from rllib_mamql.rewards.settings import REWARD_KINDS
 from rllib_mamql.rewards.store import check_rewards
-
-KINDS = ("recovered", "implied", "cloning", "true")
 
 LogPolicy = Callable[[str, Tensor], Tensor]
 """``(agent, observations (B, *obs)) -> log-probabilities (B, A)``."""
@@ -69,7 +68,7 @@ class RewardSource:
     potentials: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_choice("reward", self.kind, KINDS)
+        check_choice("reward", self.kind, REWARD_KINDS)
         if self.potentials and self.kind != "recovered":
             raise ConfigError(f"reward {self.kind!r} has no potential of its own: shape the recovered one")
         if self.kind == "cloning" and self.clone is None:
@@ -120,7 +119,7 @@ def reward_source(
 
     Args:
         stored: The checkpoint.
-        kind: One of ``KINDS``.
+        kind: One of ``REWARD_KINDS``.
         clone: For ``cloning``.
         shaped: Whether to add the recovered potential to ``recovered``.
 

@@ -11,22 +11,43 @@ import json
 import os
 import pathlib
 import zipfile
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError
 from rllib_mamql.networks.module import OTHER_ACTIONS
 from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
-from rllib_mamql.rewards.recover import Recovered, RecoverySettings
+from rllib_mamql.rewards.settings import RecoverySettings
 
 REWARDS = "rewards.npz"
 FORMAT_VERSION = 1
 POTENTIAL = "potential:"
 """Weights of potentials start with this; files of earlier releases have none."""
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """Recovered rewards.
+
+    Attributes:
+        rewards: ``{module: network}``, ``(observations (B, *obs), others (B, m)) -> (B, A)``.
+        policy_error: ``{module: KL(pi || explanation)}`` in nats at the end.
+        mean_absolute: ``{module: E|r|}`` at the end, in nats.
+        seconds: Wall seconds of the fit.
+        potentials: ``{module: network}``, ``observations (B, *obs) -> (B,)``, in the units of the rewards.
+    """
+
+    rewards: dict[str, nn.Module]
+    policy_error: dict[str, float] = field(default_factory=dict)
+    mean_absolute: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    potentials: dict[str, nn.Module] = field(default_factory=dict)
 
 
 def write_rewards(path: pathlib.Path, recovered: Recovered, settings: RecoverySettings) -> pathlib.Path:

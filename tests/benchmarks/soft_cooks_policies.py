@@ -25,7 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from mamql_envs.overcooked_kitchen import load_kitchen
 from rllib_mamql.algorithms.mamql import objective
-from rllib_mamql.cli.tools import newest_checkpoint
+from rllib_mamql.cli.paths import newest_checkpoint
 from rllib_mamql.columns import Array
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.learning.demonstrations import read_demonstrations

@@ -13,7 +13,8 @@ import yaml
 
 from rllib_mamql.algorithms.registry import ALGORITHMS, read_checkpoint, register_algorithm
 from rllib_mamql.cli.experiment import load_experiments
-from rllib_mamql.cli.train import RunOptions, run_experiments
+from rllib_mamql.cli.options import RunOptions
+from rllib_mamql.cli.tuning import run_experiments
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.record import record_dataset

@@ -236,8 +236,8 @@ class TestTrain:
         code = (
             "import os; from rllib_mamql.cli.main import ENVIRONMENT\n"
             "os.environ.update({**ENVIRONMENT, **os.environ})\n"
-            "from rllib_mamql.cli.train import RunOptions, ray_session\n"
-            "with ray_session(RunOptions(), []): print('up', flush=True); input()"
+            "from rllib_mamql.cli.options import RunOptions; from rllib_mamql.cli.session import ray_session\n"
+            "with ray_session(RunOptions()): print('up', flush=True); input()"
         )
         process = subprocess.Popen(
             [sys.executable, "-c", code],
@@ -263,7 +263,7 @@ class TestTrain:
 
 def test_a_second_run_does_not_touch_the_first(tmp_path: Path) -> None:
     from rllib_mamql.cli.experiment import Experiment, ExperimentSettings
-    from rllib_mamql.cli.train import results_folder
+    from rllib_mamql.cli.tuning import results_folder
     from rllib_mamql.errors import ConfigError
 
     experiment = Experiment("toy", ExperimentSettings(run="PPO", storage_path=str(tmp_path)), tmp_path)

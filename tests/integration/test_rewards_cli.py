@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rllib_mamql.learning.checkpoint import read_checkpoint
+from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.recover import RecoverySettings, recover
 from rllib_mamql.rewards.store import write_rewards

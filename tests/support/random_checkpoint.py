@@ -17,8 +17,8 @@ from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
 from rllib_mamql.learning.checkpoint import DOCUMENT, NETWORKS
 from rllib_mamql.networks.module import OTHER_ACTIONS
 from rllib_mamql.networks.rewards import REWARD_HIDDENS, build_reward
-from rllib_mamql.rewards.recover import Recovered, RecoverySettings
-from rllib_mamql.rewards.store import write_rewards
+from rllib_mamql.rewards.settings import RecoverySettings
+from rllib_mamql.rewards.store import Recovered, write_rewards
 
 # Two agents that share a module and a third of other spaces.
 MODULE_OF = {"one": "walkers", "two": "walkers", "it/self": "it/self"}

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.columns import ACTIONS, EPS_ID, OBS, JointColumns, column, num_rows, take
 from rllib_mamql.errors import DatasetError
-from rllib_mamql.learning.checkpoint import Checkpoint, read_checkpoint
+from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.demonstrations import read_demonstrations
 from rllib_mamql.rewards import clone as cloning
 from rllib_mamql.rewards.clone import clone_of, fit_clone

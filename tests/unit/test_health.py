@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.cli.progress import TrialMonitor, bound_shares
 from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
 from rllib_mamql.errors import ConfigError, DatasetError
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.health import examine
 from rllib_mamql.evaluation.record import record_dataset
-from rllib_mamql.learning.checkpoint import Checkpoint, read_checkpoint
+from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.demonstrations import find_demonstrations
 from tests.support.toy_data import TOY, truncate, write_toy_dataset
 

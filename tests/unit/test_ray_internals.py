@@ -40,6 +40,12 @@ def test_what_is_gone_is_noticed(owner: str, text: str) -> None:
     assert not RayName(owner, "why", "who", text).exists()
 
 
+def test_the_list_names_files_that_there_are() -> None:
+    files = {name.used_by for name in NAMES if " " not in name.used_by}
+    assert "ray_internals.py" in files
+    assert [file for file in files if not (PACKAGE / file).is_file()] == []
+
+
 def test_values_are_those_of_ray() -> None:
     from ray._common.deprecation import DEPRECATED_VALUE
     from ray.rllib.algorithms.algorithm_config import AlgorithmConfig

@@ -11,13 +11,15 @@ import pytest
 import torch
 
 from rllib_mamql.algorithms.mamql.objective import soft_value
+from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.columns import ACTIONS, column, num_rows
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError, read_checkpoint
+from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError
 from rllib_mamql.rewards.exploration import explore
-from rllib_mamql.rewards.recover import Recovered, RecoverySettings, recover
+from rllib_mamql.rewards.recover import recover
 from rllib_mamql.rewards.scoring import by_event, play_held_out, score
-from rllib_mamql.rewards.store import REWARDS, read_with_rewards, write_rewards
+from rllib_mamql.rewards.settings import RecoverySettings
+from rllib_mamql.rewards.store import REWARDS, Recovered, read_with_rewards, write_rewards
 from tests.support.toy_checkpoint import toy_checkpoint
 
 FAST = RecoverySettings(updates=600, rows=128, steps=3000, lr=3e-3)

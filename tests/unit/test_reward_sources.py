@@ -13,9 +13,10 @@ from pettingzoo.test import parallel_api_test
 
 from mamql_envs.gems_v0 import GemsParallelEnv
 from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.environments.wrappers import StickyActionsEnv
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.learning.checkpoint import Checkpoint, read_checkpoint
+from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.rewards.environment import TRUE_REWARD, RecoveredRewardEnv
 from rllib_mamql.rewards.sources import RewardSource, reward_source
 from rllib_mamql.rewards.true import joint_rewards, marginal_rewards

@@ -13,7 +13,7 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.evaluation.record import rllib_actor
+from rllib_mamql.play.actors import rllib_actor
 
 SIZES = {"speaker": (3, 3), "listener": (11, 5)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number
-from rllib_mamql.networks.rewards import REWARD_GAUGES, REWARD_INPUTS, REWARD_NETWORKS
+from rllib_mamql.networks.choices import REWARD_GAUGES, REWARD_INPUTS, REWARD_NETWORKS
 
 CRITICS = ("marginal", "joint")
 VALUE_TERMS = ("initial", "expert", "rollout", "rollout+expert")

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from rllib_mamql.cli.options import train_options
+from rllib_mamql.cli.train import train_file
 from rllib_mamql.errors import ConfigError, nearest
 
 FOLDER = Path(__file__).resolve().parents[2] / "tuned_examples"
+
+
+@click.group()
+def example() -> None:
+    """The tuned examples: list them, run one."""
+
+
+@example.command("list")
+def example_list() -> None:
+    """Names and what each is about."""
+    print_list()
+
+
+@example.command("run")
+@click.argument("example_name", metavar="NAME")
+@train_options
+def example_run(example_name: str, **options: Any) -> None:
+    """Train a tuned example by its name."""
+    train_file(find(example_name), **options)
 
 
 def find(name: str) -> Path:
@@ -29,6 +48,10 @@ def find(name: str) -> Path:
 
 def print_list() -> None:
     """Each example's name and the first sentence of its header comment; a line each where no terminal is."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     console = Console()
     if not console.is_terminal:
         for name, path in _examples().items():

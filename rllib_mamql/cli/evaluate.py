@@ -1,0 +1,53 @@
+"""``rllib evaluate``: what a checkpoint's policies score, and what happens on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rllib_mamql.cli.options import (
+    EVALUATION_EPISODES,
+    checkpoint_argument,
+    count_option,
+    file_option,
+    folder_option,
+    json_option,
+    seed_option,
+)
+from rllib_mamql.cli.paths import check_output, newest_checkpoint
+
+
+@click.command()
+@checkpoint_argument
+@count_option("--episodes", EVALUATION_EPISODES)
+@click.option("--greedy", is_flag=True, help="Take the most likely action in place of sampling.")
+@seed_option
+@file_option("--video", "Film one episode: .gif, .mp4 or .png.")
+@folder_option("--data", "Demonstrations to compare play with.  [default: those of training, if they are there]")
+@json_option
+def evaluate(
+    checkpoint: Path,
+    episodes: int,
+    greedy: bool,
+    seed: int,
+    video: Path | None,
+    data: Path | None,
+    json_path: Path | None,
+) -> None:
+    """Play episodes with a checkpoint, or the newest one of a trial's or a run's folder."""
+    check_output(json_path, "--json")
+    check_output(video, "--video")
+    folder = newest_checkpoint(checkpoint)
+    from rllib_mamql.cli.report import document, write_json
+    from rllib_mamql.cli.session import quiet
+    from rllib_mamql.cli.tables import print_evaluation
+    from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
+
+    quiet(verbose=False)
+    result = evaluate_checkpoint(folder, episodes=episodes, greedy=greedy, seed=seed, video=video, data=data)
+    print(f"{folder}: {result.episodes} episodes of {result.env}, {result.policy} policy")
+    print_evaluation(result)
+    if video is not None:
+        print(f"film: {video}")
+    write_json(json_path, document("evaluate", checkpoint=folder, seed=seed, **vars(result)))

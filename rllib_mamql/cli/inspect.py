@@ -1,0 +1,38 @@
+"""``rllib inspect``: what is in a dataset, and what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rllib_mamql.cli.options import EXIT_USER, json_option
+from rllib_mamql.cli.paths import check_output
+from rllib_mamql.errors import UserError
+
+NOTHING: dict[str, Any] = {"episodes": None, "steps": None, "agents": [], "spaces": {}, "return_mean": None}
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@json_option
+def inspect(folder: Path, json_path: Path | None) -> None:
+    """Check a dataset and print what is in it."""
+    check_output(json_path, "--json")
+    from rllib_mamql.cli.report import document, write_json
+    from rllib_mamql.cli.tables import print_dataset, print_problem
+    from rllib_mamql.data.reading import read_dataset
+    from rllib_mamql.data.summary import summarise
+
+    try:
+        dataset = read_dataset(str(folder))
+    except UserError as error:
+        problem = " ".join(str(error).split())
+        write_json(json_path, document("inspect", path=folder, **NOTHING, problems=[problem]))
+        print_problem(problem)
+        sys.exit(EXIT_USER)
+    summary = summarise(dataset)
+    print_dataset(folder, dataset, summary)
+    write_json(json_path, document("inspect", path=folder, **summary))

@@ -1,0 +1,77 @@
+"""``rllib reward``: how good recovered rewards are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rllib_mamql.cli.options import (
+    checkpoint_argument,
+    clone_options,
+    count_option,
+    file_option,
+    folder_option,
+    json_option,
+    seed_option,
+)
+from rllib_mamql.cli.paths import check_output, check_picture, newest_checkpoint
+from rllib_mamql.rewards.settings import ScoringSettings
+
+
+@click.command()
+@checkpoint_argument
+@folder_option("--data", "The expert's data: adds a clone's reward.")
+@clone_options
+@count_option("--steps", ScoringSettings.steps, "Joint steps of each kind.")
+@click.option("--sampled", is_flag=True, help="Compare with the reward paid; do not try all joint actions.")
+@count_option("--resamples", ScoringSettings.resamples, "Of the bootstrap.", low=0)
+@seed_option
+@file_option("--plot", "Draw the scores: .png, .svg or .pdf.")
+@json_option
+def reward(
+    checkpoint: Path,
+    data: Path | None,
+    clone_updates: int | None,
+    clone_steps: int | None,
+    steps: int,
+    sampled: bool,
+    resamples: int,
+    seed: int,
+    plot: Path | None,
+    json_path: Path | None,
+) -> None:
+    """Score recovered rewards against the true ones, on held-out play."""
+    check_output(json_path, "--json")
+    check_picture(plot, "--plot")
+    folder = newest_checkpoint(checkpoint)
+    from rllib_mamql.cli.report import document, write_json
+    from rllib_mamql.cli.session import learn_clone, quiet, say
+    from rllib_mamql.cli.tables import print_scores
+    from rllib_mamql.rewards.plots import plot_scores
+    from rllib_mamql.rewards.scoring import score_states, states_of
+    from rllib_mamql.rewards.store import check_rewards, read_with_rewards
+
+    quiet(verbose=False)
+    stored, how = read_with_rewards(folder)
+    check_rewards(stored)
+    clone = learn_clone(stored, data, clone_steps, clone_updates, seed)
+    settings = ScoringSettings(steps=steps, exact=not sampled, resamples=resamples, seed=seed)
+    gauge = "none (as training regressed it)" if how is None else how["settings"]["gauge"]
+    click.echo(f"{folder}: rewards in gauge {gauge}")
+    results: dict[str, Any] = {}
+    paid: dict[str, Any] = {}
+    for states in states_of(stored):
+        scored = score_states(stored, states, settings, clone)
+        results[states], paid[states] = scored.to_json(), scored.where_paid
+        print_scores(scored)
+        say(f"{states} states: {steps} joint steps, {scored.seconds:.0f} s")
+    fields = {
+        "recovery": how, "seed": seed, "clone_updates": clone and clone.updates,
+        "clone_held_out": clone and clone.held_out, "exact": not sampled, "states": results, "mean_where_paid": paid,
+    }  # fmt: skip
+    write_json(json_path, document("reward", checkpoint=folder, **fields))
+    if plot is not None:
+        plot_scores(results, plot)
+        print(f"plot: {plot}")

@@ -1,0 +1,7 @@
+"""Words that name networks of rewards in settings; here, since settings and the command line load no torch."""
+
+from __future__ import annotations
+
+REWARD_INPUTS = ("joint", "state_action", "state")
+REWARD_NETWORKS = ("plain", "entity_additive")
+REWARD_GAUGES = ("none", "sparse", "state_only")
