@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rllib_mamql.algorithms.cloning.config import MABCConfig
+from rllib_mamql.columns import JointColumns
 from rllib_mamql.learning.algorithm import Imitation
 from rllib_mamql.learning.config import AUTO
 from rllib_mamql.learning.course import Course, Fit
@@ -22,8 +23,6 @@ class MABC(Imitation):
     present fit.
     """
 
-    config: MABCConfig
-
     @classmethod
     def get_default_config(cls) -> MABCConfig:
         """A config with all defaults."""
@@ -32,9 +31,8 @@ class MABC(Imitation):
     def setup(self, config: MABCConfig) -> None:
         """Builds all parts, and the course of fits."""
         super().setup(config)
-        held, updates = self.offline_data.dataset, self.config.clone_updates
-        columns = None if held is None else held.columns
-        self.course = Course(columns, self.config.seed or 0, None if updates == AUTO else int(updates))
+        held, updates = self.offline_data.dataset, config.clone_updates
+        self.course = Course(held and held.columns, config.seed or 0, None if updates == AUTO else int(updates))
         self._made = 0
 
     def training_step(self) -> None:
@@ -49,10 +47,12 @@ class MABC(Imitation):
         self._made += updates
         if self._made == fit.updates:
             self._made = 0
-            judged = fit.judged
-            self.course.end(judged and self.on_learner(0, lambda learner: learner.negative_log_likelihood(judged)))
+            self.course.end(None if fit.judged is None else self._judge(fit.judged))
         if self.course.losses:
             self.metrics.log_value(HELD_OUT_LOSS, self.course.losses[-1], window=1)
+
+    def _judge(self, held_out: JointColumns) -> float:
+        return float(self.on_learner(0, lambda learner: learner.negative_log_likelihood(held_out)))
 
     def _begin(self, fit: Fit, made: int = 0) -> None:
         if fit.rows is not None:
