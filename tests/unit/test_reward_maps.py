@@ -63,7 +63,7 @@ def untrained(env: str, env_config: dict[str, Any], sharing: str = "none") -> Ch
     module = config.get_multi_rl_module_spec(spaces=spaces).build()
     metadata: Any = None
     return Checkpoint(
-        Path("nowhere"), env, env_config, config.module_of, dict(module.items()), metadata,
+        Path("nowhere"), config.NAME, env, env_config, config.module_of, dict(module.items()), metadata,
         {"gamma": config.gamma, "rationality": config.rationality},
     )  # fmt: skip
 
