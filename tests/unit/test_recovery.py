@@ -12,7 +12,7 @@ import torch
 
 from rllib_mamql.algorithms.mamql.objective import soft_value
 from rllib_mamql.algorithms.registry import read_checkpoint
-from rllib_mamql.columns import ACTIONS, column, num_rows
+from rllib_mamql.columns import ACTIONS, JointColumns, column, num_rows
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError
 from rllib_mamql.rewards.exploration import explore
@@ -32,8 +32,13 @@ def stored(toy_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def recovered(stored: Checkpoint) -> Recovered:
-    return recover(stored, explore(stored, FAST.steps, FAST.explore, seed=0), FAST)
+def played(stored: Checkpoint) -> JointColumns:
+    return explore(stored, FAST.steps, FAST.explore, seed=0)
+
+
+@pytest.fixture(scope="module")
+def recovered(stored: Checkpoint, played: JointColumns) -> Recovered:
+    return recover(stored, played, FAST)
 
 
 def test_a_sparse_gauge_finds_the_reward_that_the_pair_plays_for(stored: Checkpoint, recovered: Recovered) -> None:
@@ -53,27 +58,24 @@ def test_a_sparse_gauge_finds_the_reward_that_the_pair_plays_for(stored: Checkpo
         assert paid["reward 1"] > paid["reward 0"] + 0.1
 
 
-def test_no_gauge_regresses_what_the_critic_implies(stored: Checkpoint) -> None:
-    columns = explore(stored, 3000, 0.5, seed=0)
-    plain = recover(stored, columns, dataclasses.replace(FAST, gauge="none", updates=900))
+def test_no_gauge_regresses_what_the_critic_implies(stored: Checkpoint, played: JointColumns) -> None:
+    plain = recover(stored, played, dataclasses.replace(FAST, gauge="none", updates=900))
     module = dataclasses.replace(stored, modules={"shared": _with_reward(stored, plain)})
     held_out = play_held_out(module, "exploring", steps=400, seed=0, exact=True)
     scores = score(module, held_out, "agent_0", resamples=0)
     assert scores["recovered"]["pearson"].value == pytest.approx(scores["implied"]["pearson"].value, abs=0.1)
 
 
-def test_a_stronger_gauge_is_sparser_and_less_faithful(stored: Checkpoint) -> None:
-    columns = explore(stored, 2000, 0.5, seed=0)
-    weak = recover(stored, columns, dataclasses.replace(FAST, updates=300, strength=0.01))
-    strong = recover(stored, columns, dataclasses.replace(FAST, updates=300, strength=1.0))
+def test_a_stronger_gauge_is_sparser_and_less_faithful(stored: Checkpoint, played: JointColumns) -> None:
+    weak = recover(stored, played, dataclasses.replace(FAST, updates=300, strength=0.01))
+    strong = recover(stored, played, dataclasses.replace(FAST, updates=300, strength=1.0))
     assert strong.mean_absolute["shared"] < weak.mean_absolute["shared"]
     assert strong.policy_error["shared"] > weak.policy_error["shared"]
 
 
-def test_the_potential_is_the_soft_value_of_what_explains_the_policy(stored: Checkpoint) -> None:
-    columns = explore(stored, 3000, 0.5, seed=0)
+def test_the_potential_is_the_soft_value_of_what_explains_the_policy(stored: Checkpoint, played: JointColumns) -> None:
     settings = dataclasses.replace(FAST, gauge="none", updates=100, regression=500)
-    potential = recover(stored, columns, settings).potentials["shared"]
+    potential = recover(stored, played, settings).potentials["shared"]
     places = torch.eye(4)
     observations = torch.stack([torch.cat([a, b]) for a in places for b in places])
     value = soft_value(stored.modules["shared"].average(observations), float(stored.settings["rationality"]))
@@ -81,13 +83,12 @@ def test_the_potential_is_the_soft_value_of_what_explains_the_policy(stored: Che
     assert torch.corrcoef(torch.stack([potential(observations), value.detach()]))[0, 1] > 0.95
 
 
-def test_a_regression_afterwards_follows_the_critic_more_closely(stored: Checkpoint) -> None:
-    columns = explore(stored, 2000, 0.5, seed=0)
+def test_a_regression_afterwards_follows_the_critic_more_closely(stored: Checkpoint, played: JointColumns) -> None:
     settings = dataclasses.replace(FAST, gauge="none", updates=40)
     held_out = play_held_out(stored, "exploring", steps=400, seed=0, exact=True)
     errors = []
     for regression in (0, 300):
-        found = recover(stored, columns, dataclasses.replace(settings, regression=regression))
+        found = recover(stored, played, dataclasses.replace(settings, regression=regression))
         module = dataclasses.replace(stored, modules={"shared": _with_reward(stored, found)})
         scores = score(module, held_out, "agent_0", resamples=0)
         errors.append(abs((scores["recovered"]["pearson"].value or 0.0) - (scores["implied"]["pearson"].value or 0.0)))
@@ -96,9 +97,9 @@ def test_a_regression_afterwards_follows_the_critic_more_closely(stored: Checkpo
 
 @pytest.mark.parametrize("gauge", ["sparse", "state_only"])
 @pytest.mark.parametrize("inputs", ["state", "state_action", "joint"])
-def test_a_reward_depends_on_what_it_may_see(stored: Checkpoint, gauge: str, inputs: str) -> None:
+def test_a_reward_depends_on_what_it_may_see(stored: Checkpoint, played: JointColumns, gauge: str, inputs: str) -> None:
     settings = dataclasses.replace(FAST, gauge=gauge, inputs=inputs, updates=60)
-    network = recover(stored, explore(stored, 400, 0.5, seed=0), settings).rewards["shared"]
+    network = recover(stored, played, settings).rewards["shared"]
     observations = torch.eye(8)
     first = network(observations, torch.zeros(8, 1, dtype=torch.long))
     other = network(observations, torch.ones(8, 1, dtype=torch.long))
@@ -107,10 +108,9 @@ def test_a_reward_depends_on_what_it_may_see(stored: Checkpoint, gauge: str, inp
     assert all(not p.requires_grad for p in network.parameters())
 
 
-def test_the_same_seed_recovers_the_same_reward(stored: Checkpoint) -> None:
-    columns = explore(stored, 400, 0.5, seed=3)
+def test_the_same_seed_recovers_the_same_reward(stored: Checkpoint, played: JointColumns) -> None:
     settings = dataclasses.replace(FAST, updates=40)
-    first, second = (recover(stored, columns, settings).rewards["shared"].state_dict() for _ in range(2))
+    first, second = (recover(stored, played, settings).rewards["shared"].state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 

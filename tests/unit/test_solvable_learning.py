@@ -79,16 +79,10 @@ def test_policies_from_samples(name: str, agents: int, actions: int) -> None:
     assert_policies(game, sample_steps(game, policies, 300_000, 0, chains=5_000), policies)
 
 
-def gauged(game: Game, agent: int, gauge: str, samples: int | None) -> tuple[Gauged, np.ndarray]:
-    """Reward from a critic that the objective fitted, with the dynamics known or counted; and the true marginal one."""
-    policies = soft_equilibrium(game).policies
-    reward, transition = marginals(game, policies, agent)
-    steps = all_rows(game, policies) if samples is None else sample_steps(game, policies, samples, 0, chains=5_000)
-    if samples is not None:
-        transition = estimate(game, steps, agent)[1]
+def gauged(game: Game, steps: Steps, agent: int, gauge: str, transition: np.ndarray) -> Gauged:
+    """Reward from a critic that the objective fitted, with the dynamics that the agent is thought to face."""
     implied = implied_reward(fit_marginal(game, steps, agent), transition, game.discount, game.rationality)
-    found = {"sparse": sparsest, "state": state_only}[gauge](implied, transition, game.discount)
-    return found, reward
+    return {"sparse": sparsest, "state": state_only}[gauge](implied, transition, game.discount)
 
 
 def structured(form: str) -> list[Game]:
@@ -103,9 +97,12 @@ def structured(form: str) -> list[Game]:
 @pytest.mark.parametrize("gauge", ["sparse", "state"])
 def test_rewards_in_the_gauge_that_fits(gauge: str, samples: int | None) -> None:
     for game in structured(gauge):
+        policies = soft_equilibrium(game).policies
+        steps = all_rows(game, policies) if samples is None else sample_steps(game, policies, samples, 0, chains=5_000)
         for agent in range(game.agents):
-            found, true = gauged(game, agent, gauge, samples)
-            transition = marginals(game, soft_equilibrium(game).policies, agent)[1]
+            true, transition = marginals(game, policies, agent)
+            counted = transition if samples is None else estimate(game, steps, agent)[1]
+            found = gauged(game, steps, agent, gauge, counted)
             if gauge == "sparse":
                 assert sparsest_is_unique(true, transition, game.discount)
             else:
@@ -116,9 +113,9 @@ def test_rewards_in_the_gauge_that_fits(gauge: str, samples: int | None) -> None
 
 def test_the_wrong_gauge_explains_the_policy_with_a_wrong_reward() -> None:
     game = pursuit(2, 3)  # its reward depends on the state alone and is not sparse once all actions count
-    found, true = gauged(game, 0, "sparse", None)
     policies = soft_equilibrium(game).policies
-    transition = marginals(game, policies, 0)[1]
+    true, transition = marginals(game, policies, 0)
+    found = gauged(game, all_rows(game, policies), 0, "sparse", transition)
     assert not sparsest_is_unique(true, transition, game.discount)
     assert epic_tabular(found.reward, true, game.discount) > 0.5
     weight = np.repeat(occupancy(game, policies)[:, None], 3, axis=1)
