@@ -52,7 +52,9 @@ class Clone:
         return f"clone: {self.updates:,} updates, for held-out episodes' negative log-likelihood was {found}"
 
 
-def fit_clone(stored: Checkpoint, columns: JointColumns, *, updates: int | None = None, seed: int = 0) -> Clone:
+def fit_clone(
+    stored: Checkpoint, columns: JointColumns, *, updates: int | None = None, lr: float | None = None, seed: int = 0
+) -> Clone:
     """Maximum likelihood of the dataset's actions, with the checkpoint's encoder and parameter sharing.
 
     It is what ``run: MABC`` learns, without Ray.
@@ -63,13 +65,14 @@ def fit_clone(stored: Checkpoint, columns: JointColumns, *, updates: int | None 
         updates: Gradient steps, at a learning rate that falls to zero. None chooses by the likelihood of a tenth of
             the episodes (of several tenths in turn, where there are few steps), which are then learned from as well:
             twice as many for as long as that helps.
+        lr: First learning rate; None: MABC's default.
         seed: Seed of held-out episodes, initial weights and draws.
 
     Raises:
         DatasetError: If the number of updates is to be chosen, and there is one episode only.
     """
     course = Course(columns, seed, updates)
-    learner = _learner(stored, seed)
+    learner = _learner(stored, lr, seed)
     while (fit := course.fit) is not None:
         learner.set_expert(stored.module_of, fit.rows)
         learner.begin_fit(fit.updates)
@@ -101,7 +104,7 @@ def clone_of(stored: Checkpoint, data: str | pathlib.Path, steps: int | None, up
     return fit_clone(stored, columns, updates=updates, seed=seed)
 
 
-def _learner(stored: Checkpoint, seed: int) -> ImitationLearner:
+def _learner(stored: Checkpoint, lr: float | None, seed: int) -> ImitationLearner:
     """A learner of MABC in this process, for the checkpoint's environment, encoder and sharing."""
     config = MABCConfig().environment(stored.env, env_config=stored.env_config).debugging(seed=seed)
     config.offline_data(input_="(in memory)")
@@ -109,6 +112,8 @@ def _learner(stored: Checkpoint, seed: int) -> ImitationLearner:
     config.training(
         parameter_sharing=groups, expert_batch_size=max(1, ROWS // max(len(agents) for agents in groups.values()))
     )
+    if lr is not None:
+        config.training(lr=lr)
     config.validate()
     spaces = environment_spaces(stored.env, stored.env_config)
     spec = config.get_multi_rl_module_spec(spaces={stored.module_of[agent]: pair for agent, pair in spaces.items()})

@@ -11,6 +11,7 @@ import torch
 from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.columns import ACTIONS, EPS_ID, OBS, JointColumns, column, num_rows, take
 from rllib_mamql.errors import DatasetError
+from rllib_mamql.learning import course
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.demonstrations import read_demonstrations
 from rllib_mamql.rewards import clone as cloning
@@ -29,8 +30,8 @@ def with_actions(columns: JointColumns, chosen: dict[str, np.ndarray]) -> JointC
 def test_noise_is_learned_for_the_fewest_updates_and_a_rule_for_more(
     stored: Checkpoint, toy_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cloning, "FEWEST", 10)
-    monkeypatch.setattr(cloning, "MOST", 160)
+    monkeypatch.setattr(course, "FEWEST", 10)
+    monkeypatch.setattr(course, "MOST", 160)
     columns = read_demonstrations(stored, toy_dataset)
     rng = np.random.default_rng(0)
     agents = list(stored.module_of)
