@@ -25,10 +25,11 @@ from torch import Tensor, nn
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
-from rllib_mamql.algorithms.mamql.learner import JOINT, MAMQLLearner
+from rllib_mamql.algorithms.mamql.learner import MAMQLLearner
 from rllib_mamql.columns import JointColumns
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.learning.learner import JOINT
 from rllib_mamql.play.actors import random_actor
 from rllib_mamql.play.batched import make_rollout
 from tests.benchmarks.measuring import Result, interleave, ratio, run_alone, seconds
@@ -117,7 +118,7 @@ class BareLoop:
             (as_tensors(average), as_tensors(critic))
             for average, critic in zip(self.averages, self.critics, strict=True)
         ]
-        self.expert, self.replay = learner.expert.columns, learner.replay._columns
+        self.expert, self.replay = learner.expert.columns, learner.replay.columns
         self.expert_size, self.replay_size = len(learner.expert), len(learner.replay)
         self.expert_rows, self.rollout_rows = config.expert_batch_size, config.rollout_batch_size
         self.lam, self.gamma, self.scale = config.rationality, config.gamma, config.chi_square_scale
@@ -196,7 +197,7 @@ def check_agreement(case: str) -> float:
     learner: MAMQLLearner = group._learner
     for agent in AGENTS:
         learner.network(agent).double()
-    for columns in (learner.expert.columns, learner.replay._columns):
+    for columns in (learner.expert.columns, learner.replay.columns):
         columns.update({name: values.double() for name, values in columns.items() if values.is_floating_point()})
     bare = BareLoop(learner)
     before = loss_difference(learner, bare)
