@@ -159,7 +159,7 @@ def write_learner_data(path: pathlib.Path, rank: int, state: Mapping[str, Any]) 
     replay = state["replay"]
     arrays = {f"replay/{name}": values for name, values in replay["columns"].items()}
     arrays["replay_position"] = np.array([replay["next"], replay["size"]], dtype=np.int64)
-    arrays["generator"] = state["generator"]
+    arrays |= {name: state[name] for name in _GENERATORS if name in state}
     arrays |= {name: np.float64(value) for name, value in state["losses"].items()}
     _save_arrays(path / f"data_{rank}.npz", arrays)
 
@@ -178,12 +178,14 @@ def read_learner_data(path: pathlib.Path, rank: int) -> dict[str, Any] | None:
             "next": int(position[0]),
             "size": int(position[1]),
         },
-        "generator": arrays["generator"],
+        **{name: arrays[name] for name in _GENERATORS if name in arrays},
         "losses": {name: float(value) for name, value in arrays.items() if not name.startswith(_LEARNERS_OWN)},
     }
 
 
-_LEARNERS_OWN = ("replay/", "replay_position", "generator")
+_GENERATORS = ("generator", "device_generator")
+"""States of the host's random generator, and of the device's where a learner draws there."""
+_LEARNERS_OWN = ("replay/", "replay_position", *_GENERATORS)
 """Names in a learner's file that are not of its losses."""
 
 

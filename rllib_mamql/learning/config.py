@@ -64,6 +64,7 @@ class ImitationConfig(AlgorithmConfig):
         self.offline_updates = 500
         self.stack_networks: bool | str = AUTO
         self.autocast = "none"
+        self.cuda_graphs: bool | str = AUTO
         self.parameter_sharing: str | dict[str, list[str]] = "none"
 
         # RLlib's own settings, where the default here departs from RLlib's.
@@ -99,6 +100,7 @@ class ImitationConfig(AlgorithmConfig):
         offline_updates: Any = NotProvided,
         stack_networks: Any = NotProvided,
         autocast: Any = NotProvided,
+        cuda_graphs: Any = NotProvided,
         parameter_sharing: Any = NotProvided,
         **kwargs: Any,
     ) -> ImitationConfig:
@@ -123,6 +125,9 @@ class ImitationConfig(AlgorithmConfig):
                 small plain networks at small batches, where it is faster on a CPU.
             autocast: ``bfloat16`` evaluates networks in that format while training, ``none`` in float32; losses are
                 in float32 always.
+            cuda_graphs: Whether gradient steps on a GPU are recorded as CUDA graphs and replayed: one launch for
+                hundreds, and minibatches drawn by the GPU. ``auto`` does so where there is a GPU, one learner, and
+                demonstrations in memory.
             parameter_sharing: ``none``, ``all``, or ``{module: [agents]}`` for groups; agents in no group learn alone.
             **kwargs: RLlib's own training settings.
 
@@ -326,7 +331,7 @@ def _check_ranges(config: ImitationConfig) -> None:
     check_choice("mode", config.mode, MODES)
     check_choice("rollout_staleness", config.rollout_staleness, (0, 1))
     check_choice("autocast", config.autocast, AUTOCASTS)
-    for name in ("expert_in_memory", "stack_networks"):
+    for name in ("expert_in_memory", "stack_networks", "cuda_graphs"):
         value = getattr(config, name)
         if not isinstance(value, bool) and value != AUTO:
             raise ConfigError(f"{name} is {value!r}: use true, false or 'auto'")
@@ -362,6 +367,17 @@ def _check_learner(config: ImitationConfig) -> None:
             check_choice(
                 "torch_compile_learner_dynamo_backend", backend, tuple(torch.compiler.list_backends(exclude_tags=()))
             )
+    if config.cuda_graphs is True:
+        for obstacle, found in (
+            ("num_gpus_per_learner", not config.num_gpus_per_learner),
+            ("num_learners", config.num_learners > 1),
+            ("expert_in_memory", config.expert_in_memory is False),
+        ):
+            if found:
+                raise ConfigError(
+                    f"cuda_graphs is true, but {obstacle} is {getattr(config, obstacle)!r}: graphs need one learner, "
+                    "a GPU for it, and demonstrations in memory; 'auto' uses them where there are these"
+                )
     if config.torch_skip_nan_gradients:
         raise ConfigError("torch_skip_nan_gradients is set, but gradients are not looked through: leave it false")
     if config.grad_clip is not None:

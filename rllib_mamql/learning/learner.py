@@ -7,6 +7,7 @@ several learners, one all-reduce of the gradients a step.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,10 @@ from ray.rllib.utils.typing import ResultDict
 from torch import Tensor
 
 from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
+from rllib_mamql.errors import ConfigError
+from rllib_mamql.learning.device_steps import DeviceSteps
+from rllib_mamql.learning.graphs import CudaRecorder, Recorder, detached
+from rllib_mamql.learning.losses import Losses
 from rllib_mamql.learning.metrics import NUM_GRADIENT_STEPS, NUM_GRADIENT_STEPS_LIFETIME
 from rllib_mamql.learning.minibatch import ExpertSource, Minibatch, draw_minibatch
 from rllib_mamql.learning.optimise import TogetherStep, average_over_learners, clip_norms
@@ -31,57 +36,12 @@ from rllib_mamql.networks.precision import Precision
 from rllib_mamql.networks.together_learning import NetworkStack, compiler
 from rllib_mamql.play.actors import agents_by_module
 
+logger = logging.getLogger(__name__)
+
 JOINT = "joint_batch"
 """Key under which the first module's batch carries what belongs to no module."""
 PART = 4096
 """Rows that are judged at a time."""
-
-
-class Losses:
-    """What an algorithm minimises: its one file of losses derives from this.
-
-    Attributes:
-        needs_next: Whether networks score next observations too.
-        needs_starts: Whether minibatches hold start states, which networks score too.
-        report_last: Gradient steps at the end of an update call whose terms are reported.
-        reported: ``{agent: {metric: value}}``, what :meth:`metrics` gives unless a subclass gives something else.
-    """
-
-    needs_next: bool = True
-    needs_starts: bool = False
-    report_last: int = 1
-
-    def __init__(self) -> None:
-        self.reported: dict[str, dict[str, float]] = {}
-
-    def __call__(
-        self, batch: Minibatch, scores: Mapping[str, Tensor], *, update: int, report: bool
-    ) -> dict[str, Tensor]:
-        """Losses of one gradient step.
-
-        Args:
-            batch: Joint rows: the expert's, then rollouts, and start states.
-            scores: ``{module: (n, R + N + S, A)}``, the trained networks at the R observations, N next observations and
-                S starts of each of the module's n agents; :meth:`Minibatch.places` splits them.
-            update: Gradient steps made before.
-            report: Whether to keep this step's terms for :meth:`metrics`.
-
-        Returns:
-            ``{agent: scalar}``; a module's loss is the sum over its agents.
-        """
-        raise NotImplementedError
-
-    def metrics(self) -> dict[str, dict[str, float]]:
-        """``{agent: {name: value}}`` of the steps reported since the last call."""
-        reported, self.reported = self.reported, {}
-        return reported
-
-    def get_state(self) -> dict[str, float]:
-        """What must survive a restart, by name."""
-        return {}
-
-    def set_state(self, state: Mapping[str, float]) -> None:
-        """Restores :meth:`get_state`."""
 
 
 class ImitationLearner(TorchLearner):
@@ -98,7 +58,16 @@ class ImitationLearner(TorchLearner):
         super().build()
         config = self.config
         seed = 0 if config.seed is None else int(config.seed)
-        self.generator = torch.Generator().manual_seed(seed * 1_000_003 + self._rank())
+        self._seed = seed * 1_000_003 + self._rank()
+        self.generator = torch.Generator().manual_seed(self._seed)
+        self.draws = self.generator
+        """Source of a minibatch's rows: on the device where :attr:`recorder` is set, else the host's."""
+        self.recorder: Recorder | None = None
+        if reason := self._no_graphs():
+            self._refuse_graphs(reason)
+        else:
+            self.draws = torch.Generator(self._device).manual_seed(self._seed)
+            self.recorder = CudaRecorder(self._device, self.draws)
         self.replay = JointReplayBuffer(config.replay_capacity, self._device)
         self.precision = Precision(config.autocast, self._device)
         self.updates = 0
@@ -110,6 +79,23 @@ class ImitationLearner(TorchLearner):
         self._report = False
         self._step: TogetherStep | None = None
         self._fit: tuple[int, int] | None = None
+        self._device_steps: DeviceSteps | None = None
+
+    def _no_graphs(self) -> str:
+        """Why gradient steps cannot be made on the device alone; nothing where they can."""
+        if self._device.type != "cuda":
+            return f"the learner's device is {self._device.type}"
+        if self.config.num_learners > 1:
+            return f"there are {self.config.num_learners} learners, which exchange gradients"
+        if not all(type(each) is torch.optim.AdamW and each.defaults["fused"] for each in self._optimizer_parameters):
+            return "an optimiser is not AdamW in its fused form"
+        return "it is false" if self.config.cuda_graphs is False else ""
+
+    def _refuse_graphs(self, reason: str) -> None:
+        if self.config.cuda_graphs is True:
+            raise ConfigError(f"cuda_graphs is true, but {reason}: use 'auto' or false")
+        if self._device.type == "cuda" and self.config.cuda_graphs is not False:
+            logger.warning("cuda_graphs: gradient steps are made one operation at a time, slower: %s", reason)
 
     # -- data ---------------------------------------------------------------------------------------------------
 
@@ -129,16 +115,22 @@ class ImitationLearner(TorchLearner):
         self._module_of = dict(module_of)
         self.agents = list(module_of)
         self.agents_of = agents_by_module(module_of)
+        if columns is None and self.recorder is not None:
+            self.recorder, self.draws = None, self.generator
+            self._refuse_graphs("the demonstrations are streamed (expert_in_memory)")
+        compiled = compiler(self.config)
         self._networks = NetworkStack(
             {module_id: self.network(module_id) for module_id in self.agents_of},
             self.config.stack_networks,
-            compiler(self.config),
+            # Steps on the device alone are compiled as a whole.
+            compiled if compiled is None or self.recorder is None else lambda network: network,
         )
         self.losses = self.build_losses()
         self.expert = ExpertSource(columns, stream, self._device)
+        self._device_steps = None if self.recorder is None else DeviceSteps(self, self.recorder)
 
     def _minibatch(self) -> dict[str, Any]:
-        """A minibatch, and by module what its networks must score."""
+        """A minibatch drawn by the host, as :meth:`batch_of` gives it."""
         config = self.config
         joint = draw_minibatch(
             self.expert,
@@ -150,6 +142,10 @@ class ImitationLearner(TorchLearner):
             with_starts=self.losses.needs_starts,
             generator=self.generator,
         )
+        return self.batch_of(joint)
+
+    def batch_of(self, joint: Minibatch) -> dict[str, Any]:
+        """By module, what its networks must score of a minibatch, which the first module's part carries."""
         batch: dict[str, Any] = {
             module_id: {Columns.OBS: joint.observations(agents)} for module_id, agents in self.agents_of.items()
         }
@@ -186,9 +182,12 @@ class ImitationLearner(TorchLearner):
             for rollout in training_data.episodes or []:
                 self.replay.add(rollout.columns)
         self._weights_seq_no += 1
-        for step in range(num_updates):
-            self._report = step >= num_updates - self.losses.report_last
-            self._update(self._minibatch())
+        if self._device_steps is not None:
+            self._losses = self._device_steps.run(num_updates)
+        else:
+            for step in range(num_updates):
+                self._report = step >= num_updates - self.losses.report_last
+                self._update(self._minibatch())
         self._log(num_updates)
         self.after_gradient_based_update(timesteps=timesteps or {})
         return None if _no_metrics_reduce else self.metrics.reduce()
@@ -208,7 +207,17 @@ class ImitationLearner(TorchLearner):
         for module_id in self.agents_of:
             self.network(module_id).update_average(decay)
         self._losses = losses
+        terms, self.losses.terms = self.losses.terms, {}
+        if terms:
+            self.losses.keep(terms)
         return fwd_out, losses, {}
+
+    def scored(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Losses by module of a minibatch as :meth:`batch_of` gives it; the losses leave their terms."""
+        self._report = True
+        losses = self.compute_losses(fwd_out=self._forward(batch), batch=batch)
+        self.losses.terms = detached(self.losses.terms)
+        return losses
 
     def _forward(self, batch: dict[str, Any]) -> dict[str, Any]:
         # Not forward_train of each module: it switches the whole module to training mode again at every call.
@@ -282,16 +291,28 @@ class ImitationLearner(TorchLearner):
         first, total = self._fit
         return float(self.config.lr) * max(0.0, 1.0 - (self.updates - first) / total)
 
-    def _clip_and_step(self) -> None:
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """All modules' optimisers."""
         of_module = [self.get_optimizers_for_module(module_id) for module_id in self.agents_of]
-        optimizers = [optimizer for pairs in of_module for _, optimizer in pairs]
+        return [optimizer for pairs in of_module for _, optimizer in pairs]
+
+    def clip(self) -> None:
+        """Clips the gradients of each module, where the config says so."""
         if self.config.grad_clip is not None:
-            clip_norms([self._optimizer_parameters[optimizer] for optimizer in optimizers], self.config.grad_clip)
-        rate = self.learning_rate()
+            groups = [self._optimizer_parameters[optimizer] for optimizer in self.optimizers()]
+            clip_norms(groups, self.config.grad_clip)
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Sets it in all optimisers."""
+        for optimizer in self.optimizers():
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+    def _clip_and_step(self) -> None:
+        self.clip()
+        rate, optimizers = self.learning_rate(), self.optimizers()
         if rate is not None:
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
+            self.set_learning_rate(rate)
         if self._step is None or self._step.optimizers != optimizers:
             self._step = TogetherStep(optimizers)
         self._step.step()
@@ -384,14 +405,23 @@ class ImitationLearner(TorchLearner):
 
     def get_data_state(self) -> dict[str, Any]:
         """Replay buffer and random state of this very learner; kept out of ``get_state``, which syncs weights."""
-        return {
+        state = {
             "replay": self.replay.get_state(),
             "generator": self.generator.get_state().numpy(),
             "losses": self.losses.get_state(),
         }
+        if self.draws is not self.generator:
+            state["device_generator"] = self.draws.get_state().numpy()
+        return state
 
     def set_data_state(self, state: Mapping[str, Any]) -> None:
         """Restores :meth:`get_data_state`."""
         self.replay.set_state(state["replay"])
         self.generator.set_state(torch.as_tensor(np.asarray(state["generator"])))
+        if self.draws is not self.generator:
+            draws = state.get("device_generator")
+            if draws is None:  # Written where the host drew; not the numbers again that a new learner begins with.
+                self.draws.manual_seed(self._seed + self.updates + 1)
+            else:
+                self.draws.set_state(torch.as_tensor(np.asarray(draws)))
         self.losses.set_state(state["losses"])

@@ -55,12 +55,16 @@ class ExpertSource:
         Raises:
             ConfigError: If none are held.
         """
+        self.check_starts()
+        return draw_rows(self._starts, len(self._starts[T]), rows, generator)
+
+    def check_starts(self) -> None:
+        """Raises ConfigError where no rows at t = 0 are held."""
         if not self._starts or len(self._starts[T]) == 0:
             raise ConfigError(
                 "value_term 'initial' needs start states (t = 0) in memory, and the expert data has none here: "
                 "use value_term 'expert' or 'rollout'"
             )
-        return draw_rows(self._starts, len(self._starts[T]), rows, generator)
 
     def close(self) -> None:
         """Ends the stream, if there is one."""
@@ -155,6 +159,11 @@ def _stack(columns: TensorColumns, prefix: str, agents: Sequence[str]) -> Tensor
     return torch.stack([columns[column(prefix, agent)] for agent in agents])
 
 
+def used_columns(agents: Sequence[str]) -> list[str]:
+    """Names of the agents' columns that minibatches have."""
+    return [column(prefix, agent) for agent in agents for prefix in _USED]
+
+
 def draw_minibatch(
     expert: ExpertSource,
     replay: JointReplayBuffer | None,
@@ -178,7 +187,7 @@ def draw_minibatch(
         with_starts: Whether to draw as many start states as expert rows.
         generator: Source of the draws.
     """
-    names = [column(prefix, agent) for agent in agents for prefix in _USED]
+    names = used_columns(agents)
     parts = [expert.sample(expert_rows, generator, [*names, WEIGHT])]
     if replay is not None and len(replay) > 0:
         parts.append(replay.sample(rollout_rows, generator, names))

@@ -55,6 +55,9 @@ class JointReplayBuffer:
         capacity: Number of joint steps kept; the oldest are overwritten.
         device: Where the tensors live.
 
+    Attributes:
+        columns: ``(capacity, ...)`` each; empty before the first rows. Others may put views in their place.
+
     Raises:
         ValueError: If ``capacity`` is below 1.
     """
@@ -64,7 +67,7 @@ class JointReplayBuffer:
             raise ValueError(f"replay capacity must be at least 1, got {capacity}")
         self.capacity = capacity
         self.device = device or torch.device("cpu")
-        self._columns: TensorColumns = {}
+        self.columns: TensorColumns = {}
         self._next = 0
         self._size = 0
 
@@ -80,14 +83,14 @@ class JointReplayBuffer:
         if rows > self.capacity:
             new = {name: values[-self.capacity :] for name, values in new.items()}
             rows = self.capacity
-        if not self._columns:
-            self._columns = {
+        if not self.columns:
+            self.columns = {
                 name: torch.zeros((self.capacity, *values.shape[1:]), dtype=values.dtype, device=self.device)
                 for name, values in new.items()
             }
         where = (torch.arange(rows, device=self.device) + self._next) % self.capacity
         for name, values in new.items():
-            self._columns[name][where] = values
+            self.columns[name][where] = values.to(self.columns[name].dtype)
         self._next = (self._next + rows) % self.capacity
         self._size = min(self._size + rows, self.capacity)
 
@@ -104,19 +107,19 @@ class JointReplayBuffer:
         """
         if self._size == 0:
             raise ValueError("the replay buffer is empty: add rollouts before sampling")
-        return draw_rows(self._columns, self._size, rows, generator, names)
+        return draw_rows(self.columns, self._size, rows, generator, names)
 
     def get_state(self) -> dict[str, Any]:
         """The rows held and the write position, as numpy arrays."""
         return {
-            "columns": {name: values[: self._size].cpu().numpy() for name, values in self._columns.items()},
+            "columns": {name: values[: self._size].cpu().numpy() for name, values in self.columns.items()},
             "next": self._next,
             "size": self._size,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Restores :meth:`get_state`; a smaller capacity keeps the newest rows."""
-        self._columns, self._next, self._size = {}, 0, 0
+        self.columns, self._next, self._size = {}, 0, 0
         columns, size, position = state["columns"], int(state["size"]), int(state["next"])
         if size == 0:
             return

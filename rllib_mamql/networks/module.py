@@ -104,11 +104,12 @@ class BoltzmannModule(TorchRLModule, InferenceOnlyAPI):
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """Moves the acting network towards the trained one: ``average <- decay average + (1 - decay) trained``."""
-        ours, theirs = self._average_and_trained
+        ours, theirs = self.average_and_trained
         torch._foreach_lerp_(ours, theirs, 1.0 - decay)
 
     @functools.cached_property
-    def _average_and_trained(self) -> tuple[list[Tensor], list[Tensor]]:
+    def average_and_trained(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Parameters of the average, and those of the trained network that they follow."""
         # Walking through a module's parameters costs more than averaging small networks does; loading weights or
         # moving to a device keeps the parameters themselves.
         return list(self.average.parameters()), list(self.trained.parameters())

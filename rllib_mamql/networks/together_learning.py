@@ -8,6 +8,8 @@ operations cost more to start than to do. Whatever else can be stacked is for GP
 from __future__ import annotations
 
 import functools
+import os
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,14 +51,28 @@ def batched_module(critic: nn.Module) -> Batched:
     return torch.vmap(one)
 
 
-def compiler(config: Any) -> Callable[[Any], Any] | None:
-    """Compiles as RLlib's ``torch_compile_learner`` asks, or None; RLlib itself compiles no module among several."""
+CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+"""Where PyTorch keeps what it compiled; its default is emptied with the machine's temporary files."""
+
+WITHOUT_GRAPHS = {"reduce-overhead": None, "max-autotune": "max-autotune-no-cudagraphs"}
+"""Modes of the compiler that make CUDA graphs of their own, and what does the same without."""
+
+
+def compiler(config: Any, *, graphs: bool = True) -> Callable[[Any], Any] | None:
+    """Compiles as RLlib's ``torch_compile_learner`` asks, or None; RLlib itself compiles no module among several.
+
+    Args:
+        config: The algorithm's.
+        graphs: Whether the compiler may make CUDA graphs, where the mode asks for them.
+    """
     if not config.torch_compile_learner:
         return None
+    os.environ.setdefault(CACHE_VARIABLE, str(pathlib.Path.home() / ".cache" / "rllib_mamql" / "compiled"))
+    mode = config.torch_compile_learner_dynamo_mode
     return functools.partial(
         torch.compile,
         backend=config.torch_compile_learner_dynamo_backend,
-        mode=config.torch_compile_learner_dynamo_mode,
+        mode=mode if graphs else WITHOUT_GRAPHS.get(mode, mode),
     )
 
 

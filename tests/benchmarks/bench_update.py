@@ -118,7 +118,7 @@ class BareLoop:
             (as_tensors(average), as_tensors(critic))
             for average, critic in zip(self.averages, self.critics, strict=True)
         ]
-        self.expert, self.replay = learner.expert.columns, learner.replay._columns
+        self.expert, self.replay = learner.expert.columns, learner.replay.columns
         self.expert_size, self.replay_size = len(learner.expert), len(learner.replay)
         self.expert_rows, self.rollout_rows = config.expert_batch_size, config.rollout_batch_size
         self.lam, self.gamma, self.scale = config.rationality, config.gamma, config.chi_square_scale
@@ -197,7 +197,7 @@ def check_agreement(case: str) -> float:
     learner: MAMQLLearner = group._learner
     for agent in AGENTS:
         learner.network(agent).double()
-    for columns in (learner.expert.columns, learner.replay._columns):
+    for columns in (learner.expert.columns, learner.replay.columns):
         columns.update({name: values.double() for name, values in columns.items() if values.is_floating_point()})
     bare = BareLoop(learner)
     before = loss_difference(learner, bare)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from rllib_mamql.learning.algorithm import Imitation
 from rllib_mamql.learning.config import ImitationConfig
-from rllib_mamql.learning.learner import ImitationLearner, Losses
+from rllib_mamql.learning.learner import ImitationLearner
+from rllib_mamql.learning.losses import Losses
 from rllib_mamql.learning.minibatch import AgentRows, Minibatch
 
 
@@ -34,8 +35,11 @@ class MarginLosses(Losses):
             gap = (q + self.margin * (1 - own)).amax(-1) - (q * own).sum(-1)
             losses.update(zip(agents, (gap * rows.weights)[:, expert].mean(-1).unbind(), strict=True))
             if report:
-                self.reported.update({agent: {"margin_loss": losses[agent].item()} for agent in agents})
+                self.terms.update({agent: losses[agent] for agent in agents})
         return losses
+
+    def keep(self, terms: Mapping[str, Tensor]) -> None:
+        self.reported.update({agent: {"margin_loss": loss.item()} for agent, loss in terms.items()})
 
 
 class MarginLearner(ImitationLearner):

@@ -41,7 +41,7 @@ def test_networks_in_float64_learn_in_float64(settings: dict[str, Any]) -> None:
     made = learner(**settings)
     made.replay.add(play(seed=9))
     made.module.foreach_module(lambda _, module: module.double())
-    for columns in (made.expert.columns, made.replay._columns):
+    for columns in (made.expert.columns, made.replay.columns):
         columns.update({name: values.double() for name, values in columns.items() if values.is_floating_point()})
     made._log_this_step = False
     _, found, _ = made._update(made._minibatch())

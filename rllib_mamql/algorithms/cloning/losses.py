@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from rllib_mamql.learning.learner import Losses
+from rllib_mamql.learning.losses import Losses
 from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, explained, to_floats
 from rllib_mamql.learning.minibatch import AgentRows, Minibatch
 
@@ -29,7 +29,7 @@ class CloningLosses(Losses):
     def __call__(
         self, batch: Minibatch, scores: Mapping[str, Tensor], *, update: int, report: bool
     ) -> dict[str, Tensor]:
-        """``{agent: loss}`` of one gradient step; see :class:`~rllib_mamql.learning.learner.Losses`."""
+        """``{agent: loss}`` of one gradient step; see :class:`~rllib_mamql.learning.losses.Losses`."""
         losses: dict[str, Tensor] = {}
         for module_id, agents in self._agents_of.items():
             rows = AgentRows.of(batch, agents)
@@ -38,5 +38,10 @@ class CloningLosses(Losses):
             found = explained(log_policies, rows.actions, rows.weights)
             losses.update(zip(agents, (-found[EXPERT_LOG_LIKELIHOOD]).unbind(), strict=True))
             if report:
-                self.reported.update(zip(agents, to_floats(found), strict=True))
+                self.terms[tuple(agents)] = found
         return losses
+
+    def keep(self, terms: Mapping[tuple[str, ...], dict[str, Tensor]]) -> None:
+        """Reports a step's terms; see :class:`~rllib_mamql.learning.losses.Losses`."""
+        for agents, found in terms.items():
+            self.reported.update(zip(agents, to_floats(found), strict=True))

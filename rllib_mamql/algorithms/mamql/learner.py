@@ -19,7 +19,7 @@ class MAMQLLearner(ImitationLearner):
     def build_losses(self) -> MAMQLLosses:
         """MAMQL's losses."""
         modules: dict[str, MAMQLModule] = {name: self.network(name) for name in self.agents_of}
-        return MAMQLLosses(self.config, modules, self.agents_of, self.agents, self.generator, self.precision)
+        return MAMQLLosses(self.config, modules, self.agents_of, self.agents, self.draws, self.precision)
 
     @torch.no_grad()
     def fit_rationality(self, columns: JointColumns) -> tuple[dict[str, float], dict[str, float]]:

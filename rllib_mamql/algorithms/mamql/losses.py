@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -22,7 +23,7 @@ from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.metrics import AgentTerms, summarise
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, column
-from rllib_mamql.learning.learner import Losses
+from rllib_mamql.learning.losses import Losses
 from rllib_mamql.learning.minibatch import AgentRows, Minibatch
 from rllib_mamql.networks.precision import Precision
 
@@ -78,13 +79,13 @@ class MAMQLLosses(Losses):
             alike.setdefault(int(modules[module_id].action_space.n), []).append(module_id)
         self._alike = list(alike.values())
         self._others = OthersPolicies(list(agents), config.rationality, config.marginal_samples, generator, precision)
-        self._terms: dict[tuple[str, ...], AgentTerms] = {}
+        self._kept: dict[tuple[str, ...], AgentTerms] = {}
         self._initial_q: dict[str, Tensor] = {}
 
     def __call__(
         self, batch: Minibatch, scores: Mapping[str, Tensor], *, update: int, report: bool
     ) -> dict[str, Tensor]:
-        """``{agent: loss}`` of one gradient step; see :class:`~rllib_mamql.learning.learner.Losses`."""
+        """``{agent: loss}`` of one gradient step; see :class:`~rllib_mamql.learning.losses.Losses`."""
         q: dict[str, tuple[Tensor, ...]] = {}
         if self._config.critic == "joint":
             for module_id, agents in self._agents_of.items():
@@ -125,13 +126,25 @@ class MAMQLLosses(Losses):
         critic, implied = critic_terms(values, rows, config)
         total = critic.total if distillation is None else critic.total + distillation
         reward = None
-        if config.learn_reward and update % config.reward_interval == 0:
+        if self.kind(update):
             predictions = torch.stack([self._reward(agent, batch, q) for agent in agents])
             reward = objective.reward_loss(predictions, implied, rows.weights, config.reward_shrinkage)
             total = total + reward.total
         if report:
-            self._keep(agents, rows, critic, reward, distillation, values[0].detach(), implied.detach())
+            self.terms[tuple(agents)] = AgentTerms(
+                critic=critic,
+                reward=reward,
+                distillation=distillation,
+                q=values[0].detach(),
+                implied_reward=implied.detach(),
+                expert_actions=rows.actions[:, : rows.expert_rows],
+                expert_weights=rows.weights[:, : rows.expert_rows],
+            )
         return total
+
+    def kind(self, update: int) -> bool:
+        """Whether the reward regression takes part in the step."""
+        return self._config.learn_reward and update % self._config.reward_interval == 0
 
     def _reward(self, agent: str, batch: Minibatch, q: ActionValues) -> Tensor:
         if self._config.critic == "joint":
@@ -140,43 +153,26 @@ class MAMQLLosses(Losses):
 
     # -- what is reported ---------------------------------------------------------------------------------------
 
-    def _keep(
-        self,
-        agents: list[str],
-        rows: AgentRows,
-        critic: objective.CriticLoss,
-        reward: objective.RewardLoss | None,
-        distillation: Tensor | None,
-        q: Tensor,
-        implied: Tensor,
-    ) -> None:
-        for agent, mean in zip(agents, q.mean((1, 2)), strict=True):
-            self._initial_q.setdefault(agent, mean)
-        before = self._terms.get(tuple(agents))
-        reward_bound, q_bound = objective.implied_bounds(self._config.chi_square_scale, self._config.gamma)
-        self._terms[tuple(agents)] = AgentTerms(
-            critic=critic,
+    def keep(self, terms: Mapping[tuple[str, ...], AgentTerms]) -> None:
+        """Keeps a step's terms by agents; see :class:`~rllib_mamql.learning.losses.Losses`."""
+        for agents, found in terms.items():
+            for agent, mean in zip(agents, found.q.mean((1, 2)), strict=True):
+                self._initial_q.setdefault(agent, mean)
+            before = self._kept.get(agents)
             # Not every step has a reward regression: the last one of this call is reported.
-            reward=reward if reward is not None or before is None else before.reward,
-            distillation=distillation,
-            q=q,
-            implied_reward=implied,
-            expert_actions=rows.actions[:, : rows.expert_rows],
-            expert_weights=rows.weights[:, : rows.expert_rows],
-            rationality=self._config.rationality,
-            initial_q=torch.stack([self._initial_q[agent].to(q.device) for agent in agents]),
-            reward_bound=reward_bound,
-            q_bound=q_bound,
-        )
+            if found.reward is None and before is not None:
+                found = replace(found, reward=before.reward)
+            self._kept[agents] = found
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Metrics of the steps kept since the last call, by agent; see :func:`metrics.summarise`."""
-        found = {
-            agent: values
-            for agents, terms in self._terms.items()
-            for agent, values in zip(agents, summarise(terms), strict=True)
-        }
-        self._terms = {}
+        config = self._config
+        found: dict[str, dict[str, float]] = {}
+        for agents, terms in self._kept.items():
+            initial_q = torch.stack([self._initial_q[agent].to(terms.q.device) for agent in agents])
+            values = summarise(terms, initial_q, config.rationality, config.chi_square_scale, config.gamma)
+            found.update(zip(agents, values, strict=True))
+        self._kept = {}
         return found
 
     def get_state(self) -> dict[str, float]:
@@ -379,11 +375,20 @@ def joint_marginal(
         return objective.marginalise_full(
             enumerate_others(network, observations, [policy.shape[-1] for policy in other_policies]), other_policies
         )
-    draws = [
-        torch.multinomial(policy.cpu(), samples, replacement=True, generator=generator).to(policy.device)
-        for policy in other_policies
-    ]
+    draws = [draw_actions(policy, samples, generator) for policy in other_policies]
     return objective.marginalise_sampled(network(observations, torch.stack(draws, dim=-1)))
+
+
+def draw_actions(policy: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
+    """Actions ``(B, K)`` drawn from probabilities ``(B, A)``, where the generator is: on the host or on the device.
+
+    On the device by a race of exponentials, ``argmax_a p_a / e_a``: ``torch.multinomial`` makes the host wait there.
+    """
+    if generator is None or generator.device.type == "cpu":
+        return torch.multinomial(policy.cpu(), samples, replacement=True, generator=generator).to(policy.device)
+    shape = (len(policy), samples, policy.shape[-1])
+    noise = torch.empty(shape, device=policy.device).exponential_(generator=generator)
+    return (policy.unsqueeze(1) / noise).argmax(-1)
 
 
 def enumerate_others(network: Callable[..., Tensor], observations: Tensor, other_actions: list[int]) -> Tensor:

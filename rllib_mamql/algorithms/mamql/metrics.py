@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rllib_mamql.algorithms.mamql.objective import CriticLoss, RewardLoss, log_policy
+from rllib_mamql.algorithms.mamql.objective import CriticLoss, RewardLoss, implied_bounds, log_policy
 from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
 from rllib_mamql.learning.metrics import explained, to_floats
 
@@ -27,10 +27,6 @@ class AgentTerms:
         implied_reward: ``(n, R)``.
         expert_actions: ``(n, E)``.
         expert_weights: ``(n, E)``.
-        rationality: Inverse temperature of the policies.
-        initial_q: Mean action value of the first minibatch ``(n,)``.
-        reward_bound: Bound of implied rewards.
-        q_bound: Bound of action values.
     """
 
     critic: CriticLoss
@@ -40,25 +36,31 @@ class AgentTerms:
     implied_reward: Tensor
     expert_actions: Tensor
     expert_weights: Tensor
-    rationality: float
-    initial_q: Tensor
-    reward_bound: float
-    q_bound: float
 
 
 @torch.no_grad()
-def summarise(terms: AgentTerms) -> list[dict[str, float]]:
+def summarise(
+    terms: AgentTerms, initial_q: Tensor, rationality: float, chi_square_scale: float, discount: float
+) -> list[dict[str, float]]:
     """Metrics of each agent, by name.
 
     Besides those of :func:`~rllib_mamql.learning.metrics.explained`: ``q_drift`` is the mean action value less that of
     the first minibatch: steady growth of it is the first sign of trouble on small datasets. ``reward_bound_share`` and
     ``q_bound_share`` are sizes in their bounds (:func:`objective.implied_bounds`).
+
+    Args:
+        terms: Of one gradient step.
+        initial_q: Mean action value of the first minibatch ``(n,)``.
+        rationality: Inverse temperature of the policies.
+        chi_square_scale: Of the objective.
+        discount: Of the objective.
     """
     actions, weights = terms.expert_actions, terms.expert_weights
-    log_policies = log_policy(terms.q[:, : actions.shape[1]], terms.rationality)
+    log_policies = log_policy(terms.q[:, : actions.shape[1]], rationality)
     size = terms.implied_reward.abs()
     large = size.quantile(0.9, dim=-1)
     mean_q = terms.q.mean((1, 2))
+    reward_bound, q_bound = implied_bounds(chi_square_scale, discount)
     values = {
         "critic_loss": terms.critic.total,
         "expert_reward": terms.critic.expert_reward,
@@ -69,9 +71,9 @@ def summarise(terms: AgentTerms) -> list[dict[str, float]]:
         "abs_reward_p90": large,
         "abs_reward_max": size.amax(-1),
         Q_MEAN: mean_q,
-        Q_DRIFT: mean_q - terms.initial_q,
-        REWARD_SHARE: large / terms.reward_bound,
-        Q_SHARE: mean_q.abs() / terms.q_bound,
+        Q_DRIFT: mean_q - initial_q,
+        REWARD_SHARE: large / reward_bound,
+        Q_SHARE: mean_q.abs() / q_bound,
     }
     if terms.reward is not None:
         values["reward_loss"] = terms.reward.total
