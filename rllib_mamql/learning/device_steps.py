@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,9 +17,6 @@ from rllib_mamql.learning.graphs import Recorder, StepGraphs, detached
 from rllib_mamql.learning.optimise import TogetherStep, move_averages
 from rllib_mamql.learning.row_table import RowTable
 from rllib_mamql.networks.together_learning import compiler
-
-if TYPE_CHECKING:
-    from rllib_mamql.learning.learner import ImitationLearner
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +61,7 @@ class DeviceSteps:
         recorder: How steps are recorded.
     """
 
-    def __init__(self, learner: ImitationLearner, recorder: Recorder) -> None:
+    def __init__(self, learner: Any, recorder: Recorder) -> None:
         self._learner, self._recorder = learner, recorder
         modules = [learner.network(module_id) for module_id in learner.agents_of]
         pairs = [module.average_and_trained for module in modules]

@@ -58,11 +58,13 @@ class Losses:
         return None
 
     def keep(self, terms: Mapping[Any, Any]) -> None:
-        """Takes what a reported step left in :attr:`terms`, for :meth:`metrics`.
+        """Takes what a reported step left in :attr:`terms`, for :meth:`metrics`; here ``{agent: {metric: scalar}}``.
 
         Args:
             terms: The tensors; the caller does not change them any more.
         """
+        for agent, values in terms.items():
+            self.reported[agent] = {name: float(value) for name, value in values.items()}
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """``{agent: {name: value}}`` of the steps reported since the last call."""

@@ -35,11 +35,8 @@ class MarginLosses(Losses):
             gap = (q + self.margin * (1 - own)).amax(-1) - (q * own).sum(-1)
             losses.update(zip(agents, (gap * rows.weights)[:, expert].mean(-1).unbind(), strict=True))
             if report:
-                self.terms.update({agent: losses[agent] for agent in agents})
+                self.terms.update({agent: {"margin_loss": losses[agent].detach()} for agent in agents})
         return losses
-
-    def keep(self, terms: Mapping[str, Tensor]) -> None:
-        self.reported.update({agent: {"margin_loss": loss.item()} for agent, loss in terms.items()})
 
 
 class MarginLearner(ImitationLearner):

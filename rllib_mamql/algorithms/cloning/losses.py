@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rllib_mamql.learning.losses import Losses
-from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, explained, to_floats
+from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, explained
 from rllib_mamql.learning.minibatch import AgentRows, Minibatch
 
 
@@ -38,10 +38,6 @@ class CloningLosses(Losses):
             found = explained(log_policies, rows.actions, rows.weights)
             losses.update(zip(agents, (-found[EXPERT_LOG_LIKELIHOOD]).unbind(), strict=True))
             if report:
-                self.terms[tuple(agents)] = found
+                of = {name: value.detach().unbind() for name, value in found.items()}
+                self.terms |= {agent: {name: of[name][k] for name in of} for k, agent in enumerate(agents)}
         return losses
-
-    def keep(self, terms: Mapping[tuple[str, ...], dict[str, Tensor]]) -> None:
-        """Reports a step's terms; see :class:`~rllib_mamql.learning.losses.Losses`."""
-        for agents, found in terms.items():
-            self.reported.update(zip(agents, to_floats(found), strict=True))
