@@ -10,8 +10,9 @@ export RAY_USAGE_STATS_ENABLED := 0
 train: $(STAMP)
 	$(BIN)/rllib train --file tuned_examples/overcooked.yaml
 
+# Two processes, in which the tests of a file stay together (tests/conftest.py); with one it is `pytest` alone.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 setup: $(STAMP)
 
