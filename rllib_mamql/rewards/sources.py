@@ -127,6 +127,8 @@ def reward_source(
         ConfigError: If the kind is unknown, ``cloning`` lacks its clone, or a potential is asked for where there is
             none.
     """
+    if shaped and kind != "recovered":
+        raise ConfigError(f"reward {kind!r} has no potential of its own: shape the recovered one")
     if kind == "recovered":
         check_rewards(stored)
     if shaped and kind == "recovered" and not stored.potentials:

@@ -20,6 +20,7 @@ from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.rewards.environment import TRUE_REWARD, RecoveredRewardEnv
 from rllib_mamql.rewards.sources import RewardSource, reward_source
 from rllib_mamql.rewards.true import joint_rewards, marginal_rewards
+from tests.support.random_checkpoint import write_checkpoint
 from tests.toy_env import ToyEnv
 
 
@@ -156,3 +157,11 @@ def test_an_environment_that_cannot_be_copied_names_the_way_out() -> None:
     env.reset()
     with pytest.raises(ConfigError, match="--sampled"):
         joint_rewards(env, env.possible_agents, [3, 3])
+
+
+def test_only_recovered_rewards_are_shaped_whether_there_is_a_potential_or_not(tmp_path: Path) -> None:
+    stored = read_checkpoint(write_checkpoint(tmp_path / "checkpoint"))
+    assert not stored.potentials
+    for kind in ("implied", "true"):
+        with pytest.raises(ConfigError, match="shape the recovered one"):
+            reward_source(stored, kind, shaped=True)
