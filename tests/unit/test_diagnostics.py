@@ -76,7 +76,7 @@ def test_divergence_names_the_agent_and_the_settings() -> None:
     assert implied.startswith("implied reward of agent_1 diverges")
     for warning in (critic, implied):
         assert "chi_square_states: mixture" in warning
-        assert "chi_square_scale" in warning and "reward_shrinkage" in warning
+        assert "chi_square_scale" in warning and "weight_decay" in warning
 
 
 def test_what_is_no_number_has_diverged() -> None:
