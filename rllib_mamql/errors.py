@@ -28,12 +28,20 @@ class DatasetError(UserError):
     """A dataset is missing, unreadable, or does not fit the environment."""
 
 
+MOST_LISTED = 30
+"""Known words that an error lists; more would not fit on a screen."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint naming the nearest known word, or the list of the known ones where none is near."""
+    """A hint naming the nearest known word, or where none is near the known ones, if they fit on a screen."""
     choices = sorted(known)
     match = process.extractOne(word, choices, score_cutoff=60)
     if match:
         return f"did you mean '{match[0]}'?"
+    if len(choices) > MOST_LISTED:
+        return "nothing known is near it; the nearest: " + ", ".join(
+            n for n, *_ in process.extract(word, choices, limit=3)
+        )
     return "known: " + ", ".join(choices)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_mamql import ray_internals
-from rllib_mamql.algorithms.registry import is_ours
+from rllib_mamql.algorithms.registry import ALGORITHMS, algorithm_class, is_ours
 from rllib_mamql.cli.experiment import Experiment, is_search, to_param_space, variants
 from rllib_mamql.errors import ConfigError, DatasetError, UnknownEnvironmentError, UserError, nearest
 
@@ -89,8 +89,6 @@ def find_algorithm(name: str) -> type[Any]:
     from ray.rllib.algorithms.registry import ALGORITHMS as RLLIB
     from ray.tune.registry import get_trainable_cls
 
-    from rllib_mamql.algorithms.registry import ALGORITHMS, algorithm_class
-
     if name in ALGORITHMS:
         return algorithm_class(name)
     if name in RLLIB or ray_internals.is_registered_trainable(name):
@@ -116,7 +114,7 @@ def check_keys(config: Mapping[str, Any], defaults: Any, where: str = "config") 
     names = [*known, *ALIASES, *SETTABLE_PROPERTIES]
     for key, value in config.items():
         if key not in names:
-            raise ConfigError(f"unknown key '{where}.{key}'; {nearest(str(key), names)}")
+            raise ConfigError(f"unknown key '{where}.{key}'; {_owner(str(key)) or nearest(str(key), names)}")
         if key == "model_config":
             _check_model_config(value, defaults, f"{where}.{key}")
         elif key == "evaluation_config" and isinstance(value, Mapping):
@@ -132,6 +130,12 @@ def check_keys(config: Mapping[str, Any], defaults: Any, where: str = "config") 
                 _check_kind(f"{where}.{key}", candidate, default)
                 if key.startswith("num_") and isinstance(candidate, int | float) and candidate < 0:
                     raise ConfigError(f"{where}.{key} is {candidate}; give 0 or more")
+
+
+def _owner(key: str) -> str:
+    """Says which of this package's algorithms has a setting; nothing where none has."""
+    owners = [name for name in ALGORITHMS if key in vars(algorithm_class(name).get_default_config())]
+    return f"it is a setting of {' and '.join(owners)}" if owners else ""
 
 
 def to_overrides(config: Mapping[str, Any], env: str, defaults: Any) -> dict[str, Any]:

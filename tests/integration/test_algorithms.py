@@ -137,7 +137,7 @@ def test_a_clone_chooses_its_updates_and_says_so_in_its_results(
         ({"clone_updates": "many"}, "clone_updates"),
         ({"lr": [[0, 0.1]]}, "falls to zero by itself"),
         ({"evaluation_rationality": "auto"}, "give a number"),
-        ({"chi_square_scale": 1.0}, "chi_square_scale"),
+        ({"chi_square_scale": 1.0}, "chi_square_scale.*it is a setting of MAMQL"),
     ],
 )
 def test_settings_that_a_clone_cannot_have_are_named(settings: dict[str, Any], message: str, data: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.errors import ConfigError, nearest
 from rllib_mamql.learning.config import modules_of
 
 TOY = "pettingzoo:tests.toy_env"
@@ -143,3 +143,10 @@ def test_compiling_as_rllib_names_it_is_accepted() -> None:
     made = config()
     made.framework(torch_compile_learner=True)
     made.validate()
+
+
+def test_a_hint_fits_on_a_screen() -> None:
+    many = [f"setting_{k}" for k in range(200)]
+    assert nearest("setting_7", many) == "did you mean 'setting_7'?"
+    assert nearest("chi", many) == "nothing known is near it"
+    assert nearest("chi", ["one", "two"]) == "known: one, two"
