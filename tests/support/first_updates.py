@@ -43,8 +43,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def machine() -> str:
     """What decides the last bits of a floating-point sum: processor, vector instructions, torch."""
-    names = [line for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    processor = names[0].partition(":")[2].strip() if names else platform.processor()
+    text = (
+        pathlib.Path("/proc/cpuinfo").read_text() if pathlib.Path("/proc/cpuinfo").is_file() else platform.processor()
+    )
+    core = text.partition("\n\n")[0].splitlines()
+    told = ("model name", "cpu family", "model", "stepping", "flags")
+    found = [line.partition(":")[2].strip() for line in core if line.partition(":")[0].strip() in told]
+    processor = hashlib.sha256("; ".join(found).encode()).hexdigest()[:16]
     return f"{processor}; {torch.backends.cpu.get_cpu_capability()}; torch {torch.__version__}; one thread"
 
 
