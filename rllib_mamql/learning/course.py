@@ -54,6 +54,7 @@ class Course:
     updates: int | None
     losses: list[float] = field(default_factory=list)
     over: bool = False
+    _now: Fit | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.updates is not None:
@@ -88,9 +89,12 @@ class Course:
 
     @property
     def fit(self) -> Fit | None:
-        """The fit to make now; None when all are done."""
-        if self.over:
-            return None
+        """The fit to make now, the same object until it ends; None when all are done."""
+        if self._now is None and not self.over:
+            self._now = self._next()
+        return self._now
+
+    def _next(self) -> Fit:
         chosen = self.chosen
         if chosen is not None:
             return Fit(chosen, self.columns, None)
@@ -105,6 +109,7 @@ class Course:
         Args:
             loss: Its held-out loss; None for the last fit.
         """
+        self._now = None
         if loss is None:
             self.over = True
         else:
@@ -116,4 +121,4 @@ class Course:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Restores :meth:`get_state`."""
-        self.losses, self.over = list(state["losses"]), bool(state["over"])
+        self.losses, self.over, self._now = list(state["losses"]), bool(state["over"]), None
