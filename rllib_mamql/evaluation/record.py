@@ -49,7 +49,7 @@ def record_dataset(
     Args:
         env: Registered environment, or ``pettingzoo:<module path>``.
         env_config: Its keywords.
-        expert: ``scripted``, ``random``, or the checkpoint folder of MAMQL or of one of RLlib's algorithms. RLlib
+        expert: ``scripted``, ``random``, or the checkpoint folder of an algorithm of this package or of RLlib's. RLlib
             pickles its checkpoints, so name only one that you trust.
         steps: Joint steps, >= 1.
         seed: Seed of environments and expert.

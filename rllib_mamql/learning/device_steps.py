@@ -124,8 +124,8 @@ class DeviceSteps:
         if signature != self._signature:
             self.graphs.forget()
             self._signature = signature
-        made = torch.arange(learner.updates + 1, learner.updates + 1 + updates, dtype=torch.float64)
-        decay = ((1.0 + made) / (10.0 + made)).clamp(max=float(config.weight_average))
+        made = range(learner.updates + 1, learner.updates + 1 + updates)
+        decay = torch.tensor([learner.average_decay(each) for each in made], dtype=torch.float64)
         self._schedule.set(torch.cat([(1.0 - decay).unsqueeze(1), rates], 1).float())
 
     def _rates(self, updates: int) -> Tensor:

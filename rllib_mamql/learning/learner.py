@@ -203,7 +203,7 @@ class ImitationLearner(TorchLearner):
         average_over_learners(parameters, self.config.num_learners)
         self._clip_and_step()
         self.updates += 1
-        decay = self._average_decay()
+        decay = self.average_decay(self.updates)
         for module_id in self.agents_of:
             self.network(module_id).update_average(decay)
         self._losses = losses
@@ -317,9 +317,12 @@ class ImitationLearner(TorchLearner):
             self._step = TogetherStep(optimizers)
         self._step.step()
 
-    def _average_decay(self) -> float:
-        # Early on the average would lag at the initial weights: its horizon grows with the updates made.
-        return min(float(self.config.weight_average), (1.0 + self.updates) / (10.0 + self.updates))
+    def average_decay(self, updates: int) -> float:
+        """Decay of the averaged networks after so many gradient steps.
+
+        Early on the average would lag at the initial weights: its horizon grows with the updates made.
+        """
+        return min(float(self.config.weight_average), (1.0 + updates) / (10.0 + updates))
 
     def _log(self, num_updates: int) -> None:
         """Logs the losses and terms of the last gradient steps of a call, and counts."""
