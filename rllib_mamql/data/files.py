@@ -160,7 +160,10 @@ def _glob(where: pafs.FileSystem, pattern: str) -> list[pafs.FileInfo]:
     cut = pattern.rfind("/", 0, _GLOB.search(pattern).start())  # type: ignore[union-attr]
     base = pattern[:cut] or "/"
     selector = pafs.FileSelector(base, recursive="/" in pattern[cut + 1 :] or "**" in pattern, allow_not_found=True)
-    matcher = re.compile(_translate(pattern))
+    try:
+        matcher = re.compile(_translate(pattern))
+    except re.error as error:
+        raise DatasetError(f"{pattern} is no glob ({error}): check what stands in brackets") from error
     return [one for one in where.get_file_info(selector) if matcher.fullmatch(one.path)]
 
 

@@ -29,7 +29,7 @@ from rllib_mamql.environments.spaces import check_dataset
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning import checkpoint
 from rllib_mamql.learning.config import ImitationConfig
-from rllib_mamql.learning.offline_input import iterate_batches
+from rllib_mamql.learning.streaming import iterate_batches
 from rllib_mamql.networks.module import EVALUATION_RATIONALITY
 from rllib_mamql.startup import collection_paused
 

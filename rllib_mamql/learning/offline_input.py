@@ -6,8 +6,6 @@ rows instead (see :mod:`rllib_mamql.columns`), so that a batch holds all agents 
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +15,8 @@ import pyarrow.fs as pafs
 from ray.rllib.offline.offline_data import OfflineData
 from ray.rllib.offline.offline_prelearner import OfflinePreLearner
 
-from rllib_mamql.columns import EPS_ID, JointColumns, T, concatenate, num_rows, take
-from rllib_mamql.data.files import ParquetFile, find_files
+from rllib_mamql.columns import EPS_ID, JointColumns, T, num_rows, take
+from rllib_mamql.data.files import find_files
 from rllib_mamql.data.metadata import DatasetMetadata
 from rllib_mamql.data.reading import (
     JointDataset,
@@ -31,7 +29,8 @@ from rllib_mamql.data.reading import (
 from rllib_mamql.data.selection import hold_out
 from rllib_mamql.data.tables import from_table
 from rllib_mamql.data.validation import check_form, check_values
-from rllib_mamql.errors import ConfigError, DatasetError
+from rllib_mamql.errors import ConfigError
+from rllib_mamql.learning.streaming import JointStepSource, epochs_of_a_run, iterate_batches, keep_quiet
 
 if TYPE_CHECKING:
     from ray.data import DataIterator, Dataset
@@ -41,9 +40,6 @@ MEMORY_LIMIT = 2 * 1024**3
 
 HELD_OUT_SHARE = 0.1
 """Share of the expert's episodes that ``evaluation_rationality: auto`` keeps out of training."""
-
-SHUFFLE_ROWS = 4096
-"""Rows that a streaming learner mixes at a time: a window, since the whole does not fit in memory."""
 
 
 class JointOfflinePreLearner(OfflinePreLearner):
@@ -150,6 +146,7 @@ class JointOfflineData(OfflineData):
         self.metadata: DatasetMetadata
         self._selection: dict[str, int] | None = None
         self._data: Dataset | None = None
+        self._epochs = 0
         self._rng = np.random.default_rng(self.seed)
         self._batches: dict[int, Iterator[JointColumns]] = {}
         seed = self.seed or 0
@@ -170,19 +167,21 @@ class JointOfflineData(OfflineData):
             if steps is not None:
                 self._selection = select_episodes(structure, steps, seed)
 
-    def streams(self, num_shards: int = 1) -> list[DataIterator]:
-        """Iterators over the dataset, one a learner, to be read with :func:`iterate_batches`.
+    def streams(self, num_shards: int = 1, epochs: int | None = None) -> list[DataIterator]:
+        """Iterators over the dataset, one a learner, to be read with ``streaming.iterate_batches``.
 
         With more than one shard, rows are dealt out equally (the remainder is dropped, so that no learner waits for
-        the others), and an epoch starts when all shards have finished the last one.
+        the others), and an iterator that has ended begins anew when all have.
 
         Args:
             num_shards: Number of learners, >= 1.
+            epochs: How often a stream goes through the dataset before it ends, >= 1; None: often enough that beginning
+                anew, which takes seconds, costs little.
 
         Returns:
             ``num_shards`` iterators; they can be sent to other processes.
         """
-        data = self._stream()
+        data = self._stream(epochs or epochs_of_a_run(sum(file.rows for file in self._files)))
         if num_shards <= 1:
             return [data.iterator()]
         return list(data.streaming_split(num_shards, equal=True, locality_hints=self.locality_hints))
@@ -210,19 +209,18 @@ class JointOfflineData(OfflineData):
             self._batches[num_samples] = iterate_batches(self.streams()[0], num_samples, seed=self.seed)
         return next(self._batches[num_samples])
 
-    def _stream(self) -> Dataset:
-        if self._data is None:
+    def _stream(self, epochs: int) -> Dataset:
+        if self._data is None or self._epochs != epochs:
             import ray.data
 
-            _quiet()
+            keep_quiet()
             if self.in_memory:
                 read_structure(self._files)  # refuses what can be read in memory only
             prelearner = self._prelearner_class()(config=self.config, metadata=self.metadata, selection=self._selection)
-            read = {"partitioning": None, "file_extensions": None} | self._read_kwargs()
             batch_size = getattr(self.config, "input_read_batch_size", None) or 1024
-            self._data = ray.data.read_parquet(
-                [file.path for file in self._files], filesystem=_common_filesystem(self._files), **read
-            ).map_batches(
+            self._epochs = epochs
+            source = JointStepSource(self._files, epochs)
+            self._data = ray.data.read_datasource(source, **self._read_kwargs()).map_batches(
                 _prepare_block,
                 # Tasks, not actors as RLlib's: they hold no CPU between blocks, and validation keeps no state.
                 fn_kwargs={"prelearner": prelearner},
@@ -242,70 +240,6 @@ class JointOfflineData(OfflineData):
                 "derive it from JointOfflinePreLearner"
             )
         return chosen
-
-
-def iterate_batches(
-    data_iterator: DataIterator, batch_size: int, *, shuffle_rows: int = SHUFFLE_ROWS, seed: int | None = None
-) -> Iterator[JointColumns]:
-    """Joint batches without end, epoch after epoch, shuffled in a window.
-
-    Rows left over at the end of an epoch begin the next one's first batch, so every batch is full.
-
-    Args:
-        data_iterator: One of :meth:`JointOfflineData.streams`.
-        batch_size: Rows of each batch, >= 1.
-        shuffle_rows: Rows mixed at a time, >= 1.
-        seed: Seed of the mixing.
-
-    Yields:
-        Columns of ``batch_size`` rows.
-
-    Raises:
-        DatasetError: If a block is not valid, or the stream has no rows.
-    """
-    _quiet()
-    rest: list[JointColumns] = []
-    epoch = 0
-    while True:
-        seen = 0
-        batches = data_iterator.iter_batches(
-            batch_size=batch_size,
-            batch_format="numpy",
-            local_shuffle_buffer_size=max(shuffle_rows, batch_size),
-            local_shuffle_seed=None if seed is None else seed + epoch,
-        )
-        for batch in _unwrapped(batches):
-            seen += num_rows(batch)
-            rest.append(batch)
-            while sum(map(num_rows, rest)) >= batch_size:
-                joined = concatenate(rest) if len(rest) > 1 else rest[0]
-                yield {name: values[:batch_size] for name, values in joined.items()}
-                left = {name: values[batch_size:] for name, values in joined.items()}
-                rest = [left] if num_rows(left) else []
-        if not seen:
-            raise DatasetError("the stream of expert data has no rows: use fewer learners or more expert_steps")
-        epoch += 1
-
-
-def _unwrapped(batches: Any) -> Iterator[JointColumns]:
-    """Raises the DatasetError of a remote task as itself; Ray keeps of it only the text."""
-    try:
-        yield from batches
-    except Exception as error:
-        found = re.findall(rf"{DatasetError.__name__}: (.*)", str(error))
-        if found:
-            raise DatasetError(found[-1]) from None
-        raise
-
-
-def _quiet() -> None:
-    """Keeps Ray Data from announcing every epoch; its warnings and errors stay."""
-    import ray.data
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    logging.getLogger("ray.data._internal.execution.streaming_executor").setLevel(logging.WARNING)
 
 
 def _refuse_unsupported(config: Any) -> None:
@@ -343,11 +277,3 @@ def _filesystem(filesystem: Any, kwargs: dict[str, Any]) -> Any:
     raise ConfigError(
         f"input_filesystem is {filesystem!r}, expected None, 's3', 'gcs', 'abs', or a pyarrow or fsspec filesystem"
     )
-
-
-def _common_filesystem(files: list[ParquetFile]) -> pafs.FileSystem:
-    first = files[0]
-    for file in files[1:]:
-        if file.filesystem != first.filesystem:
-            raise DatasetError(f"{first.name} and {file.name} lie in different filesystems: stream from one")
-    return first.filesystem

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pettingzoo import ParallelEnv
-from scipy import stats
 
 from rllib_mamql.data.schema import ReturnSummary
 from rllib_mamql.play.rollout import Episode
@@ -26,6 +25,8 @@ def episode_return(returns: Mapping[str, float], aggregation: str) -> float:
 
 def mean_and_ci95(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
     """Mean and 95% interval (Student's t); the interval is the mean itself where all values are equal or one."""
+    from scipy import stats  # Here: runners start sooner without.
+
     array = np.asarray(values, dtype=np.float64)
     mean = float(array.mean())
     error = float(stats.sem(array)) if len(array) > 1 else 0.0

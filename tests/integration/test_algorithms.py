@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from rllib_mamql.algorithms.registry import ALGORITHMS, read_checkpoint, register_algorithm
-from rllib_mamql.cli.experiment import load_experiments
+from rllib_mamql.cli.experiment import Overrides, load_experiments
 from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.cli.tuning import run_experiments
 from rllib_mamql.errors import ConfigError
@@ -42,31 +42,36 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy_dataset(tmp_path_factory.mktemp("data") / "toy", rows=100)
 
 
-def write_yaml(folder: Path, name: str, data: Path, **config: Any) -> Path:
-    experiment = {
-        "run": name,
-        "env": TOY,
-        "stop": CHOICE[name]["stop"],
-        "config": {"input_": str(data), "model_config": NETWORK, "seed": 0, **CHOICE[name]["config"], **config},
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What ``rllib train`` reports of both algorithms in one YAML file, with two learners each."""
+    folder = tmp_path_factory.mktemp("trained")
+    both = {
+        name: {
+            "run": name,
+            "env": TOY,
+            "stop": choice["stop"],
+            "config": {"input_": str(data), "model_config": NETWORK, "seed": 0, "num_learners": 2, **choice["config"]},
+        }
+        for name, choice in CHOICE.items()
     }
-    file = folder / f"{name.lower()}.yaml"
-    file.write_text(yaml.safe_dump({f"toy-{name.lower()}": experiment}))
-    return file
-
-
-def train(file: Path, folder: Path, **options: Any) -> Any:
-    from rllib_mamql.cli.experiment import Overrides
-
+    file = folder / "both.yaml"
+    file.write_text(yaml.safe_dump(both))
     experiments = load_experiments(file, Overrides(storage_path=str(folder / "results")))
-    (report,) = run_experiments(experiments, RunOptions(eval_episodes=4, **options))
-    assert report.status == "finished", report.error
-    return report
+    reports = run_experiments(experiments, RunOptions(eval_episodes=4))
+    return {report.experiment: report for report in reports}
 
 
 @pytest.mark.parametrize("name", ["MABC", "Margin"])
-def test_an_algorithm_goes_through_the_whole_house(name: str, data: Path, tmp_path: Path) -> None:
-    report = train(write_yaml(tmp_path, name, data), tmp_path)
-    checkpoint = Path(report.checkpoint)
+def test_an_algorithm_trains_with_two_learners(name: str, trained: dict[str, Any]) -> None:
+    report = trained[name]
+    assert report.status == "finished", report.error
+    assert report.updates >= 60
+
+
+@pytest.mark.parametrize("name", ["MABC", "Margin"])
+def test_an_algorithm_goes_through_the_whole_house(name: str, trained: dict[str, Any], tmp_path: Path) -> None:
+    checkpoint = Path(trained[name].checkpoint)
     stored = read_checkpoint(checkpoint)
     assert stored.algorithm == name and set(stored.modules) == {"agent_0", "agent_1"}
     result = evaluate_checkpoint(checkpoint, episodes=3, video=tmp_path / "play.gif")
@@ -76,12 +81,6 @@ def test_an_algorithm_goes_through_the_whole_house(name: str, data: Path, tmp_pa
     assert set(exported.policies) == {"agent_0", "agent_1"} and not exported.rewards
     metadata = record_dataset(TOY, {}, str(checkpoint), 20, 0, tmp_path / "play")
     assert name in str(metadata.expert)
-
-
-@pytest.mark.parametrize("name", ["MABC", "Margin"])
-def test_an_algorithm_trains_with_two_learners(name: str, data: Path, tmp_path: Path) -> None:
-    report = train(write_yaml(tmp_path, name, data, num_learners=2), tmp_path)
-    assert report.updates >= 60
 
 
 def test_a_clone_that_was_stopped_goes_on_as_if_it_had_not_been(ray_session: None, data: Path, tmp_path: Path) -> None:

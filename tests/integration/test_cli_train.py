@@ -142,7 +142,7 @@ class TestTrain:
         self, command: Command, toy_dataset: Path, rllib: Rllib, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         file = write(command, MAMQL, toy_dataset)
-        options = ("--num-env-runners", "1", "--num-learners", "2", "--seed", "3", "--eval-episodes", "5")
+        options = ("--num-env-runners", "1", "--num-learners", "1", "--seed", "3", "--eval-episodes", "5")
         status, output = command.run("train", "--file", file, *options, "--json", "out.json")
         assert status == 0, output
         (trial,) = json.loads((command.folder / "out.json").read_text())["trials"]

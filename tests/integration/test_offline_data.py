@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +16,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from rllib_mamql.columns import JointColumns, concatenate, num_rows, take
+from rllib_mamql.data.files import find_files
 from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.errors import ConfigError, DatasetError
-from rllib_mamql.learning.offline_input import JointOfflineData, JointOfflinePreLearner, iterate_batches
+from rllib_mamql.learning.offline_input import JointOfflineData, JointOfflinePreLearner
+from rllib_mamql.learning.streaming import (
+    BLOCK_ROWS,
+    RUN_TASKS,
+    TASK_ROWS,
+    JointStepSource,
+    epochs_of_a_run,
+    iterate_batches,
+)
 from tests.support.joint_data import assert_equal, long_rows, make_columns, make_metadata, write_plain
 
 LENGTHS = (10,) * 12
@@ -70,7 +80,7 @@ def test_the_streamed_rows_are_those_in_memory(folder: Path, ray_session: None) 
         held = JointOfflineData(config(folder.name, **settings)).dataset
         assert held is not None
         data = JointOfflineData(config(folder.name, expert_in_memory=False, **settings))
-        batches = iterate_batches(data.streams(1)[0], 30, seed=1)
+        batches = iterate_batches(data.streams(1, epochs=1)[0], 30, seed=1)
         epoch = one_epoch(batches, data.num_steps, 30)
         assert {name: values.dtype for name, values in epoch.items() if name != "eps_id"} == {
             name: values.dtype for name, values in held.columns.items() if name != "eps_id"
@@ -89,8 +99,47 @@ def test_two_learners_share_the_rows(folder: Path, ray_session: None) -> None:
         return concatenate(list(itertools.islice(iterate_batches(stream, 20, seed=1), 3)))
 
     data = JointOfflineData(config(folder, expert_in_memory=False))
-    shares = ray.get([consume.remote(stream) for stream in data.sample(20, return_iterator=True, num_shards=2)])
+    shares = ray.get([consume.remote(stream) for stream in data.streams(2, epochs=1)])
     assert_equal(ordered(concatenate(shares)), ordered(make_columns(LENGTHS)))
+
+
+def test_a_stream_goes_through_small_files_over_and_over(tmp_path: Path, ray_session: None) -> None:
+    """Ray Data takes seconds to start: not at the end of each of these epochs."""
+    for part in range(3):
+        columns = make_columns((10,) * 12)
+        columns["eps_id"] = np.array([f"{part} {name}" for name in columns["eps_id"]])
+        write_dataset(columns, make_metadata(env="toy"), tmp_path / f"part{part}")
+    files = [str(tmp_path / f"part{part}") for part in range(3)]
+    data = JointOfflineData(SimpleNamespace(input_=files, seed=5, expert_in_memory=False))
+    batches = iterate_batches(data.streams()[0], 360, seed=1)
+    next(batches)
+    before = time.monotonic()
+    seen = [take(next(batches), np.arange(360)) for _ in range(200)]
+    assert time.monotonic() - before < 5.0, "200 epochs of 360 rows take a fraction of a second"
+    counts = np.unique(concatenate(seen)["t"], return_counts=True)[1]
+    assert counts.sum() == 200 * 360 and counts.min() > 0.9 * counts.max()
+    batches.close()
+
+
+def test_a_dataset_that_goes_away_is_named(tmp_path: Path) -> None:
+    folder = write_dataset(make_columns((10,) * 12), make_metadata(env="toy"), tmp_path / "data")
+    (task,) = JointStepSource(find_files(str(folder)), 1).get_read_tasks(1)
+    assert sum(map(len, task())) == 120
+    (folder / "part-00000.parquet").write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(DatasetError, match=r"part-00000\.parquet cannot be read any more"):
+        list(task())
+    (folder / "part-00000.parquet").unlink()
+    with pytest.raises(DatasetError, match=r"part-00000\.parquet is gone"):
+        list(task())
+
+
+def test_tasks_of_a_stream_are_of_bounded_size(tmp_path: Path) -> None:
+    folder = write_dataset(make_columns((10,) * 12), make_metadata(env="toy"), tmp_path / "data")
+    tasks = JointStepSource(find_files(str(folder)), epochs_of_a_run(120)).get_read_tasks(1)
+    assert len(tasks) <= RUN_TASKS
+    rows = [len(table) for table in tasks[0]()]
+    assert TASK_ROWS <= sum(rows) < TASK_ROWS + 120 and max(rows) < BLOCK_ROWS + 120
+    assert epochs_of_a_run(10**9) == 1
 
 
 def test_faults_in_a_stream(folder: Path, ray_session: None) -> None:
