@@ -4,15 +4,17 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 export RAY_USAGE_STATS_ENABLED := 0
+# Compiled once, not in each of the many processes that Ray and the tests start.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: train test setup lint types slow learning bench bench-check ray-next clean data
 
 train: $(STAMP)
 	$(BIN)/rllib train --file tuned_examples/overcooked.yaml
 
-# Two processes, in which the tests of a file stay together (tests/conftest.py); with one it is `pytest` alone.
+# Two processes, in which the tests of a file stay together; with one it is `pytest` alone.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 setup: $(STAMP)
 

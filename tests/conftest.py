@@ -19,17 +19,6 @@ import pytest
 from tests.support.command_line import Rllib
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Says which tests ``pytest -n 2`` runs in one process: those of a file, and files that share what is costly."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    on_ray = {item.path for item in items if "ray_session" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "ray" if item.path in on_ray else item.path.stem
-        # The planners of a kitchen are computed once in a process.
-        item.add_marker(pytest.mark.xdist_group("overcooked" if group.startswith("test_overcooked") else group))
-
-
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """Ray on this machine. With more than two logical CPUs it would start more processes than the tests need."""

@@ -107,11 +107,11 @@ def test_each_environment_equals_the_single_one(layout):
     rng = np.random.default_rng(layout_names().index(layout))
     for observation, reward, split in zip(OBSERVATIONS, REWARDS, rng.permutation(REWARD_SPLITS), strict=True):
         pair = SideBySide(3, layout=layout, horizon=51, observation=observation, reward=reward, reward_split=split)
-        for t in range(160):
-            if t > 80:
+        for t in range(104):
+            if t > 52:
                 pair.scatter(rng)
-            pair.step(pair.random_actions(rng, 0.3 if t <= 80 else 0.8))
-        assert pair.ends == 9
+            pair.step(pair.random_actions(rng, 0.3 if t <= 52 else 0.8))
+        assert pair.ends == 6
 
 
 @pytest.mark.parametrize("layout", ["cramped_room", "soup_coordination"])
