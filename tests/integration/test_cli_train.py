@@ -161,6 +161,7 @@ class TestTrain:
         assert score["checkpoint"] == trial["checkpoint"]
         assert (command.folder / "film.gif").stat().st_size > 0
 
+    @pytest.mark.slow
     def test_one_trial_fails_and_the_other_is_scored(self, command: Command) -> None:
         file = write(command, PPO)
         fail_at = ("--set", "env_config.fail_at={grid_search: [150, 1000000]}")
@@ -185,6 +186,7 @@ class TestTrain:
         assert Path(finished["checkpoint"]).is_dir()
         assert 0 < finished["train_time_s"] <= finished["wall_time_s"]
 
+    @pytest.mark.slow
     def test_resumes_after_kill_9(self, command: Command, toy_dataset: Path) -> None:
         slow = ("--set", "env_config.slow=0.006", "--stop", "training_iteration=6", "--eval-episodes", "0")
         file = write(command, MAMQL, toy_dataset)
@@ -231,6 +233,7 @@ class TestTrain:
         assert not command.left_behind()
         assert list(folder.glob("trial_*/checkpoint_*/rllib_checkpoint.json"))
 
+    @pytest.mark.slow
     def test_ray_starts_no_worker_ahead_of_need(self, command: Command) -> None:
         # They lack the environment in which Tune runs trials, and take time from the trials' start.
         code = (

@@ -9,7 +9,7 @@ from mamql_envs.intersection_compat import MultiAgentIntersectionEnv
 from mamql_envs.intersection_sim import IntersectionSim, StartMixin, simulation_config
 from mamql_envs.intersection_v0 import FASTER, IDLE, SLOWER, parallel_env
 
-EPISODES = int(os.environ.get("INTERSECTION_STOCK_EPISODES", "16"))
+EPISODES = int(os.environ.get("INTERSECTION_STOCK_EPISODES", "12"))
 """Over all cases; 200 take about five minutes."""
 STOCK = {"traffic": True, "challenger": True, "shared_destination": True}
 TOLERANCE = 1e-9

@@ -28,8 +28,10 @@ from tests.support.command_line import ROOT, Rllib
 FOLDERS = sorted({path.parent.relative_to(ROOT) for path in (ROOT / "offline_data").rglob("*.parquet")})
 TRAINED = [folder for folder in FOLDERS if folder.parts[1] in ("mpe", "sisl") or folder.name == "soft_optimal"]
 PLANNED = [folder for folder in FOLDERS if folder.name in ("soft_pair", "soft_starts")]
+LONG = {"intersection", "entities", "soft_optimal", "pursuit"}
+"""Domains and datasets that take long to make again."""
 SCRIPTED = [
-    pytest.param(folder, marks=[pytest.mark.slow] if "intersection" in folder.parts else [], id=str(folder))
+    pytest.param(folder, marks=[pytest.mark.slow] if LONG & {folder.parts[1], folder.name} else [], id=str(folder))
     for folder in FOLDERS
     if folder not in TRAINED + PLANNED
 ]
@@ -64,7 +66,11 @@ def played(folder: pathlib.Path) -> tuple[JointDataset, str, dict[str, Any], int
     return dataset, metadata.env, metadata.env_config, metadata.seed
 
 
-@pytest.mark.parametrize("folder", TRAINED, ids=str)
+@pytest.mark.parametrize(
+    "folder",
+    [pytest.param(folder, marks=[pytest.mark.slow] if folder.name in LONG else []) for folder in TRAINED],
+    ids=str,
+)
 def test_remade_by_its_actions(folder: pathlib.Path) -> None:
     dataset, env, config, seed = played(folder)
     metadata, columns = dataset.metadata, dataset.columns

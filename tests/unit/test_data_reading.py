@@ -251,7 +251,7 @@ def test_faulty_files(folder: Path, tmp_path: Path) -> None:
         read_dataset(str(folder.parent))
     with pytest.raises(DatasetError, match="matches no Parquet"):
         read_dataset(str(folder / "*.parquet"))
-    with pytest.raises(DatasetError, match="no glob.*bad character range"):
+    with pytest.raises(DatasetError, match=r"no glob.*bad character range"):
         read_dataset(str(folder / "[t-o].parquet"))
     with pytest.raises(DatasetError, match="no path"):
         read_dataset([])
