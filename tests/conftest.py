@@ -26,6 +26,8 @@ def ray_session() -> Iterator[None]:
 
     # Workers start when they are needed, not one for each CPU ahead of need.
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+    # And those that have imported everything wait for the next test.
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", "600000")
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     yield
     ray.shutdown()

@@ -24,9 +24,13 @@ from tests.support.toy_data import TOY, write_toy_dataset
 
 THIRD = "tests.support.third_algorithm:Margin"
 NETWORK = {"fcnet_hiddens": [16]}
+COMMON = {"model_config": NETWORK, "seed": 0, "num_cpus_per_learner": 0.25}
 CHOICE: dict[str, dict[str, Any]] = {
     "MABC": {"config": {"clone_updates": 60, "offline_updates": 20}, "stop": {}},
-    "Margin": {"config": {"margin": 1.0, "min_sample_timesteps_per_iteration": 160}, "stop": {"training_iteration": 1}},
+    "Margin": {
+        "config": {"margin": 1.0, "num_learners": 2, "min_sample_timesteps_per_iteration": 160},
+        "stop": {"training_iteration": 1},
+    },
 }
 
 
@@ -43,30 +47,50 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What ``rllib train`` reports of both algorithms in one YAML file, with two learners each."""
+def trained(ray_session: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What ``rllib train`` reports of both algorithms in one YAML file, the third with two learners."""
     folder = tmp_path_factory.mktemp("trained")
     both = {
         name: {
             "run": name,
             "env": TOY,
             "stop": choice["stop"],
-            "config": {"input_": str(data), "model_config": NETWORK, "seed": 0, "num_learners": 2, **choice["config"]},
+            "config": {"input_": str(data), **COMMON, **choice["config"]},
         }
         for name, choice in CHOICE.items()
     }
     file = folder / "both.yaml"
     file.write_text(yaml.safe_dump(both))
     experiments = load_experiments(file, Overrides(storage_path=str(folder / "results")))
-    reports = run_experiments(experiments, RunOptions(eval_episodes=4))
+    with pytest.MonkeyPatch.context() as patch:  # The tests' own Ray, which goes on.
+        patch.setattr("ray.init", lambda **settings: None)
+        patch.setattr("ray.shutdown", lambda: None)
+        reports = run_experiments(experiments, RunOptions(eval_episodes=4))
     return {report.experiment: report for report in reports}
 
 
 @pytest.mark.parametrize("name", ["MABC", "Margin"])
-def test_an_algorithm_trains_with_two_learners(name: str, trained: dict[str, Any]) -> None:
+def test_an_algorithm_trains_from_a_file(name: str, trained: dict[str, Any]) -> None:
     report = trained[name]
     assert report.status == "finished", report.error
     assert report.updates >= 60
+
+
+@pytest.mark.slow
+def test_a_clone_trains_with_two_learners(ray_session: None, data: Path) -> None:
+    from rllib_mamql import MABCConfig
+
+    config = MABCConfig().environment(TOY).offline_data(input_=str(data)).debugging(seed=3)
+    config.training(clone_updates=40, offline_updates=20).rl_module(model_config=NETWORK)
+    algorithm = config.learners(num_learners=2, num_cpus_per_learner=0.25).build_algo()
+    try:
+        assert [bool(algorithm.train().get("done")) for _ in range(2)] == [False, True]
+        ours, theirs = (algorithm.on_learner(rank, lambda learner: learner.describe())[1] for rank in range(2))
+        for module, weights in theirs.items():
+            for parameter, values in weights.items():
+                np.testing.assert_array_equal(ours[module][parameter], values, err_msg=f"{module}/{parameter}")
+    finally:
+        algorithm.stop()
 
 
 @pytest.mark.parametrize("name", ["MABC", "Margin"])

@@ -142,7 +142,7 @@ class TestTrain:
         self, command: Command, toy_dataset: Path, rllib: Rllib, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         file = write(command, MAMQL, toy_dataset)
-        options = ("--num-env-runners", "1", "--num-learners", "1", "--seed", "3", "--eval-episodes", "5")
+        options = ("--num-env-runners", "1", "--seed", "3", "--eval-episodes", "5")
         status, output = command.run("train", "--file", file, *options, "--json", "out.json")
         assert status == 0, output
         (trial,) = json.loads((command.folder / "out.json").read_text())["trials"]
@@ -218,6 +218,7 @@ class TestTrain:
         assert last["learners"]["__all_modules__"]["num_gradient_steps_lifetime"] == 6 * 50
         assert [path.name for path in (command.folder / "results").iterdir()] == ["toy"]
 
+    @pytest.mark.slow
     def test_ctrl_c_saves_and_leaves_nothing_running(self, command: Command) -> None:
         options = ("--set", "checkpoint_freq=0", "--set", "env_config.slow=0.005", "--stop", "training_iteration=1000")
         file = write(command, PPO)

@@ -234,7 +234,9 @@ def test_checkpoints_act_without_ray(dataset: str, tmp_path: pathlib.Path) -> No
         read_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize(("runners", "learners", "streamed"), [(2, 2, False), (0, 0, True), (0, 2, True)])
+@pytest.mark.parametrize(
+    ("runners", "learners", "streamed"), [(2, 2, False), (0, 0, True), pytest.param(0, 2, True, marks=pytest.mark.slow)]
+)
 def test_remote_runners_and_learners(
     dataset: str, runners: int, learners: int, streamed: bool, tmp_path: pathlib.Path
 ) -> None:

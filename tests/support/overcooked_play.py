@@ -1,4 +1,8 @@
-"""Actions in Overcooked, for tests."""
+"""Actions in Overcooked, and its layouts, for tests."""
+
+import pytest
+
+from mamql_envs.overcooked_compat import layout_names
 
 NORTH, SOUTH, EAST, WEST, STAY, INTERACT = range(6)
 
@@ -12,3 +16,11 @@ COOKING = (
     + [INTERACT]
     + [SOUTH, EAST, SOUTH, INTERACT]
 )
+
+OFTEN = {"cramped_room", "asymmetric_advantages", "coordination_ring", "corridor", "multiplayer_schelling"}
+"""Layouts that are known best, the largest, and one of more than two cooks."""
+EVERY_LAYOUT = [
+    pytest.param(name, marks=[] if name in OFTEN or place % 8 == 0 else [pytest.mark.slow])
+    for place, name in enumerate(layout_names())
+]
+"""All layouts; those that are like others belong to the slow tests."""

@@ -8,7 +8,7 @@ from mamql_envs.overcooked_kitchen import DISH, HELD, IDLE, READY, RECIPES, Unkn
 from mamql_envs.overcooked_v0 import EVENTS, OBSERVATIONS, REWARD_SPLITS, REWARDS, parallel_env
 from rllib_mamql.environments.registry import make_batch
 from rllib_mamql.errors import ConfigError
-from tests.support.overcooked_play import COOKING, INTERACT, STAY
+from tests.support.overcooked_play import COOKING, EVERY_LAYOUT, INTERACT, STAY
 
 
 class SideBySide:
@@ -102,31 +102,16 @@ class SideBySide:
         return {agent: rng.choice(6, size=self.batch.num_envs, p=weights) for agent in self.batch.agents}
 
 
-@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("layout", EVERY_LAYOUT)
 def test_each_environment_equals_the_single_one(layout):
-    at = layout_names().index(layout)
-    compare(layout, at % len(OBSERVATIONS), at)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("layout", layout_names())
-def test_each_environment_equals_the_single_one_in_every_form(layout):
-    for form in range(len(OBSERVATIONS)):
-        compare(layout, form, layout_names().index(layout))
-
-
-def compare(layout, form, seed):
-    """Plays at random, then from scattered states, one form of observations and rewards."""
-    rng = np.random.default_rng(seed)
-    splits = rng.permutation(REWARD_SPLITS)
-    pair = SideBySide(
-        3, layout=layout, horizon=51, observation=OBSERVATIONS[form], reward=REWARDS[form], reward_split=splits[form]
-    )
-    for t in range(160):
-        if t > 80:
-            pair.scatter(rng)
-        pair.step(pair.random_actions(rng, 0.3 if t <= 80 else 0.8))
-    assert pair.ends == 9
+    rng = np.random.default_rng(layout_names().index(layout))
+    for observation, reward, split in zip(OBSERVATIONS, REWARDS, rng.permutation(REWARD_SPLITS), strict=True):
+        pair = SideBySide(3, layout=layout, horizon=51, observation=observation, reward=reward, reward_split=split)
+        for t in range(160):
+            if t > 80:
+                pair.scatter(rng)
+            pair.step(pair.random_actions(rng, 0.3 if t <= 80 else 0.8))
+        assert pair.ends == 9
 
 
 @pytest.mark.parametrize("layout", ["cramped_room", "soup_coordination"])

@@ -10,10 +10,9 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from pettingzoo.test import parallel_api_test, parallel_seed_test
 
-from mamql_envs.overcooked_compat import layout_names
 from mamql_envs.overcooked_features import EntityFeatures
 from mamql_envs.overcooked_v0 import EVENTS, parallel_env
-from tests.support.overcooked_play import COOKING, EAST, INTERACT, NORTH, STAY, WEST
+from tests.support.overcooked_play import COOKING, EAST, EVERY_LAYOUT, INTERACT, NORTH, STAY, WEST
 
 COLUMN = {name: i for i, name in enumerate(EntityFeatures.COLUMNS)}
 
@@ -46,7 +45,7 @@ def test_follows_the_parallel_api(layout, observation):
         parallel_seed_test(lambda: parallel_env(layout=layout, observation=observation, horizon=40), 50)
 
 
-@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("layout", EVERY_LAYOUT)
 def test_any_layout_plays_within_its_spaces(layout):
     rng = np.random.default_rng(0)
     envs = [

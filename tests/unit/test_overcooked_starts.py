@@ -34,6 +34,7 @@ from rllib_mamql.data.reading import read_metadata
 from rllib_mamql.data.schema import check_environment
 from rllib_mamql.environments.registry import ignored_in_data, resolve_env_config
 from rllib_mamql.errors import DatasetError
+from tests.support.overcooked_play import EVERY_LAYOUT
 
 SHIPPED = pathlib.Path(__file__).parents[2] / "offline_data" / "overcooked"
 
@@ -52,7 +53,7 @@ def is_standard(env):
     return env.overcooked_state == env.layout.start_state()
 
 
-@pytest.mark.parametrize("layout", layout_names())
+@pytest.mark.parametrize("layout", EVERY_LAYOUT)
 def test_single_and_batch_start_and_go_on_alike(layout):
     rng = np.random.default_rng(layout_names().index(layout))
     for observation, reward, split in zip(OBSERVATIONS, REWARDS, rng.permutation(REWARD_SPLITS), strict=True):

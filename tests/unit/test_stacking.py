@@ -70,6 +70,7 @@ def test_activations_in_place_are_the_layers(kind: type[nn.Module]) -> None:
     assert IN_PLACE[kind](inputs) is inputs and torch.equal(inputs, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", [True, False])
 @pytest.mark.parametrize("network", ["plain", "entities"])
 def test_compiled_critics_give_the_same(network: str, stack: bool) -> None:
