@@ -235,7 +235,12 @@ def test_checkpoints_act_without_ray(dataset: str, tmp_path: pathlib.Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("runners", "learners", "streamed"), [(2, 2, False), (0, 0, True), pytest.param(0, 2, True, marks=pytest.mark.slow)]
+    ("runners", "learners", "streamed"),
+    [
+        (1, 2, False),
+        (0, 0, True),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((2, 2, False), (0, 2, True))),
+    ],
 )
 def test_remote_runners_and_learners(
     dataset: str, runners: int, learners: int, streamed: bool, tmp_path: pathlib.Path

@@ -28,7 +28,7 @@ from tests.support.command_line import ROOT, Rllib
 FOLDERS = sorted({path.parent.relative_to(ROOT) for path in (ROOT / "offline_data").rglob("*.parquet")})
 TRAINED = [folder for folder in FOLDERS if folder.parts[1] in ("mpe", "sisl") or folder.name == "soft_optimal"]
 PLANNED = [folder for folder in FOLDERS if folder.name in ("soft_pair", "soft_starts")]
-LONG = {"intersection", "entities", "soft_optimal", "pursuit"}
+LONG = {"intersection", "entities", "soft_optimal", "pursuit", "simple_spread"}
 """Domains and datasets that take long to make again."""
 SCRIPTED = [
     pytest.param(folder, marks=[pytest.mark.slow] if LONG & {folder.parts[1], folder.name} else [], id=str(folder))

@@ -10,6 +10,7 @@ import pytest
 from tests.support.command_line import ROOT, Rllib
 
 
+@pytest.mark.slow
 def test_joint_critic_over_agents_with_different_spaces(tmp_path: pathlib.Path, rllib_on_ray: Rllib) -> None:
     out = tmp_path / "out.json"
     options = ["--stop", "training_iteration=1", "--eval-episodes", "2", "--storage-path", str(tmp_path)]

@@ -114,7 +114,7 @@ def test_each_environment_equals_the_single_one(layout):
         assert pair.ends == 9
 
 
-@pytest.mark.parametrize("layout", ["cramped_room", "soup_coordination"])
+@pytest.mark.parametrize("layout", ["cramped_room", pytest.param("soup_coordination", marks=pytest.mark.slow)])
 def test_whatever_can_happen_is_compared(layout):
     rng, met = np.random.default_rng(0), set()
     pair = SideBySide(30, layout=layout, horizon=10_000, reward="shaped", reward_split="agent", observation="entities")
