@@ -13,7 +13,8 @@ from pettingzoo import ParallelEnv
 class ToyEnv(ParallelEnv):
     """Two agents on a ring of four states: stay, left or right; +1 to both where they meet.
 
-    ``mixed_end`` lets agent_0 terminate where agent_1 is truncated, ``slow`` is a delay a step in seconds.
+    ``mixed_end`` lets agent_0 terminate where agent_1 is truncated, ``slow`` is a delay a step in seconds, ``form`` the
+    number format of observations, or ``picture`` for 12 x 12 pixels in bytes.
     """
 
     metadata = {"name": "toy", "render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -25,6 +26,7 @@ class ToyEnv(ParallelEnv):
         mixed_end: bool = False,
         fail_at: int | None = None,
         slow: float = 0.0,
+        form: str = "float32",
         render_mode: str | None = None,
     ) -> None:
         if steps < 1:
@@ -33,11 +35,14 @@ class ToyEnv(ParallelEnv):
         self.agents: list[str] = []
         self.states = states
         self.steps, self.mixed_end, self.fail_at, self.slow = steps, mixed_end, fail_at, slow
+        self.form = form
         self.render_mode = render_mode
         self._total = 0
 
     def observation_space(self, agent: str) -> spaces.Box:
-        return spaces.Box(0.0, 1.0, (2 * self.states,), np.float32)
+        if self.form == "picture":
+            return spaces.Box(0, 255, (12, 12, 3), np.uint8)
+        return spaces.Box(0, 1, (2 * self.states,), np.dtype(self.form).type)
 
     def action_space(self, agent: str) -> spaces.Discrete:
         return spaces.Discrete(3)
@@ -45,7 +50,17 @@ class ToyEnv(ParallelEnv):
     def _observe(self) -> dict[str, np.ndarray]:
         eye = np.eye(self.states, dtype=np.float32)
         first, second = eye[self.positions[0]], eye[self.positions[1]]
-        return {"agent_0": np.concatenate([first, second]), "agent_1": np.concatenate([second, first])}
+        seen = {"agent_0": np.concatenate([first, second]), "agent_1": np.concatenate([second, first])}
+        return {agent: self._in_form(values) for agent, values in seen.items()}
+
+    def _in_form(self, values: np.ndarray) -> np.ndarray:
+        if self.form != "picture":
+            return values.astype(self.form)
+        picture = np.zeros((12, 12, 3), np.uint8)
+        for place in np.flatnonzero(values):
+            row, column = divmod(int(place), self.states)
+            picture[6 * row : 6 * row + 6, 3 * column : 3 * column + 3, row] = 255
+        return picture
 
     def reset(self, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         self.agents = list(self.possible_agents)

@@ -44,14 +44,18 @@ def main() -> NoReturn:
     """Runs the command line; the entry point of the console script."""
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    # A module of the user's own (env: pettingzoo:my_env) is looked for in the current folder.
+    # A module of the user's own (env: pettingzoo:my_env) is looked for in the current folder, after all that is
+    # installed: a file called random.py there is not the library's.
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+        sys.path.append(os.getcwd())
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = cli.main(standalone_mode=False)
     except click.exceptions.Exit as done:
         status = done.exit_code
+    except click.exceptions.NoArgsIsHelpError as help_:
+        click.echo(help_.format_message())
+        status = 0
     except click.ClickException as error:
         status = _fail(error.format_message())
     except UserError as error:

@@ -28,6 +28,9 @@ SAVE_EVERY_S = 30.0
 PLAIN_EVERY_S = 10.0
 """Least time between two lines of a trial where the output is no terminal."""
 
+BAR_WIDTH, NARROWEST = 12, 24
+"""Characters of a trial's bar, and the fewest that its line is shortened to."""
+
 STOP_WITHIN_S = 60.0
 """How long an interrupted run waits for its trials' checkpoints."""
 
@@ -84,6 +87,7 @@ class TrialMonitor(Callback):
         self._printed: dict[str, float] = {}
         self._saved: dict[str, float] = {}
         self._last_seen: dict[str, float] = {}
+        self._returns: dict[str, float] = {}
         self._warned: set[tuple[str, str]] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -161,8 +165,18 @@ class TrialMonitor(Callback):
     def _show(self, trials: list[Trial], trial: Trial, result: Mapping[str, Any], final: str = "") -> None:
         if self._console is None:
             self._console = Console(stderr=True)
-        line = progress_line(result, self.wall_s.get(trial.trial_id, 0.0), final)
+        if (mean := latest_return(result)) is not None:
+            self._returns[trial.trial_id] = mean
         name = f"{self.experiment} {trial.trial_id.split('_')[-1]}"
+        width = max(NARROWEST, self._console.width - len(name) - BAR_WIDTH - 2) if self._console.is_terminal else None
+        line = progress_line(
+            result,
+            self.wall_s.get(trial.trial_id, 0.0),
+            self.stop,
+            last_return=self._returns.get(trial.trial_id),
+            final=final,
+            width=width,
+        )
         if not self._console.is_terminal:
             now = time.monotonic()
             if final or now - self._printed.get(trial.trial_id, 0.0) >= PLAIN_EVERY_S:
@@ -172,7 +186,7 @@ class TrialMonitor(Callback):
         if self._progress is None:
             self._progress = Progress(
                 TextColumn("{task.fields[name]}"),
-                BarColumn(bar_width=20),
+                BarColumn(bar_width=BAR_WIDTH),
                 TextColumn("{task.description}"),
                 console=self._console,
             )
@@ -258,20 +272,55 @@ def _found(value: Any, name: str) -> Iterator[float]:
                 yield from _found(item, name)
 
 
-def progress_line(result: Mapping[str, Any], wall_s: float, final: str = "") -> str:
-    """A trial's state in one line."""
-    parts = [f"iteration {result.get('training_iteration', 0)}", f"{env_steps(result):,} env steps"]
-    if count := updates(result):
-        parts.append(f"{count:,} updates")
+def latest_return(result: Mapping[str, Any]) -> float | None:
+    """Mean return of the episodes that ended lately, or None where none has."""
     # RLlib's own algorithms report only the sum over agents.
-    mean = lookup(result, "env_runners/return_mean") or lookup(result, "env_runners/episode_return_mean")
-    if isinstance(mean, Real) and mean == mean:
-        parts.append(f"return {float(mean):.2f}")
-    likelihood = expert_log_likelihood(result)
-    if likelihood is not None:
-        parts.append(f"expert log-likelihood {likelihood:.3f}")
-    parts.append(clock(wall_s))
-    return ", ".join(parts) + (f", {final}" if final else "")
+    for path in ("env_runners/return_mean", "env_runners/episode_return_mean"):
+        mean = lookup(result, path)
+        if isinstance(mean, Real) and mean == mean:
+            return float(mean)
+    return None
+
+
+def progress_line(
+    result: Mapping[str, Any],
+    wall_s: float,
+    stop: Mapping[str, float],
+    *,
+    last_return: float | None = None,
+    final: str = "",
+    width: int | None = None,
+) -> str:
+    """A trial's state in one line.
+
+    Args:
+        result: Its latest result.
+        wall_s: Seconds that it has run for.
+        stop: Its stopping criteria, from which the time left follows.
+        last_return: What to show where the result has no return.
+        final: ``done`` or ``FAILED`` where the trial has ended.
+        width: Characters that there is room for; what is told elsewhere too is left out first. None leaves out nothing.
+    """
+    iteration, limit = result.get("training_iteration", 0), stop.get("training_iteration")
+    told = {"iteration": f"iteration {iteration}" + (f" of {limit:,.0f}" if limit else "")}
+    if (mean := latest_return(result)) is not None or (mean := last_return) is not None:
+        told["return"] = f"return {mean:.2f}"
+    told["steps"] = f"{env_steps(result):,} env steps"
+    if count := updates(result):
+        told["updates"] = f"{count:,} updates"
+    if (likelihood := expert_log_likelihood(result)) is not None:
+        told["likelihood"] = f"expert log-likelihood {likelihood:.3f}"
+    told["clock"] = clock(wall_s)
+    share = nearness(result, stop)
+    if final:
+        told["left"] = final
+    elif 0.0 < share < 1.0:
+        told["left"] = f"{clock(wall_s * (1.0 - share) / share)} left"
+    for name in ("likelihood", "updates", "steps", "clock", "return"):
+        if width is None or len(", ".join(told.values())) <= width:
+            break
+        told.pop(name, None)
+    return ", ".join(told.values())
 
 
 def clock(seconds: float) -> str:

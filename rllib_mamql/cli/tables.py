@@ -27,6 +27,7 @@ def print_trials(reports: Sequence[TrialReport]) -> None:
     from rllib_mamql.cli.progress import clock
 
     console = Console()
+    reports = best_first(reports)
     table = Table(title="Final evaluation of the last checkpoints", title_justify="left", box=SIMPLE_HEAD)
     varied = _varied([report.config for report in reports])
     table.add_column("trial", overflow="fold")
@@ -45,6 +46,9 @@ def print_trials(reports: Sequence[TrialReport]) -> None:
             clock(report.wall_time_s),
         )
     console.print(table)
+    for best in winners(reports):
+        found = ", ".join(f"{key} {_flatten(best.config).get(key)}" for key in varied)
+        console.print(f"best: {_name(best)}" + (f" ({found})" if found else ""), markup=False, highlight=False)
     for report in reports:
         print_play(report, f"What happens in an episode of {_name(report)}", console)
     for report in reports:
@@ -58,6 +62,28 @@ def print_trials(reports: Sequence[TrialReport]) -> None:
             print(f"checkpoint of {name}: {report.checkpoint}")
         if report.error:
             print(f"error of {name}: {report.error}")
+
+
+def best_first(reports: Sequence[TrialReport]) -> list[TrialReport]:
+    """Trials by experiment, in the order of the file; within one by return, those without one last."""
+    experiments = list(dict.fromkeys(report.experiment for report in reports))
+    lowest = float("-inf")
+    return sorted(
+        reports,
+        key=lambda report: (
+            experiments.index(report.experiment),
+            -(lowest if report.return_mean is None else report.return_mean),
+        ),
+    )
+
+
+def winners(reports: Sequence[TrialReport]) -> list[TrialReport]:
+    """The best trial of each experiment that has several with a return, of trials that are sorted already."""
+    scored: dict[str, list[TrialReport]] = {}
+    for report in reports:
+        if report.return_mean is not None:
+            scored.setdefault(report.experiment, []).append(report)
+    return [found[0] for found in scored.values() if len(found) > 1]
 
 
 def print_play(play: TrialReport | EvaluationResult, title: str, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import pathlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -135,9 +136,18 @@ class ImitationConfig(AlgorithmConfig):
             This config.
         """
         own = {key: value for key, value in locals().items() if key not in ("self", "kwargs", "__class__")}
+        self._refuse_unknown(kwargs)
         super().training(**kwargs)
         self.set_provided(own)
         return self
+
+    def _refuse_unknown(self, settings: Mapping[str, Any]) -> None:
+        """Names the nearest of all classes' settings of :meth:`training`, where Python would not."""
+        methods = [cls.training for cls in type(self).__mro__ if "training" in vars(cls)]
+        known = {name for method in methods for name in inspect.signature(method).parameters} - {"self", "kwargs"}
+        for name in settings:
+            if name not in known:
+                raise ConfigError(f"training() has no setting {name!r}; {nearest(name, known)}")
 
     def set_provided(self, settings: Mapping[str, Any]) -> None:
         """Sets the attributes that were given, of the arguments of a method such as :meth:`training`."""

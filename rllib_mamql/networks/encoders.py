@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ENCODER_OUT
@@ -125,6 +126,33 @@ class _AttentionBlock(nn.Module):
         return hidden + torch.relu(self.feed(hidden))
 
 
+class CastEncoder(Encoder):
+    """Another encoder behind a cast: observations of any number format to that of the weights.
+
+    Args:
+        encoder: Takes floating-point observations.
+        scale: What they are multiplied by.
+    """
+
+    def __init__(self, encoder: Encoder, scale: float) -> None:
+        super().__init__()
+        self.encoder, self.scale, self.out_features = encoder, scale, encoder.out_features
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Features of a batch of observations."""
+        floats = observations.to(next(self.encoder.parameters()).dtype)
+        features: Tensor = self.encoder(floats * self.scale if self.scale != 1.0 else floats)
+        return features
+
+
+def _cast(encoder: Encoder, space: gym.Space[Any]) -> Encoder:
+    """The encoder behind a cast where observations are no float32; pictures in bytes are brought into [0, 1]."""
+    if space.dtype is None or np.dtype(space.dtype) == np.float32:
+        return encoder
+    is_picture = len(space.shape or ()) == 3 and np.dtype(space.dtype) == np.uint8
+    return CastEncoder(encoder, 1.0 / 255.0 if is_picture else 1.0)
+
+
 EncoderBuilder = Callable[[Any, Any, dict[str, Any]], Any]
 """``(observation_space, action_space, model_config) -> module``; see :func:`register_encoder`."""
 
@@ -223,6 +251,8 @@ def build_encoder(
 
     Raises:
         ConfigError: If there is no encoder for such observations.
+
+    Observations in another format than float32 are cast first, pictures in bytes divided by 255.
     """
     name = model_config.get("encoder", ENCODER_DEFAULTS["encoder"])
     built: Encoder = _builder(name)(observation_space, action_space, dict(model_config))
@@ -230,4 +260,4 @@ def build_encoder(
         raise ConfigError(
             f"encoder {name!r} is a {type(built).__name__}: build a torch.nn.Module with an integer out_features"
         )
-    return built
+    return _cast(built, observation_space)

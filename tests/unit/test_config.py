@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.algorithms.mamql.rules import check_enumeration
 from rllib_mamql.errors import ConfigError, nearest
 from rllib_mamql.learning.config import modules_of
 
@@ -15,6 +16,20 @@ TOY = "pettingzoo:tests.toy_env"
 
 def config(**settings: Any) -> MAMQLConfig:
     return MAMQLConfig().environment(TOY).offline_data(input_="somewhere").training(**settings)
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "right"), [("rationalty", "rationality"), ("chi_squared_scale", "chi_square_scale"), ("gama", "gamma")]
+)
+def test_a_misspelt_argument_is_told_the_right_word(misspelt: str, right: str) -> None:
+    with pytest.raises(ConfigError, match=f"no setting '{misspelt}'; did you mean '{right}'"):
+        MAMQLConfig().training(**{misspelt: 1.0})
+
+
+def test_what_cannot_be_enumerated_names_the_setting_that_samples() -> None:
+    check_enumeration({f"agent_{k}": 4 for k in range(7)})
+    with pytest.raises(ConfigError, match=r"177,147 for agent 'agent_0'.*marginal_samples"):
+        check_enumeration({f"agent_{k}": 3 for k in range(12)})
 
 
 def test_defaults_are_valid_and_modules_come_from_the_environment() -> None:
@@ -45,6 +60,9 @@ def test_defaults_are_valid_and_modules_come_from_the_environment() -> None:
         ({"expert_batch_size": 0}, ("expert_batch_size", "at least 1")),
         ({"expert_batch_size": 12.5}, ("expert_batch_size", "12.5")),
         ({"marginal_samples": 0}, ("marginal_samples",)),
+        ({"rollout_share": 1.5}, ("rollout_share", "1.5", "at most 1")),
+        ({"rollout_share": 0.5, "value_term": "expert"}, ("rollout_share", "'expert'", "rollout+expert")),
+        ({"rollout_share": 0.5, "mode": "offline"}, ("rollout_share", "no rollouts")),
         ({"reward_hiddens": []}, ("reward_hiddens",)),
         ({"critic": "joined"}, ("critic", "'joint'")),
         ({"value_term": "rollouts"}, ("value_term", "'rollout'")),

@@ -75,6 +75,20 @@ def test_every_trainable_parameter_learns(settings: dict[str, Any]) -> None:
                 assert not torch.equal(before[parameter], parameter), f"{name}.{key} did not move"
 
 
+@pytest.mark.parametrize(("share", "value_term"), [(0.0, "expert"), (1.0, "rollout")])
+def test_the_share_of_rollouts_leads_from_one_value_term_to_the_other(share: float, value_term: str) -> None:
+    made, other = learner(rollout_share=share), learner(value_term=value_term)
+    between = learner(rollout_share=0.5)
+    for each in (made, other, between):
+        each.replay.add(play(seed=9))
+        each.update(num_updates=5)
+    for (name, ours), theirs, neither in zip(
+        made._params.items(), other._params.values(), between._params.values(), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, msg=str(name))
+        assert not torch.allclose(ours, neither, atol=1e-4)
+
+
 def test_metrics_cover_every_term() -> None:
     made = learner(critic="joint")
     made.replay.add(play(seed=9))

@@ -8,7 +8,8 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 
 from rllib_mamql.algorithms.mamql.learner import MAMQLLearner
 from rllib_mamql.algorithms.mamql.module import CRITIC, MAMQLModule
-from rllib_mamql.algorithms.mamql.rules import check_settings
+from rllib_mamql.algorithms.mamql.rules import check_enumeration, check_settings
+from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.learning.config import ImitationConfig
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.networks.module import BoltzmannModule
@@ -39,6 +40,7 @@ class MAMQLConfig(ImitationConfig):
         self.critic = "marginal"
         self.marginal_samples: int | None = None
         self.value_term: str | None = None
+        self.rollout_share: float | None = None
         self.chi_square_states = "mixture"
         self.chi_square_scale = 1.0
         self.learn_reward = True
@@ -57,6 +59,7 @@ class MAMQLConfig(ImitationConfig):
         critic: Any = NotProvided,
         marginal_samples: Any = NotProvided,
         value_term: Any = NotProvided,
+        rollout_share: Any = NotProvided,
         chi_square_states: Any = NotProvided,
         chi_square_scale: Any = NotProvided,
         learn_reward: Any = NotProvided,
@@ -76,6 +79,9 @@ class MAMQLConfig(ImitationConfig):
             marginal_samples: For ``joint``: K joint actions of the others drawn a row; None enumerates all.
             value_term: Estimator of (1 - gamma) E[V(s0)]: ``initial``, ``expert``, ``rollout`` or
                 ``rollout+expert``. None: ``rollout+expert`` online, ``expert`` offline.
+            rollout_share: Weight in [0, 1] of the rollouts in ``rollout+expert``; None weighs all rows of a minibatch
+                alike. What rollouts add to the clone's objective is a penalty on the values of states that the policies
+                reach and the experts do not; 0 is ``expert``, 1 is ``rollout``.
             chi_square_states: Rows that chi^2 covers: ``expert`` (the paper) or ``mixture`` (and rollouts).
             chi_square_scale: c > 0 of chi^2; larger penalises rewards less.
             learn_reward: Whether reward networks are trained beside the critics.
@@ -104,6 +110,9 @@ class MAMQLConfig(ImitationConfig):
             ConfigError: Names the setting, the value found and what is allowed.
         """
         check_settings(self)
+        if self.critic == "joint" and self.marginal_samples is None and isinstance(self.env, str):
+            spaces = environment_spaces(self.env, dict(self.env_config))
+            check_enumeration({agent: int(action.n) for agent, (_, action) in spaces.items()})
 
     def fill_in(self) -> None:
         """The value term follows from ``mode`` where it is left open."""

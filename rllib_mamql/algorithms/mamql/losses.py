@@ -39,6 +39,7 @@ class Settings(Protocol):
     critic: str
     marginal_samples: int | None
     value_term: str | None
+    rollout_share: float | None
     chi_square_states: str
     chi_square_scale: float
     learn_reward: bool
@@ -219,9 +220,17 @@ def critic_terms(values: Sequence[Tensor], rows: AgentRows, config: Settings) ->
         }[config.value_term]
         if value[:, where].shape[1] == 0:  # Offline, or nothing sampled yet.
             where = expert
-        value_term = objective.value_telescoped(
-            value[:, where], next_value[:, where], rows.terminated[:, where], rows.weights[:, where], discount
-        )
+
+        def telescoped(where: slice) -> Tensor:
+            return objective.value_telescoped(
+                value[:, where], next_value[:, where], rows.terminated[:, where], rows.weights[:, where], discount
+            )
+
+        share, rollouts = config.rollout_share, slice(rows.expert_rows, None)
+        if share is None or value[:, rollouts].shape[1] == 0:
+            value_term = telescoped(where)
+        else:
+            value_term = (1.0 - share) * telescoped(expert) + share * telescoped(rollouts)
     loss = objective.critic_loss(
         expert_reward=implied[:, expert],
         expert_weights=rows.weights[:, expert],

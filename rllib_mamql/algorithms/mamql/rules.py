@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number
@@ -10,6 +12,27 @@ from rllib_mamql.networks.choices import REWARD_GAUGES, REWARD_INPUTS, REWARD_NE
 CRITICS = ("marginal", "joint")
 VALUE_TERMS = ("initial", "expert", "rollout", "rollout+expert")
 CHI_SQUARE_STATES = ("expert", "mixture")
+MOST_ENUMERATED = 4096
+"""Joint actions of the others up to which a joint critic may enumerate them all, for every row of a minibatch."""
+
+
+def check_enumeration(action_counts: Mapping[str, int]) -> None:
+    """Refuses to enumerate more joint actions of the others than a gradient step can bear.
+
+    Args:
+        action_counts: ``{agent: number of actions}``.
+
+    Raises:
+        ConfigError: Names the agent, how many there are, and the setting that samples them.
+    """
+    total = math.prod(action_counts.values())
+    for agent, own in action_counts.items():
+        others = total // own
+        if others > MOST_ENUMERATED:
+            raise ConfigError(
+                f"critic 'joint' without marginal_samples enumerates all joint actions of the others: {others:,} for "
+                f"agent {agent!r}, at most {MOST_ENUMERATED:,} can be borne; set marginal_samples, for example to 5"
+            )
 
 
 def check_settings(config: Any) -> None:
@@ -39,6 +62,17 @@ def check_settings(config: Any) -> None:
     check_choice("reward_gauge", config.reward_gauge, REWARD_GAUGES)
     if config.value_term is not None:
         check_choice("value_term", config.value_term, VALUE_TERMS)
+    if config.rollout_share is not None:
+        check_number("rollout_share", config.rollout_share, low=0.0, high=1.0)
+        if config.value_term not in (None, "rollout+expert"):
+            raise ConfigError(
+                f"rollout_share is {config.rollout_share}, but value_term {config.value_term!r} weighs nothing: "
+                "use 'rollout+expert', or leave rollout_share out"
+            )
+        if config.mode == "offline":
+            raise ConfigError(
+                f"rollout_share is {config.rollout_share}, but mode 'offline' has no rollouts: leave it out"
+            )
     if config.mode == "offline" and config.value_term not in ("expert", "initial", None):
         raise ConfigError(
             f"value_term is {config.value_term!r}, but mode 'offline' has no rollouts: use 'expert' or 'initial'"
