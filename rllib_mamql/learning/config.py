@@ -143,7 +143,7 @@ class ImitationConfig(AlgorithmConfig):
 
     def _refuse_unknown(self, settings: Mapping[str, Any]) -> None:
         """Names the nearest of all classes' settings of :meth:`training`, where Python would not."""
-        methods = [cls.training for cls in type(self).__mro__ if "training" in vars(cls)]
+        methods = [vars(cls)["training"] for cls in type(self).__mro__ if "training" in vars(cls)]
         known = {name for method in methods for name in inspect.signature(method).parameters} - {"self", "kwargs"}
         for name in settings:
             if name not in known:

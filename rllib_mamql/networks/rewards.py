@@ -68,7 +68,7 @@ class EntityAdditive(nn.Module):
 
     def forward(self, observations: Tensor, others: Tensor) -> Tensor:
         """Values ``(B, A)`` given the others' actions ``(B, m)``, or ``(B, K, A)`` given ``(B, K, m)``."""
-        observations = observations.to(self.single[0].weight.dtype)
+        observations = observations.to(self.offset.dtype)
         present = (observations[..., :1] > 0.5).to(observations.dtype)
         own = (self.single(observations) * present).sum(1).view(observations.shape[0], self.actions, FACTORS + 1)
         pairs = self.pair(self.first(observations).unsqueeze(2) + self.second(observations).unsqueeze(1))

@@ -1,7 +1,7 @@
 """Where rollouts help: scores, held-out likelihood and what the critic tells apart, by their share of the value term.
 
-``python tests/benchmarks/rollout_share.py gems --steps 250 --shares 0 0.1 0.5 --seeds 3 --out FILE``; ``--set key=value``
-gives a setting. A row a run is added to FILE (one JSON object a line); runs that it has are not repeated.
+``python tests/benchmarks/rollout_share.py gems --steps 250 --shares 0 0.1 0.5 --seeds 3 --out FILE``; ``--set`` gives a
+setting, ``key=value``. A row a run is added to FILE (a JSON object a line); runs that it has are not repeated.
 
 With the expert's rows in the value term the critic's objective is the clone's; rollouts add the difference of
 ``V(s) - gamma V(s')`` between what experts and policies visit. Each row compares that difference on the demonstrations

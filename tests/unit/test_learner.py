@@ -82,11 +82,12 @@ def test_the_share_of_rollouts_leads_from_one_value_term_to_the_other(share: flo
     for each in (made, other, between):
         each.replay.add(play(seed=9))
         each.update(num_updates=5)
-    for (name, ours), theirs, neither in zip(
-        made._params.items(), other._params.values(), between._params.values(), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs, msg=str(name))
-        assert not torch.allclose(ours, neither, atol=1e-4)
+    for ours, theirs in zip(made._params.values(), other._params.values(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert any(
+        not torch.allclose(ours, theirs, atol=1e-4)
+        for ours, theirs in zip(made._params.values(), between._params.values(), strict=True)
+    )
 
 
 def test_metrics_cover_every_term() -> None:
