@@ -31,6 +31,9 @@ PLAIN_EVERY_S = 10.0
 BAR_WIDTH, NARROWEST = 12, 24
 """Characters of a trial's bar, and the fewest that its line is shortened to."""
 
+WAITING_S, WAITING_AGAIN_S = 8.0, 60.0
+"""How long trials may wait for CPUs and GPUs before a line says so, and how long until the next."""
+
 STOP_WITHIN_S = 60.0
 """How long an interrupted run waits for its trials' checkpoints."""
 
@@ -64,6 +67,43 @@ INTERRUPTION = Interruption()
 """Of this process: Tune pickles its callbacks, so that they cannot hold it."""
 
 
+class Waiting:
+    """Notices that trials wait for CPUs and GPUs that are not there."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._said: float | None = None
+
+    def line(self, asked: Mapping[str, float], now: float) -> str | None:
+        """What to tell the user now, or None.
+
+        Args:
+            asked: Resources that the next trial needs; none where no trial waits.
+            now: Seconds, monotonic.
+        """
+        if not asked:
+            self._since = self._said = None
+            return None
+        self._since = now if self._since is None else self._since
+        if now < (self._since + WAITING_S if self._said is None else self._said + WAITING_AGAIN_S):
+            return None
+        self._said = now
+        import ray
+
+        there, free = ray.cluster_resources(), ray.available_resources()
+        names = [name for name in asked if asked[name]]
+        wanted = ", ".join(f"{asked[name]:g} {name}" for name in names)
+        found = ", ".join(f"{there.get(name, 0.0):g} {name} ({free.get(name, 0.0):g} free)" for name in names)
+        if all(asked[name] <= there.get(name, 0.0) for name in names):
+            remedy = "it starts when other work ends"
+        else:
+            remedy = (
+                "it starts when nodes are added; else lower num_env_runners, num_learners, or what each of them takes "
+                "(num_cpus_per_env_runner, num_cpus_per_learner, num_gpus_per_learner)"
+            )
+        return f"waiting: a trial asks for {wanted}, the cluster has {found}; {remedy}"
+
+
 class TrialMonitor(Callback):
     """Shows one line a trial, asks for checkpoints, and ends the run once an interruption's are written.
 
@@ -88,6 +128,7 @@ class TrialMonitor(Callback):
         self._saved: dict[str, float] = {}
         self._last_seen: dict[str, float] = {}
         self._returns: dict[str, float] = {}
+        self._waits = Waiting()
         self._warned: set[tuple[str, str]] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -105,6 +146,15 @@ class TrialMonitor(Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Takes back what ``get_state`` gave."""
         self.wall_s.update(state["wall_s"])
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Says what is waited for, where no trial runs."""
+        pending = [trial for trial in trials if trial.status == Trial.PENDING]
+        if any(trial.status == Trial.RUNNING for trial in trials):
+            pending = []
+        asked = pending[0].placement_group_factory.required_resources if pending else {}
+        if line := self._waits.line(asked, time.monotonic()):
+            print(line, file=sys.stderr, flush=True)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Starts the trial's clock."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rllib_mamql.cli.progress import progress_line
+from rllib_mamql.cli.progress import Waiting, progress_line
 from rllib_mamql.cli.report import TrialReport
 from rllib_mamql.cli.tables import best_first, winners
 
@@ -72,3 +72,18 @@ def test_a_file_in_the_current_folder_takes_no_modules_place(tmp_path: Path) -> 
     script = Path(sys.executable).parent / "rllib"
     done = subprocess.run([script, "example", "list"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "overcooked" in done.stdout
+
+
+def test_a_trial_that_waits_for_resources_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 0.5})
+    waiting = Waiting()
+    assert waiting.line({"CPU": 3.0}, 100.0) is None
+    line = waiting.line({"CPU": 3.0}, 109.0)
+    assert line is not None and "asks for 3 CPU, the cluster has 2 CPU (0.5 free)" in line and "num_learners" in line
+    assert waiting.line({"CPU": 3.0}, 120.0) is None
+    assert waiting.line({"CPU": 3.0}, 170.0) == line
+    # A trial has started.
+    assert waiting.line({}, 171.0) is None and waiting.line({"CPU": 2.0}, 172.0) is None
+    line = waiting.line({"CPU": 2.0, "GPU": 0.0}, 181.0)
+    assert line is not None and "when other work ends" in line and "GPU" not in line
