@@ -32,7 +32,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m slow -n 2 --dist worksteal
 
 learning: $(STAMP)
 	$(BIN)/python -m pytest -m learning

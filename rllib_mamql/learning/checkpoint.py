@@ -132,8 +132,7 @@ def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type
                 model_config=model_config,
             )
             module = spec.build()
-            prefix = f"{module_id}/"
-            module.set_state({name[len(prefix) :]: value for name, value in arrays.items() if name.startswith(prefix)})
+            _set_weights(module, module_id, _below(f"{module_id}/", arrays), folder / NETWORKS)
             module.eval()
             modules[module_id] = module
         return Checkpoint(
@@ -152,6 +151,17 @@ def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type
         raise CheckpointError(
             f"{folder} is damaged ({type(error).__name__}: {error}): use another checkpoint of the same trial"
         ) from error
+
+
+def _set_weights(module: Any, module_id: str, weights: Mapping[str, Any], file: pathlib.Path) -> None:
+    """Gives a module all its weights; RLlib itself would leave those that are missing as they were drawn."""
+    wanted = {name: tuple(value.shape) for name, value in module.get_state().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    if wanted != found:
+        odd = min(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+        what = f"module {module_id!r} wants {odd!r} of shape {wanted.get(odd, 'none')}, found {found.get(odd, 'none')}"
+        raise CheckpointError(f"{file} does not fit its {DOCUMENT}: {what}; use another checkpoint of the same trial")
+    module.set_state(dict(weights))
 
 
 def write_learner_data(path: pathlib.Path, rank: int, state: Mapping[str, Any]) -> None:
