@@ -41,7 +41,10 @@ def trained(form: str, folder: Path, **settings: Any) -> tuple[Any, Path]:
     return read_dataset(str(data)), folder / "checkpoint"
 
 
-@pytest.mark.parametrize("form", ["float16", "float64", "int64", "uint8", "picture"])
+@pytest.mark.parametrize(
+    "form",
+    ["float64", "picture", *(pytest.param(form, marks=pytest.mark.slow) for form in ("float16", "int64", "uint8"))],
+)
 def test_observations_of_any_format_go_all_the_way(form: str, ray_session: None, tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
     dataset, checkpoint = trained(form, tmp_path)

@@ -47,12 +47,12 @@ def toy_checkpoint(out: Path, *, rationality: float = 4.0, discount: float = 0.8
     config.validate()
     spaces = environment_spaces(TOY, {})
     of = config.module_of
+    torch.manual_seed(0)  # Whatever ran before in this process, the weights are the same.
     modules = config.get_multi_rl_module_spec(spaces={of[agent]: pair for agent, pair in spaces.items()}).build()
     q = torch.as_tensor(soft_optimal(rationality, discount), dtype=torch.float32).view(-1, ACTIONS)
     q = q + 2.0 * torch.rand(len(q), 1, generator=torch.Generator().manual_seed(0))
     eye = torch.eye(STATES)
     inputs = torch.stack([torch.cat([eye[a], eye[b]]) for a in range(STATES) for b in range(STATES)])
-    torch.manual_seed(0)
     for module in (modules[name] for name in set(of.values())):
         net = module.average.requires_grad_(True)
         adam = torch.optim.Adam(net.parameters(), lr=0.02)

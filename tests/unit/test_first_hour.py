@@ -31,12 +31,12 @@ def test_a_line_says_how_far_and_how_long() -> None:
     assert progress_line(RESULT, 62.0, STOP, final="done").endswith("1:02, done")
 
 
-@pytest.mark.parametrize("width", range(24, 120))
-def test_a_line_keeps_what_matters_most_where_there_is_little_room(width: int) -> None:
-    line = progress_line(RESULT, 62.0, STOP, width=width)
-    assert "iteration 3 of 12" in line and "left" in line
-    assert len(line) <= max(width, len("iteration 3 of 12, 3:06 left"))
-    assert ("return 143.20" in line) == (width >= len("iteration 3 of 12, return 143.20, 3:06 left"))
+def test_a_line_keeps_what_matters_most_where_there_is_little_room() -> None:
+    for width in range(24, 120):
+        line = progress_line(RESULT, 62.0, STOP, width=width)
+        assert "iteration 3 of 12" in line and "left" in line
+        assert len(line) <= max(width, len("iteration 3 of 12, 3:06 left"))
+        assert ("return 143.20" in line) == (width >= len("iteration 3 of 12, return 143.20, 3:06 left"))
 
 
 def test_the_latest_return_is_kept_while_no_episode_ends() -> None:
