@@ -238,8 +238,7 @@ def test_checkpoints_act_without_ray(dataset: str, tmp_path: pathlib.Path) -> No
     ("runners", "learners", "streamed"),
     [
         (1, 2, False),
-        (0, 0, True),
-        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((2, 2, False), (0, 2, True))),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((2, 2, False), (0, 0, True), (0, 2, True))),
     ],
 )
 def test_remote_runners_and_learners(

@@ -43,7 +43,7 @@ def trained(form: str, folder: Path, **settings: Any) -> tuple[Any, Path]:
 
 @pytest.mark.parametrize(
     "form",
-    ["float64", "picture", *(pytest.param(form, marks=pytest.mark.slow) for form in ("float16", "int64", "uint8"))],
+    ["float64", *(pytest.param(form, marks=pytest.mark.slow) for form in ("float16", "int64", "uint8", "picture"))],
 )
 def test_observations_of_any_format_go_all_the_way(form: str, ray_session: None, tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
