@@ -12,6 +12,7 @@ from numbers import Real
 from types import FrameType
 from typing import Any, ClassVar
 
+import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
@@ -32,7 +33,7 @@ BAR_WIDTH, NARROWEST = 12, 24
 """Characters of a trial's bar, and the fewest that its line is shortened to."""
 
 WAITING_S, WAITING_AGAIN_S = 8.0, 60.0
-"""How long trials may wait for CPUs and GPUs before a line says so, and how long until the next."""
+"""How long a trial that cannot fit waits before a line says so; how long one that can does, and until the next line."""
 
 STOP_WITHIN_S = 60.0
 """How long an interrupted run waits for its trials' checkpoints."""
@@ -87,14 +88,15 @@ class Waiting:
         self._since = now if self._since is None else self._since
         if now < (self._since + WAITING_S if self._said is None else self._said + WAITING_AGAIN_S):
             return None
-        self._said = now
-        import ray
-
         there, free = ray.cluster_resources(), ray.available_resources()
         names = [name for name in asked if asked[name]]
+        fits = all(asked[name] <= there.get(name, 0.0) for name in names)
+        if fits and now < self._since + WAITING_AGAIN_S:
+            return None  # Its process is starting: that takes a while too, and looks alike.
+        self._said = now
         wanted = ", ".join(f"{asked[name]:g} {name}" for name in names)
         found = ", ".join(f"{there.get(name, 0.0):g} {name} ({free.get(name, 0.0):g} free)" for name in names)
-        if all(asked[name] <= there.get(name, 0.0) for name in names):
+        if fits:
             remedy = "it starts when other work ends"
         else:
             remedy = (
@@ -349,7 +351,7 @@ def progress_line(
         stop: Its stopping criteria, from which the time left follows.
         last_return: What to show where the result has no return.
         final: ``done`` or ``FAILED`` where the trial has ended.
-        width: Characters that there is room for; what is told elsewhere too is left out first. None leaves out nothing.
+        width: Characters that there is room for; what tells least is left out first. None leaves out nothing.
     """
     iteration, limit = result.get("training_iteration", 0), stop.get("training_iteration")
     told = {"iteration": f"iteration {iteration}" + (f" of {limit:,.0f}" if limit else "")}

@@ -67,14 +67,11 @@ def print_trials(reports: Sequence[TrialReport]) -> None:
 def best_first(reports: Sequence[TrialReport]) -> list[TrialReport]:
     """Trials by experiment, in the order of the file; within one by return, those without one last."""
     experiments = list(dict.fromkeys(report.experiment for report in reports))
-    lowest = float("-inf")
-    return sorted(
-        reports,
-        key=lambda report: (
-            experiments.index(report.experiment),
-            -(lowest if report.return_mean is None else report.return_mean),
-        ),
-    )
+
+    def place(report: TrialReport) -> tuple[int, bool, float]:
+        return experiments.index(report.experiment), report.return_mean is None, -(report.return_mean or 0.0)
+
+    return sorted(reports, key=place)
 
 
 def winners(reports: Sequence[TrialReport]) -> list[TrialReport]:

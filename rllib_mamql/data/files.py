@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ class ParquetFile:
         filesystem: Where it lies.
         schema: Arrow schema.
         metadata: What the file says about itself, or None.
-        rows: Number of rows.
+        groups: Number of rows of each row group.
     """
 
     name: str
@@ -38,7 +38,27 @@ class ParquetFile:
     filesystem: pafs.FileSystem
     schema: pa.Schema
     metadata: DatasetMetadata | None
-    rows: int
+    groups: tuple[int, ...]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return sum(self.groups)
+
+    def read_group(self, group: int, rows: int) -> Iterator[pa.Table]:
+        """The rows of a row group, up to ``rows`` at a time.
+
+        Raises:
+            DatasetError: If the file is gone, or damaged.
+        """
+        try:
+            with self.filesystem.open_input_file(self.path) as source:
+                for batch in pq.ParquetFile(source).iter_batches(rows, row_groups=[group]):
+                    yield pa.Table.from_batches([batch])
+        except FileNotFoundError as error:
+            raise DatasetError(f"{self.name} is gone: leave the dataset where it is until training ends") from error
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(error) from error
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """The table, or the given columns of it.
@@ -50,7 +70,10 @@ class ParquetFile:
             with self.filesystem.open_input_file(self.path) as source:
                 return pq.read_table(source, columns=columns)
         except (OSError, pa.ArrowException) as error:
-            raise DatasetError(f"{self.name} is damaged ({_line(error)}): copy or record it again") from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> DatasetError:
+        return DatasetError(f"{self.name} is damaged ({_line(error)}): copy or record it again")
 
 
 def find_files(path: str | Sequence[str], filesystem: Any = None) -> list[ParquetFile]:
@@ -185,7 +208,8 @@ def _open(name: str, path: str, where: pafs.FileSystem) -> ParquetFile:
             _check_magic(name, source)
             source.seek(0)
             file = pq.ParquetFile(source)
-            schema, rows = file.schema_arrow, file.metadata.num_rows
+            schema, footer = file.schema_arrow, file.metadata
+            groups = tuple(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
     except FileNotFoundError as error:
         raise DatasetError(f"{name} does not exist: check the path") from error
     except (OSError, pa.ArrowException) as error:
@@ -195,7 +219,7 @@ def _open(name: str, path: str, where: pafs.FileSystem) -> ParquetFile:
         metadata = DatasetMetadata.from_json(document) if document is not None else None
     except DatasetError as error:
         raise DatasetError(f"{name}: {error}") from error
-    return ParquetFile(name, path, where, schema, metadata, rows)
+    return ParquetFile(name, path, where, schema, metadata, groups)
 
 
 def _check_magic(name: str, source: Any) -> None:

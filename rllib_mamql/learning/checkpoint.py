@@ -155,7 +155,7 @@ def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type
 
 def _set_weights(module: Any, module_id: str, weights: Mapping[str, Any], file: pathlib.Path) -> None:
     """Gives a module all its weights; RLlib itself would leave those that are missing as they were drawn."""
-    wanted = {name: tuple(value.shape) for name, value in module.get_state().items()}
+    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
     if wanted != found:
         odd = min(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))

@@ -6,6 +6,7 @@ rows instead (see :mod:`rllib_mamql.columns`), so that a batch holds all agents 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from rllib_mamql.data.reading import (
 from rllib_mamql.data.selection import hold_out
 from rllib_mamql.data.tables import from_table
 from rllib_mamql.data.validation import check_form, check_values
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.errors import ConfigError, nearest
 from rllib_mamql.learning.streaming import JointStepSource, epochs_of_a_run, iterate_batches, keep_quiet
 
 if TYPE_CHECKING:
@@ -145,8 +146,6 @@ class JointOfflineData(OfflineData):
             )
         self.metadata: DatasetMetadata
         self._selection: dict[str, int] | None = None
-        self._data: Dataset | None = None
-        self._epochs = 0
         self._rng = np.random.default_rng(self.seed)
         self._batches: dict[int, Iterator[JointColumns]] = {}
         seed = self.seed or 0
@@ -210,27 +209,34 @@ class JointOfflineData(OfflineData):
         return next(self._batches[num_samples])
 
     def _stream(self, epochs: int) -> Dataset:
-        if self._data is None or self._epochs != epochs:
-            import ray.data
+        import ray.data
 
-            keep_quiet()
-            if self.in_memory:
-                read_structure(self._files)  # refuses what can be read in memory only
-            prelearner = self._prelearner_class()(config=self.config, metadata=self.metadata, selection=self._selection)
-            batch_size = getattr(self.config, "input_read_batch_size", None) or 1024
-            self._epochs = epochs
-            source = JointStepSource(self._files, epochs)
-            self._data = ray.data.read_datasource(source, **self._read_kwargs()).map_batches(
-                _prepare_block,
-                # Tasks, not actors as RLlib's: they hold no CPU between blocks, and validation keeps no state.
-                fn_kwargs={"prelearner": prelearner},
-                **({"batch_size": batch_size} | (getattr(self.config, "map_batches_kwargs", None) or {})),
-                batch_format="pyarrow",
-            )
-        return self._data
+        keep_quiet()
+        if self.in_memory:
+            read_structure(self._files)  # refuses what can be read in memory only
+        prelearner = self._prelearner_class()(config=self.config, metadata=self.metadata, selection=self._selection)
+        batch_size = getattr(self.config, "input_read_batch_size", None) or 1024
+        source = JointStepSource(self._files, epochs)
+        return ray.data.read_datasource(source, **self._read_kwargs()).map_batches(
+            _prepare_block,
+            # Tasks, not actors as RLlib's: they hold no CPU between blocks, and validation keeps no state.
+            fn_kwargs={"prelearner": prelearner},
+            **({"batch_size": batch_size} | (getattr(self.config, "map_batches_kwargs", None) or {})),
+            batch_format="pyarrow",
+        )
 
     def _read_kwargs(self) -> dict[str, Any]:
-        return dict(getattr(self.config, "input_read_method_kwargs", None) or {})
+        """What RLlib's setting asks of the read; Ray ignores what it does not know."""
+        import ray.data
+
+        given = dict(getattr(self.config, "input_read_method_kwargs", None) or {})
+        known = set(inspect.signature(ray.data.read_datasource).parameters) - {"datasource", "parallelism", "read_args"}
+        for name in given:
+            if name not in known:
+                raise ConfigError(
+                    f"input_read_method_kwargs has {name!r}, which changes nothing; {nearest(name, known)}"
+                )
+        return given
 
     def _prelearner_class(self) -> type[JointOfflinePreLearner]:
         chosen = getattr(self.config, "prelearner_class", None) or JointOfflinePreLearner

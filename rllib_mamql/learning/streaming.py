@@ -6,12 +6,9 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 from ray.data.block import BlockMetadata
 from ray.data.datasource import Datasource, ReadTask
 
@@ -35,31 +32,8 @@ def epochs_of_a_run(rows: int) -> int:
     return max(1, RUN_TASKS * TASK_ROWS // max(1, rows))
 
 
-@dataclass(frozen=True)
-class Piece:
-    """A row group of a file."""
-
-    name: str
-    path: str
-    filesystem: pafs.FileSystem
-    group: int
-    rows: int
-
-    def read(self) -> Iterator[pa.Table]:
-        """Its rows, up to ``BLOCK_ROWS`` at a time.
-
-        Raises:
-            DatasetError: If the file is gone or damaged.
-        """
-        try:
-            with self.filesystem.open_input_file(self.path) as source:
-                for batch in pq.ParquetFile(source).iter_batches(BLOCK_ROWS, row_groups=[self.group]):
-                    yield pa.Table.from_batches([batch])
-        except FileNotFoundError as error:
-            raise DatasetError(f"{self.name} is gone: the dataset must stay where it is until training ends") from error
-        except (OSError, pa.ArrowException) as error:
-            text = " ".join(str(error).split())
-            raise DatasetError(f"{self.name} cannot be read any more ({text}): copy or record it again") from error
+Piece = tuple[ParquetFile, int]
+"""A row group of a file: the file, and which of its groups."""
 
 
 class JointStepSource(Datasource):
@@ -74,7 +48,7 @@ class JointStepSource(Datasource):
 
     def __init__(self, files: Sequence[ParquetFile], epochs: int) -> None:
         super().__init__()
-        self._pieces = [piece for file in files for piece in _pieces(file)]
+        self._pieces = [(file, group) for file in files for group in range(len(file.groups))]
         self._epochs = epochs
         self._row_bytes = max(
             1, max((file.metadata.row_bytes for file in files if file.metadata is not None), default=1)
@@ -82,7 +56,7 @@ class JointStepSource(Datasource):
 
     def estimate_inmemory_data_size(self) -> int:
         """Bytes of all epochs."""
-        return self._epochs * sum(piece.rows for piece in self._pieces) * self._row_bytes
+        return self._epochs * _rows(self._pieces) * self._row_bytes
 
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
@@ -90,38 +64,34 @@ class JointStepSource(Datasource):
         """One task for at least ``TASK_ROWS`` consecutive rows; ``parallelism`` is not asked."""
         tasks: list[list[Piece]] = [[]]
         rows = 0
-        for piece in self._pieces * self._epochs:
+        for file, group in self._pieces * self._epochs:
             if rows >= TASK_ROWS:
                 tasks.append([])
                 rows = 0
-            tasks[-1].append(piece)
-            rows += piece.rows
+            tasks[-1].append((file, group))
+            rows += file.groups[group]
         return [self._task(pieces) for pieces in tasks]
 
     def _task(self, pieces: list[Piece]) -> ReadTask:
-        rows = sum(piece.rows for piece in pieces)
-        names = tuple(sorted({piece.name for piece in pieces}))
+        rows, names = _rows(pieces), tuple(sorted({file.name for file, _ in pieces}))
         about = BlockMetadata(num_rows=rows, size_bytes=rows * self._row_bytes, exec_stats=None, input_files=names)
         return ReadTask(lambda: _read(pieces), about)
 
 
-def _pieces(file: ParquetFile) -> Iterator[Piece]:
-    with file.filesystem.open_input_file(file.path) as source:
-        footer = pq.ParquetFile(source).metadata
-    for group in range(footer.num_row_groups):
-        yield Piece(file.name, file.path, file.filesystem, group, footer.row_group(group).num_rows)
+def _rows(pieces: Sequence[Piece]) -> int:
+    return sum(file.groups[group] for file, group in pieces)
 
 
 def _read(pieces: Sequence[Piece]) -> Iterator[pa.Table]:
     """The rows of the pieces in turn. What is read again in the same task is small, and kept."""
-    times = Counter((piece.name, piece.group) for piece in pieces)
+    times = Counter((file.name, group) for file, group in pieces)
     kept: dict[tuple[str, int], pa.Table] = {}
     gathered: list[pa.Table] = []
-    for piece in pieces:
-        key = (piece.name, piece.group)
+    for file, group in pieces:
+        key = (file.name, group)
         if times[key] > 1 and key not in kept:
-            kept[key] = pa.concat_tables(piece.read())
-        for table in [kept[key]] if key in kept else piece.read():
+            kept[key] = pa.concat_tables(file.read_group(group, BLOCK_ROWS))
+        for table in [kept[key]] if key in kept else file.read_group(group, BLOCK_ROWS):
             gathered.append(table)
             if sum(map(len, gathered)) >= BLOCK_ROWS:
                 yield pa.concat_tables(gathered)

@@ -140,7 +140,8 @@ class CastEncoder(Encoder):
 
     def forward(self, observations: Tensor) -> Tensor:
         """Features of a batch of observations."""
-        floats = observations.to(next(self.encoder.parameters()).dtype)
+        weight = next(self.encoder.parameters(), None)
+        floats = observations.to(torch.get_default_dtype() if weight is None else weight.dtype)
         features: Tensor = self.encoder(floats * self.scale if self.scale != 1.0 else floats)
         return features
 
@@ -212,7 +213,8 @@ def register_encoder(name: str, build: EncoderBuilder) -> None:
         name: What to call it, in ASCII; not that of another encoder.
         build: Called as ``build(observation_space, action_space, model_config)`` with an agent's spaces and all its
             model settings, gives a ``torch.nn.Module`` that maps observations ``(B, *obs)`` to features
-            ``(B, out_features)`` and has the attribute ``out_features``. It draws its initial weights from torch's
+            ``(B, out_features)`` and has the attribute ``out_features``. Observations reach it in the format of its
+            weights, pictures in bytes divided by 255. It draws its initial weights from torch's
             generator, and :func:`copy.deepcopy` must be able to copy it.
 
     Raises:
@@ -242,6 +244,8 @@ def build_encoder(
 ) -> Encoder:
     """Builds the encoder that ``model_config`` names for an observation space.
 
+    Before it, observations in another format than float32 are cast, and pictures in bytes are divided by 255.
+
     Args:
         observation_space: For those of this package a Box of 1 axis (MLP), 2 axes (entities) or 3 axes (convolutions,
             channels last).
@@ -251,8 +255,6 @@ def build_encoder(
 
     Raises:
         ConfigError: If there is no encoder for such observations.
-
-    Observations in another format than float32 are cast first, pictures in bytes divided by 255.
     """
     name = model_config.get("encoder", ENCODER_DEFAULTS["encoder"])
     built: Encoder = _builder(name)(observation_space, action_space, dict(model_config))

@@ -212,25 +212,7 @@ def critic_terms(values: Sequence[Tensor], rows: AgentRows, config: Settings) ->
         start_value = objective.soft_value(q_start, lam)
         value_term = objective.value_from_starts(start_value, rows.start_weights, discount)
     else:
-        assert config.value_term is not None
-        where = {
-            "expert": expert,
-            "rollout": slice(rows.expert_rows, None),
-            "rollout+expert": slice(None),
-        }[config.value_term]
-        if value[:, where].shape[1] == 0:  # Offline, or nothing sampled yet.
-            where = expert
-
-        def telescoped(where: slice) -> Tensor:
-            return objective.value_telescoped(
-                value[:, where], next_value[:, where], rows.terminated[:, where], rows.weights[:, where], discount
-            )
-
-        share, rollouts = config.rollout_share, slice(rows.expert_rows, None)
-        if share is None or value[:, rollouts].shape[1] == 0:
-            value_term = telescoped(where)
-        else:
-            value_term = (1.0 - share) * telescoped(expert) + share * telescoped(rollouts)
+        value_term = _value_over_rows(value, next_value, rows, config)
     loss = objective.critic_loss(
         expert_reward=implied[:, expert],
         expert_weights=rows.weights[:, expert],
@@ -240,6 +222,23 @@ def critic_terms(values: Sequence[Tensor], rows: AgentRows, config: Settings) ->
         chi_square_scale=config.chi_square_scale,
     )
     return loss, implied
+
+
+def _value_over_rows(value: Tensor, next_value: Tensor, rows: AgentRows, config: Settings) -> Tensor:
+    """The value term ``(n,)`` from values ``(n, R)`` at the rows that ``value_term`` names."""
+    expert, rollouts = slice(0, rows.expert_rows), slice(rows.expert_rows, None)
+
+    def over(where: slice) -> Tensor:
+        return objective.value_telescoped(
+            value[:, where], next_value[:, where], rows.terminated[:, where], rows.weights[:, where], config.gamma
+        )
+
+    if value[:, rollouts].shape[1] == 0:  # Offline, or nothing sampled yet.
+        return over(expert)
+    if config.rollout_share is not None:
+        return (1.0 - config.rollout_share) * over(expert) + config.rollout_share * over(rollouts)
+    assert config.value_term is not None
+    return over({"expert": expert, "rollout": rollouts, "rollout+expert": slice(None)}[config.value_term])
 
 
 # -- the other agents --------------------------------------------------------------------------------------------
