@@ -20,14 +20,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from rllib_mamql.algorithms.mamql.objective import soft_value
+from rllib_mamql.algorithms.mamql.objective import soft_value, value_telescoped
 from rllib_mamql.cli.experiment import Overrides, load_experiments
 from rllib_mamql.cli.settings import prepare
-from rllib_mamql.columns import EPS_ID, NEXT_OBS, OBS, TERMINATEDS, JointColumns, column, take
+from rllib_mamql.columns import ALIVE, EPS_ID, NEXT_OBS, OBS, TERMINATEDS, JointColumns, column, take
 from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
+from rllib_mamql.learning.replay import TensorColumns, to_tensors
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -41,22 +41,15 @@ def other_episodes(algorithm: Any, rows: int = 4000) -> JointColumns | None:
 
 
 @torch.no_grad()
-def mean_difference(learner: Any, columns: dict[str, Tensor]) -> float:
+def mean_difference(learner: Any, columns: TensorColumns) -> float:
     """Mean over agents of ``E[ V(s) - gamma (1 - terminated) V(s') ]`` of the trained critics."""
     found = []
     for agent, module_id in learner.config.module_of.items():
-        network, discount = learner.network(module_id).trained, learner.config.gamma
-        now, then = (
-            soft_value(network(columns[column(part, agent)].float()), learner.config.rationality)
-            for part in (OBS, NEXT_OBS)
-        )
-        found.append(float((now - discount * ~columns[column(TERMINATEDS, agent)].bool() * then).mean()))
+        network, rationality = learner.network(module_id).trained, learner.config.rationality
+        now, then = (soft_value(network(columns[column(part, agent)]), rationality) for part in (OBS, NEXT_OBS))
+        terminated, alive = (columns[column(part, agent)] for part in (TERMINATEDS, ALIVE))
+        found.append(float(value_telescoped(now, then, terminated, alive.float(), learner.config.gamma)))
     return float(np.mean(found))
-
-
-def tensors(columns: JointColumns) -> dict[str, Tensor]:
-    """Numeric columns as tensors."""
-    return {name: torch.as_tensor(values) for name, values in columns.items() if name != EPS_ID}
 
 
 def run(example: str, sets: dict[str, Any], seed: int, episodes: int) -> dict[str, Any]:
@@ -73,18 +66,17 @@ def run(example: str, sets: dict[str, Any], seed: int, episodes: int) -> dict[st
             algorithm.train()
         took = time.monotonic() - began
         learner, others = algorithm.learner_group._learner, other_episodes(algorithm)
-        size = min(len(learner.replay), 4000)
-        visited = mean_difference(learner, {name: values[:size] for name, values in learner.replay.columns.items()})
+        visited = mean_difference(learner, learner.replay.sample(4000, torch.Generator().manual_seed(seed)))
         row = {
             "train_nll": learner.negative_log_likelihood(algorithm.offline_data.dataset.columns),
-            "seen": mean_difference(learner, tensors(algorithm.offline_data.dataset.columns)) - visited,
+            "seen": mean_difference(learner, to_tensors(algorithm.offline_data.dataset.columns)) - visited,
             "updates": learner.updates,
             "train_s": round(took, 1),
         }
         if others is not None:
             row |= {
                 "other_nll": learner.negative_log_likelihood(others),
-                "unseen": mean_difference(learner, tensors(others)) - visited,
+                "unseen": mean_difference(learner, to_tensors(others)) - visited,
             }
         with tempfile.TemporaryDirectory() as folder:
             algorithm.save_checkpoint(folder)

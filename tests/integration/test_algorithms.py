@@ -46,27 +46,31 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_toy_dataset(tmp_path_factory.mktemp("data") / "toy", rows=100)
 
 
-@pytest.fixture(scope="module")
-def trained(ray_session: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What ``rllib train`` reports of both algorithms in one YAML file, the third with two learners."""
-    folder = tmp_path_factory.mktemp("trained")
-    both = {
+def train(folder: Path, data: Path, names: list[str], **config: Any) -> dict[str, Any]:
+    """What ``rllib train`` reports of algorithms in one YAML file, by name; on the tests' own Ray, which goes on."""
+    experiments = {
         name: {
             "run": name,
             "env": TOY,
-            "stop": choice["stop"],
-            "config": {"input_": str(data), **COMMON, **choice["config"]},
+            "stop": CHOICE[name]["stop"],
+            "config": {"input_": str(data), **COMMON, **CHOICE[name]["config"], **config},
         }
-        for name, choice in CHOICE.items()
+        for name in names
     }
-    file = folder / "both.yaml"
-    file.write_text(yaml.safe_dump(both))
-    experiments = load_experiments(file, Overrides(storage_path=str(folder / "results")))
-    with pytest.MonkeyPatch.context() as patch:  # The tests' own Ray, which goes on.
+    file = folder / "experiments.yaml"
+    file.write_text(yaml.safe_dump(experiments))
+    loaded = load_experiments(file, Overrides(storage_path=str(folder / "results")))
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ray.init", lambda **settings: None)
         patch.setattr("ray.shutdown", lambda: None)
-        reports = run_experiments(experiments, RunOptions(eval_episodes=4))
+        reports = run_experiments(loaded, RunOptions(eval_episodes=4))
     return {report.experiment: report for report in reports}
+
+
+@pytest.fixture(scope="module")
+def trained(ray_session: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Both algorithms, the third with two learners."""
+    return train(tmp_path_factory.mktemp("trained"), data, ["MABC", "Margin"])
 
 
 @pytest.mark.parametrize("name", ["MABC", "Margin"])
@@ -77,20 +81,10 @@ def test_an_algorithm_trains_from_a_file(name: str, trained: dict[str, Any]) -> 
 
 
 @pytest.mark.slow
-def test_a_clone_trains_with_two_learners(ray_session: None, data: Path) -> None:
-    from rllib_mamql import MABCConfig
-
-    config = MABCConfig().environment(TOY).offline_data(input_=str(data)).debugging(seed=3)
-    config.training(clone_updates=40, offline_updates=20).rl_module(model_config=NETWORK)
-    algorithm = config.learners(num_learners=2, num_cpus_per_learner=0.25).build_algo()
-    try:
-        assert [bool(algorithm.train().get("done")) for _ in range(2)] == [False, True]
-        ours, theirs = (algorithm.on_learner(rank, lambda learner: learner.describe())[1] for rank in range(2))
-        for module, weights in theirs.items():
-            for parameter, values in weights.items():
-                np.testing.assert_array_equal(ours[module][parameter], values, err_msg=f"{module}/{parameter}")
-    finally:
-        algorithm.stop()
+def test_a_clone_trains_with_two_learners(ray_session: None, data: Path, tmp_path: Path) -> None:
+    report = train(tmp_path, data, ["MABC"], num_learners=2)["MABC"]
+    assert report.status == "finished", report.error
+    assert report.updates >= 60
 
 
 @pytest.mark.parametrize("name", ["MABC", "Margin"])

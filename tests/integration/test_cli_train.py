@@ -138,11 +138,12 @@ def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str], timeo
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
 class TestTrain:
+    @pytest.mark.parametrize("learners", ["0", pytest.param("2", marks=pytest.mark.slow)])
     def test_mamql_run_is_scored_and_its_checkpoint_evaluated(
-        self, command: Command, toy_dataset: Path, rllib: Rllib, monkeypatch: pytest.MonkeyPatch
+        self, command: Command, toy_dataset: Path, rllib: Rllib, monkeypatch: pytest.MonkeyPatch, learners: str
     ) -> None:
         file = write(command, MAMQL, toy_dataset)
-        options = ("--num-env-runners", "1", "--seed", "3", "--eval-episodes", "5")
+        options = ("--num-env-runners", "1", "--num-learners", learners, "--seed", "3", "--eval-episodes", "5")
         status, output = command.run("train", "--file", file, *options, "--json", "out.json")
         assert status == 0, output
         (trial,) = json.loads((command.folder / "out.json").read_text())["trials"]

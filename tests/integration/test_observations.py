@@ -24,12 +24,12 @@ from tests.support.toy_data import TOY
 PICTURE = {"conv_filters": [[4, 3, 2], [8, 3, 2]], "head_fcnet_hiddens": [16]}
 
 
-def trained(form: str, folder: Path, **settings: Any) -> tuple[Any, Path]:
+def trained(form: str, folder: Path) -> tuple[Any, Path]:
     """What was recorded, and the checkpoint of a short training on it."""
     env_config, data = {"form": form}, folder / "data"
     record_dataset(TOY, env_config, "random", 100, 0, data)
     config = MAMQLConfig().environment(TOY, env_config=env_config).offline_data(input_=str(data)).debugging(seed=1)
-    config.training(expert_batch_size=16, rollout_batch_size=16, **settings)
+    config.training(expert_batch_size=16, rollout_batch_size=16)
     config.reporting(min_sample_timesteps_per_iteration=40)
     config.rl_module(model_config=PICTURE if form == "picture" else {"fcnet_hiddens": [16]})
     algorithm = config.build_algo()
@@ -60,6 +60,12 @@ def test_observations_of_any_format_go_all_the_way(form: str, ray_session: None,
     np.testing.assert_allclose(theirs, ours.numpy(), rtol=1e-5, atol=1e-6)
 
 
+def flat_encoder(flat: Any) -> Any:
+    """An encoder without weights."""
+    flat.out_features = 12 * 12 * 3
+    return flat
+
+
 def test_a_picture_in_bytes_is_brought_into_the_unit_interval() -> None:
     import gymnasium as gym
 
@@ -70,4 +76,6 @@ def test_a_picture_in_bytes_is_brought_into_the_unit_interval() -> None:
     assert isinstance(built, CastEncoder)
     pictures = torch.randint(0, 256, (4, 12, 12, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(built(pictures), built.encoder(pictures.float() / 255.0))
+    flat = torch.nn.Flatten()
+    torch.testing.assert_close(CastEncoder(flat_encoder(flat), 1.0)(pictures), pictures.float().flatten(1))
     assert not isinstance(build_encoder(gym.spaces.Box(0, 1, (4,), np.float32), actions, {}), CastEncoder)

@@ -85,5 +85,7 @@ def test_a_trial_that_waits_for_resources_is_told_of(monkeypatch: pytest.MonkeyP
     assert waiting.line({"CPU": 3.0}, 170.0) == line
     # A trial has started.
     assert waiting.line({}, 171.0) is None and waiting.line({"CPU": 2.0}, 172.0) is None
-    line = waiting.line({"CPU": 2.0, "GPU": 0.0}, 181.0)
+    # Its process may be starting.
+    assert waiting.line({"CPU": 2.0}, 182.0) is None
+    line = waiting.line({"CPU": 2.0, "GPU": 0.0}, 233.0)
     assert line is not None and "when other work ends" in line and "GPU" not in line

@@ -20,7 +20,7 @@ from rllib_mamql.learning import checkpoint
 from rllib_mamql.learning.graphs import LAUNCH, StepGraphs
 from tests.unit.test_learner import learner, play
 
-UPDATES = 40
+UPDATES = 100
 VARIANTS = [
     {},
     {"reward_interval": 4},
@@ -84,15 +84,16 @@ def assert_equal(made: MAMQLLearner, other: MAMQLLearner, **tolerance: float) ->
         torch.testing.assert_close(a, b, **(tolerance or {"rtol": 0.0, "atol": 0.0}))
 
 
+@pytest.mark.parametrize("total", [40, pytest.param(UPDATES, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("settings", VARIANTS, ids=str)
-def test_repeated_steps_equal_steps_made_anew(settings: dict[str, Any]) -> None:
+def test_repeated_steps_equal_steps_made_anew(settings: dict[str, Any], total: int) -> None:
     made, other = on_device(CallRecorder(), **settings), on_device(**settings)
-    for updates in (1, 6, 7, UPDATES - 14):
+    for updates in (1, 30, 7, total - 38):
         found, expected = (each.update(num_updates=updates, _no_metrics_reduce=False) for each in (made, other))
         for agent in ("agent_0", "agent_1"):
             for module in set(found) & set(expected):
                 assert found[module].get(agent) == expected[module].get(agent)
-    assert made.updates == other.updates == UPDATES
+    assert made.updates == other.updates == total
     assert_equal(made, other)
     lengths = {len(row) for row in made._device_steps.graphs.recordings}
     assert LAUNCH in lengths and not other._device_steps.graphs.recordings
