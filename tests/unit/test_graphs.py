@@ -84,7 +84,7 @@ def assert_equal(made: MAMQLLearner, other: MAMQLLearner, **tolerance: float) ->
         torch.testing.assert_close(a, b, **(tolerance or {"rtol": 0.0, "atol": 0.0}))
 
 
-@pytest.mark.parametrize("total", [40, pytest.param(UPDATES, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("total", [42, pytest.param(UPDATES, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("settings", VARIANTS, ids=str)
 def test_repeated_steps_equal_steps_made_anew(settings: dict[str, Any], total: int) -> None:
     made, other = on_device(CallRecorder(), **settings), on_device(**settings)
