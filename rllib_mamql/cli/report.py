@@ -40,6 +40,7 @@ class TrialReport:
     event_ratio: Mapping[str, float | None] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     rationality: Mapping[str, float] = field(default_factory=dict)
+    chosen: Mapping[str, float] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     recovered_rewards: Mapping[str, Any] = field(default_factory=dict)

@@ -178,6 +178,7 @@ def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -
         event_ratio=evaluation.event_ratio if evaluation else {},
         metrics=evaluation.metrics if evaluation else {},
         rationality=evaluation.rationality if evaluation else {},
+        chosen=evaluation.chosen if evaluation else {},
         warnings=evaluation.warnings if evaluation else (),
         diagnostics=evaluation.diagnostics if evaluation else {},
         recovered_rewards=evaluation.recovered_rewards if evaluation else {},

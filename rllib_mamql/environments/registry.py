@@ -38,6 +38,7 @@ class EnvEntry:
         expert: Builds the scripted expert; None where there is none.
         batch: Builds the batched form; None where there is none.
         maps: Says what a map of a reward shows, by ``snapshot`` and ``probes``; None where there is nothing.
+        symmetries: Gives the environment's symmetries for the keywords of ``env_config``; None where none are known.
         ignored_in_data: Keywords whose value need not be that of the demonstrations.
         licence: Of data that the scripted expert plays; None where that is for others to say.
     """
@@ -46,6 +47,7 @@ class EnvEntry:
     expert: str | Callable[[], Expert] | None = None
     batch: str | Callable[..., Any] | None = None
     maps: Any = None
+    symmetries: str | Callable[..., Any] | None = None
     ignored_in_data: frozenset[str] = frozenset()
     licence: str | None = None
 
@@ -64,6 +66,7 @@ ENVIRONMENTS: dict[str, EnvEntry] = {
         "mamql_envs.gems_expert:ScriptedExpert",
         "mamql_envs.gems_batch:GemsBatch",
         "mamql_envs.gems_maps",
+        "mamql_envs.gems_symmetries:symmetries",
         licence="Apache-2.0",
     ),
     "intersection": EnvEntry(
@@ -74,6 +77,13 @@ ENVIRONMENTS: dict[str, EnvEntry] = {
     ),
 }
 """All that this process knows; :func:`register_environment` adds to it."""
+
+KNOWN_SYMMETRIES = {
+    "mpe2.simple_spread_v3": "mamql_envs.known_symmetries:simple_spread",
+    "mpe2.simple_speaker_listener_v4": "mamql_envs.known_symmetries:simple_speaker_listener",
+    "pettingzoo.sisl.pursuit_v5": "mamql_envs.known_symmetries:pursuit",
+}
+"""By module, symmetries of environments of other packages."""
 
 PETTINGZOO_PREFIX = "pettingzoo:"
 """Names that start with this are a module with a ``parallel_env`` function, ``pettingzoo:<module path>``."""
@@ -86,6 +96,7 @@ def register_environment(
     expert: str | Callable[[], Expert] | None = None,
     batch: str | Callable[..., Any] | None = None,
     maps: Any = None,
+    symmetries: str | Callable[..., Any] | None = None,
     ignored_in_data: Iterable[str] = (),
 ) -> None:
     """Gives an environment a name, by which configs, ``rllib_mamql`` and RLlib's own algorithms find it.
@@ -114,6 +125,11 @@ def register_environment(
         maps: An object, or the path of a module, with ``snapshot(env)`` and
             ``probes(env, states, observations, alive, agent)``, from which `rllib map` draws (see
             ``mamql_envs.maps.Probe``).
+        symmetries: Called with the keywords of ``env_config``, gives ``{agent: [(transform, actions), ...]}`` (or
+            ``{"all": [...]}`` for all agents alike), one pair for each way to mirror or turn the world:
+            ``transform(observations (B, *obs))`` reorders, negates and shifts their numbers, ``actions[a]`` is what
+            action ``a`` becomes. The k-th pairs of all agents belong together; the identity is left out. Or a path
+            ``module:attribute``. Algorithms learn from demonstrations as they would look in those worlds as well.
         ignored_in_data: Keywords that change neither observations nor dynamics: demonstrations fit whatever their
             value was. ``render_mode`` and ``horizon`` are taken as such in every environment.
 
@@ -122,7 +138,7 @@ def register_environment(
     """
     if isinstance(ignored_in_data, str):
         raise ConfigError(f"ignored_in_data is {ignored_in_data!r}: give a list of keywords, [{ignored_in_data!r}]")
-    entry = EnvEntry(factory, expert, batch, maps, frozenset(ignored_in_data))
+    entry = EnvEntry(factory, expert, batch, maps, symmetries, frozenset(ignored_in_data))
     _check_name(name)
     _check_entry(name, entry)
     if ENVIRONMENTS.get(name, entry) != entry:
@@ -141,7 +157,7 @@ def _check_name(name: Any) -> None:
 def _check_entry(name: str, entry: EnvEntry) -> None:
     if not isinstance(entry.factory, str) and not callable(entry.factory):
         raise ConfigError(f"environment {name!r}: factory is {entry.factory!r}: give a callable, or a module's path")
-    for part in ("expert", "batch"):
+    for part in ("expert", "batch", "symmetries"):
         value = getattr(entry, part)
         if isinstance(value, str):
             if not value.partition(":")[2]:
@@ -196,7 +212,8 @@ def find_environment(name: str) -> EnvEntry | None:
         name: Registered here or in the program whose worker this process is, or ``pettingzoo:`` and a path.
     """
     if name.startswith(PETTINGZOO_PREFIX):
-        return EnvEntry(name[len(PETTINGZOO_PREFIX) :])
+        module = name[len(PETTINGZOO_PREFIX) :]
+        return EnvEntry(module, symmetries=KNOWN_SYMMETRIES.get(module))
     if name not in ENVIRONMENTS:
         creator = shared(name)
         if isinstance(creator, RLlibCreator) and creator.entry is not None:
@@ -319,6 +336,17 @@ def maps_of(name: str) -> Any:
         having = ", ".join(known for known, other in ENVIRONMENTS.items() if other.maps is not None)
         raise ConfigError(f"there are no maps of the rewards of environment {name!r}: only of {having}")
     return _resolve(name, entry.maps)
+
+
+def declared_symmetries(name: str, env_config: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What an environment's ``symmetries`` gives for its keywords; None where none are known."""
+    entry = find_environment(name)
+    if entry is None or entry.symmetries is None:
+        return None
+    config = {key: value for key, value in env_config.items() if key != "render_mode"}
+    with _refusals(name, config):
+        found: Mapping[str, Any] | None = _resolve(name, entry.symmetries)(**config)
+        return found
 
 
 def ignored_in_data(name: str) -> frozenset[str]:

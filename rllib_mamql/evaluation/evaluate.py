@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rllib_mamql.algorithms.mamql.coverage import chosen
 from rllib_mamql.data.schema import ReturnSummary
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.errors import ConfigError
@@ -46,6 +47,7 @@ class EvaluationResult:
         expert_return: The expert's mean return, from the dataset.
         random_return: Random play's, from the dataset.
         recovered_rewards: What each agent's recovered reward pays for (``reward_summary.reward_by_event``).
+        chosen: Settings that training found for itself, and what they follow from (``algorithms.mamql.coverage``).
     """
 
     env: str
@@ -67,6 +69,7 @@ class EvaluationResult:
     rationality: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     diagnostics: dict[str, Any] = field(default_factory=dict)
+    chosen: dict[str, float] = field(default_factory=dict)
 
 
 def play(
@@ -171,6 +174,7 @@ def evaluate_checkpoint(
         expert_return=expert,
         random_return=random,
         recovered_rewards=reward_by_event(stored, episodes=min(episodes, 10), seed=seed),
+        chosen=chosen(stored.settings),
     )
 
 

@@ -225,6 +225,10 @@ class Imitation(Algorithm):
         super().set_state(state)
         self.set_own_state({name: value for name, value in own.items() if name != "update_debt"})
 
+    def recorded(self) -> dict[str, Any]:
+        """Settings for a checkpoint's document."""
+        return self.config.recorded()
+
     def fitted_rationalities(self) -> dict[str, float]:
         """Inverse temperatures to act at by module, where they are fitted; the config's holds for the others."""
         return {}
@@ -236,7 +240,9 @@ class Imitation(Algorithm):
         model_configs, weights = self.on_learner(0, lambda learner: learner.describe())
         for module_id, rationality in self.fitted_rationalities().items():
             model_configs[module_id][EVALUATION_RATIONALITY] = rationality
-        checkpoint.write_networks(path, self.config, self.offline_data.metadata, model_configs, weights)
+        checkpoint.write_networks(
+            path, self.config, self.offline_data.metadata, model_configs, weights, self.recorded()
+        )
         for rank in range(max(1, self.config.num_learners)):
             state = self.on_learner(rank, lambda learner: learner.get_data_state())
             checkpoint.write_learner_data(path, rank, state)

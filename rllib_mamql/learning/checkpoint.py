@@ -66,8 +66,9 @@ def write_networks(
     metadata: DatasetMetadata,
     model_configs: Mapping[str, Mapping[str, Any]],
     weights: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Any],
 ) -> None:
-    """Writes ``mamql.json`` and ``networks.npz`` into a checkpoint folder."""
+    """Writes ``mamql.json`` and ``networks.npz`` into a checkpoint folder; ``settings`` are for its readers."""
     spaces = environment_spaces(str(config.env), dict(config.env_config))
     document = {
         "format_version": FORMAT_VERSION,
@@ -80,7 +81,7 @@ def write_networks(
             agent: AgentSpaces(observation, action).to_json() for agent, (observation, action) in spaces.items()
         },
         "dataset": json.loads(metadata.to_json()),
-        "settings": config.recorded(),
+        "settings": dict(settings),
     }
     (path / DOCUMENT).write_text(json.dumps(document, indent=1))
     arrays = {

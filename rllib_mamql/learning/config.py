@@ -67,6 +67,7 @@ class ImitationConfig(AlgorithmConfig):
         self.autocast = "none"
         self.cuda_graphs: bool | str = AUTO
         self.parameter_sharing: str | dict[str, list[str]] = "none"
+        self.symmetries = False
 
         # RLlib's own settings, where the default here departs from RLlib's.
         self.lr = 1e-3
@@ -103,6 +104,7 @@ class ImitationConfig(AlgorithmConfig):
         autocast: Any = NotProvided,
         cuda_graphs: Any = NotProvided,
         parameter_sharing: Any = NotProvided,
+        symmetries: Any = NotProvided,
         **kwargs: Any,
     ) -> ImitationConfig:
         """Sets how the algorithm learns; RLlib's own settings (``lr``, ``gamma``, ...) go to RLlib.
@@ -130,6 +132,8 @@ class ImitationConfig(AlgorithmConfig):
                 hundreds, and minibatches drawn by the GPU. ``auto`` does so where there is a GPU, one learner, and
                 demonstrations in memory.
             parameter_sharing: ``none``, ``all``, or ``{module: [agents]}`` for groups; agents in no group learn alone.
+            symmetries: Whether to learn from rows as they would be in a mirrored or turned world too, where the
+                environment says how (``register_environment(symmetries=...)``).
             **kwargs: RLlib's own training settings.
 
         Returns:
@@ -339,6 +343,8 @@ def _check_ranges(config: ImitationConfig) -> None:
     if config.expert_steps is not None:
         check_integer("expert_steps", config.expert_steps)
     check_choice("mode", config.mode, MODES)
+    if not isinstance(config.symmetries, bool):
+        raise ConfigError(f"symmetries is {config.symmetries!r}: use true or false")
     check_choice("rollout_staleness", config.rollout_staleness, (0, 1))
     check_choice("autocast", config.autocast, AUTOCASTS)
     for name in ("expert_in_memory", "stack_networks", "cuda_graphs"):

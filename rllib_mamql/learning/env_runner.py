@@ -110,7 +110,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         seed = self._seed if self._seed is not None else int.from_bytes(os.urandom(4), "little") >> 1
         self._generator = torch.Generator().manual_seed(seed)
         self._rng = np.random.default_rng(seed)
-        self._env_seed = seed
+        self._env_seed = environment_seed(seed)
         self.make_env()
         self.make_module()
 
@@ -353,3 +353,12 @@ def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def environment_seed(seed: int) -> int:
+    """Seed of a runner's environments.
+
+    Another one than the runner's own, from which a recording at that seed drew the starts of its episodes: training on
+    starts that were demonstrated is not what a user's other seeds do.
+    """
+    return int(np.random.SeedSequence((seed, 1)).generate_state(1)[0])

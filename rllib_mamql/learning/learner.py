@@ -23,7 +23,9 @@ from ray.rllib.utils.typing import ResultDict
 from torch import Tensor
 
 from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
+from rllib_mamql.environments.symmetry import symmetries_of
 from rllib_mamql.errors import ConfigError
+from rllib_mamql.learning.augment import Augmentation
 from rllib_mamql.learning.device_steps import DeviceSteps
 from rllib_mamql.learning.graphs import CudaRecorder, Recorder, detached
 from rllib_mamql.learning.losses import Losses
@@ -75,6 +77,7 @@ class ImitationLearner(TorchLearner):
         self.agents: list[str] = []
         self.agents_of: dict[str, list[str]] = {}
         self._module_of: dict[str, str] = {}
+        self.augment: Augmentation | None = None
         self._losses: dict[str, Tensor] = {}
         self._report = False
         self._step: TogetherStep | None = None
@@ -126,6 +129,8 @@ class ImitationLearner(TorchLearner):
             compiled if compiled is None or self.recorder is None else lambda network: network,
         )
         self.losses = self.build_losses()
+        found = symmetries_of(self.config.env, self.config.env_config) if self.config.symmetries else None
+        self.augment = None if found is None else Augmentation(found, self.draws.device)
         self.expert = ExpertSource(columns, stream, self._device)
         self._device_steps = None if self.recorder is None else DeviceSteps(self, self.recorder)
 
@@ -145,7 +150,12 @@ class ImitationLearner(TorchLearner):
         return self.batch_of(joint)
 
     def batch_of(self, joint: Minibatch) -> dict[str, Any]:
-        """By module, what its networks must score of a minibatch, which the first module's part carries."""
+        """By module, what its networks must score of a minibatch, which the first module's part carries.
+
+        Where the environment has symmetries, its rows have gone through some of them.
+        """
+        if self.augment is not None:
+            joint = self.augment(joint, self.draws)
         batch: dict[str, Any] = {
             module_id: {Columns.OBS: joint.observations(agents)} for module_id, agents in self.agents_of.items()
         }

@@ -25,7 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from tests.benchmarks.bench_growth import ENV
 from tests.benchmarks.bench_update import learner_group, random_play
-from tests.benchmarks.measuring import plain_process
+from tests.benchmarks.measuring import PLAIN, plain_process
 
 NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "fcnet 256x256": ((64,), {"fcnet_hiddens": [256, 256]}),
@@ -56,7 +56,7 @@ def learner(network: str, agents: int, rows: int, gpus: float, settings: dict[st
         MAMQLConfig()
         .environment(ENV, env_config=env_config)
         .offline_data(input_="held in memory")
-        .training(expert_batch_size=rows // 2, rollout_batch_size=rows // 2, **settings)
+        .training(expert_batch_size=rows // 2, rollout_batch_size=rows // 2, **{**PLAIN, **settings})
         .learners(num_learners=0, num_gpus_per_learner=gpus)
         .rl_module(model_config=model_config)
     )

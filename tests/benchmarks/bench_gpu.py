@@ -40,7 +40,7 @@ from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from tests.benchmarks.bare_graph import GraphedBareLoop
 from tests.benchmarks.bench_growth import ENV
 from tests.benchmarks.bench_update import CASES, BareLoop, learner_group, random_play
-from tests.benchmarks.measuring import ROOT, plain_process
+from tests.benchmarks.measuring import PLAIN, ROOT, plain_process
 
 NETWORKS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
     "fcnet 256x256": ((64,), {"fcnet_hiddens": [256, 256]}),
@@ -145,7 +145,7 @@ def group_of(
         MAMQLConfig()
         .environment(env, env_config=env_config)
         .offline_data(input_="held in memory")
-        .training(expert_batch_size=rows // 2, rollout_batch_size=rows // 2, weight_decay=0.01, **settings)
+        .training(expert_batch_size=rows // 2, rollout_batch_size=rows // 2, weight_decay=0.01, **{**PLAIN, **settings})
         .learners(num_learners=0, num_gpus_per_learner=int(torch.cuda.is_available()))
         .framework(torch_compile_learner=compiled)
         .rl_module(model_config=model_config)

@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from tests.benchmarks.bench_update import learner_group, random_play
-from tests.benchmarks.measuring import Ratio, Result, exponent, interleave, run_alone, seconds
+from tests.benchmarks.measuring import PLAIN, Ratio, Result, exponent, interleave, run_alone, seconds
 
 ENV = "pettingzoo:tests.benchmarks.many_agents"
 AGENTS = (2, 4, 8, 16)
@@ -39,7 +39,7 @@ def group_of(agents: int, shape: tuple[int, ...], rows: int, model_config: dict[
         MAMQLConfig()
         .environment(ENV, env_config=env_config)
         .offline_data(input_="held in memory")
-        .training(expert_batch_size=rows // 2, rollout_batch_size=rows // 2)
+        .training(expert_batch_size=rows // 2, rollout_batch_size=rows // 2, **PLAIN)
         .rl_module(model_config=model_config)
         .debugging(seed=0)
     )

@@ -32,7 +32,7 @@ from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.learning.learner import JOINT
 from rllib_mamql.play.actors import random_actor
 from rllib_mamql.play.batched import make_rollout
-from tests.benchmarks.measuring import Result, interleave, ratio, run_alone, seconds
+from tests.benchmarks.measuring import PLAIN, Result, interleave, ratio, run_alone, seconds
 
 AGENTS = ("agent_0", "agent_1")
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -83,7 +83,7 @@ def gems_group(case: str) -> Any:
         MAMQLConfig()
         .environment("gems", env_config=env_config)
         .offline_data(input_="held in memory")
-        .training(expert_batch_size=128, rollout_batch_size=128, weight_decay=0.01)
+        .training(expert_batch_size=128, rollout_batch_size=128, weight_decay=0.01, **PLAIN)
         .rl_module(model_config=model_config)
         .debugging(seed=0)
     )

@@ -19,6 +19,10 @@ from typing import Any
 ROOT = pathlib.Path(__file__).parents[2]
 
 
+PLAIN: dict[str, Any] = {"symmetries": False, "rollout_share": None, "chi_square_scale": 1.0}
+"""Settings of MAMQL at which a gradient step is the objective alone: what bare loops do as well."""
+
+
 @dataclass(frozen=True)
 class Ratio:
     """A figure with what is asked of it.

@@ -5,8 +5,9 @@ setting, ``key=value``. A row a run is added to FILE (a JSON object a line); run
 
 With the expert's rows in the value term the critic's objective is the clone's; rollouts add the difference of
 ``V(s) - gamma V(s')`` between what experts and policies visit. Each row compares that difference on the demonstrations
-that were learned from with the same on the dataset's other episodes: where only the first is large, the critic knows
-its demonstrations by heart.
+that were learned from (``seen``) with the same on the dataset's other episodes (``unseen``): where only the first is
+large, the critic knows its demonstrations by heart. ``reached`` is the share of demonstrated states that rollouts
+came upon, from which ``auto`` takes the weight.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from rllib_mamql.cli.settings import prepare
 from rllib_mamql.columns import ALIVE, EPS_ID, NEXT_OBS, OBS, TERMINATEDS, JointColumns, column, take
 from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
+from rllib_mamql.learning.config import AUTO
 from rllib_mamql.learning.replay import TensorColumns, to_tensors
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -70,6 +72,7 @@ def run(example: str, sets: dict[str, Any], seed: int, episodes: int) -> dict[st
         row = {
             "train_nll": learner.negative_log_likelihood(algorithm.offline_data.dataset.columns),
             "seen": mean_difference(learner, to_tensors(algorithm.offline_data.dataset.columns)) - visited,
+            "reached": learner.reached(),
             "updates": learner.updates,
             "train_s": round(took, 1),
         }
@@ -83,14 +86,16 @@ def run(example: str, sets: dict[str, Any], seed: int, episodes: int) -> dict[st
             result = evaluate_checkpoint(folder, episodes=episodes, seed=seed + 1000)
     finally:
         algorithm.stop()
-    return row | {"return": result.return_mean}
+    return row | {"return": result.return_mean, "score": result.normalised_score}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("example", help="a file under tuned_examples, without .yaml")
     parser.add_argument("--steps", type=int, nargs="+", default=[None], help="expert steps; the example's without")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.0, 0.1, 0.5])
+    parser.add_argument(
+        "--shares", type=json.loads, nargs="+", default=[0.0, 0.1, 0.5, AUTO], help="numbers, or '\"auto\"'"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--set", action="append", default=[], help="key=value, value in JSON")

@@ -130,7 +130,8 @@ def write(module: MAMQLModule, config: MAMQLConfig, out: pathlib.Path) -> None:
     )
     module_id = config.module_of[next(iter(spaces))]
     out.mkdir(parents=True, exist_ok=True)
-    write_networks(out, config, metadata, {module_id: dict(module.model_config)}, {module_id: module.get_state()})
+    configs, weights = {module_id: dict(module.model_config)}, {module_id: module.get_state()}
+    write_networks(out, config, metadata, configs, weights, config.recorded())
 
 
 def main() -> int:

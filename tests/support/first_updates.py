@@ -10,6 +10,7 @@ import json
 import pathlib
 import platform
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -23,19 +24,20 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "env": "gems", "env_config": {"observation": "entities"}, "input_": DATA / "gems/entities",
         "parameter_sharing": "all", "gamma": 0.9, "rationality": 5.0, "chi_square_scale": 20.0, "weight_decay": 1.0,
         "rollout_batch_size": 64, "lr": [[0, 0.001], [20, 0.001], [80, 0.0]], "expert_steps": 1000,
+        "symmetries": False, "rollout_share": None,
     },
     "overcooked_vector": {
         "env": "overcooked", "env_config": {"layout": "cramped_room", "horizon": 400},
-        "input_": DATA / "overcooked/cramped_room",
+        "input_": DATA / "overcooked/cramped_room", "rollout_share": None, "chi_square_scale": 1.0,
     },
     "joint_critic": {
         "env": "overcooked", "env_config": {"layout": "cramped_room", "horizon": 400},
         "input_": DATA / "overcooked/cramped_room", "critic": "joint", "marginal_samples": 3,
-        "value_term": "initial",
+        "value_term": "initial", "chi_square_scale": 1.0,
     },
     "two_modules_shared": {
         "env": "intersection", "env_config": {"vehicles": 4, "observation": "entities"},
-        "input_": DATA / "intersection/4", "weight_decay": 0.1,
+        "input_": DATA / "intersection/4", "weight_decay": 0.1, "rollout_share": None, "chi_square_scale": 1.0,
         "parameter_sharing": {"left": ["agent_0", "agent_1"], "right": ["agent_2", "agent_3"]},
     },
 }  # fmt: skip
@@ -56,6 +58,7 @@ def machine() -> str:
 def first_updates(name: str) -> dict[str, dict[str, Any]]:
     """Trains for ``UPDATES`` updates and gives, by ``module/parameter``, digest, sum and size of the weights."""
     from rllib_mamql import MAMQLConfig
+    from rllib_mamql.learning import env_runner
 
     torch.set_num_threads(1)
     settings = dict(SETTINGS[name])
@@ -66,7 +69,9 @@ def first_updates(name: str) -> dict[str, dict[str, Any]]:
             "updates_per_step": 0.5, "min_sample_timesteps_per_iteration": 0,
         }
     )  # fmt: skip
-    algorithm = config.build_algo()
+    # Recorded before environments had seeds of their own.
+    with mock.patch.object(env_runner, "environment_seed", int):
+        algorithm = config.build_algo()
     try:
         algorithm.train()
         learner = algorithm.learner_group._learner

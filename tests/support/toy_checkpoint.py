@@ -73,6 +73,6 @@ def toy_checkpoint(out: Path, *, rationality: float = 4.0, discount: float = 0.8
     names = set(of.values())
     write_networks(
         out, config, metadata, {n: dict(modules[n].model_config) for n in names},
-        {n: modules[n].get_state() for n in names},
+        {n: modules[n].get_state() for n in names}, config.recorded() | {"chi_square_scale": 1.0},
     )  # fmt: skip
     return read_checkpoint(out)

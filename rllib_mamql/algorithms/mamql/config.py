@@ -10,7 +10,7 @@ from rllib_mamql.algorithms.mamql.learner import MAMQLLearner
 from rllib_mamql.algorithms.mamql.module import CRITIC, MAMQLModule
 from rllib_mamql.algorithms.mamql.rules import check_enumeration, check_settings
 from rllib_mamql.environments.spaces import environment_spaces
-from rllib_mamql.learning.config import ImitationConfig
+from rllib_mamql.learning.config import AUTO, ImitationConfig
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.networks.module import BoltzmannModule
 from rllib_mamql.networks.rewards import DEFAULT_HIDDENS, REWARD_HIDDENS, REWARD_INPUTS_KEY, REWARD_NETWORK_KEY
@@ -40,9 +40,9 @@ class MAMQLConfig(ImitationConfig):
         self.critic = "marginal"
         self.marginal_samples: int | None = None
         self.value_term: str | None = None
-        self.rollout_share: float | None = None
+        self.rollout_share: float | str | None = AUTO
         self.chi_square_states = "mixture"
-        self.chi_square_scale = 1.0
+        self.chi_square_scale: float | str = AUTO
         self.learn_reward = True
         self.reward_shrinkage = 1e-3
         self.reward_hiddens: list[int] = list(DEFAULT_HIDDENS)
@@ -51,6 +51,9 @@ class MAMQLConfig(ImitationConfig):
         self.reward_network = "plain"
         self.reward_gauge = "none"
         self.reward_gauge_strength = 0.1
+
+        # Where the default departs from that of other algorithms.
+        self.symmetries = True
 
     # Arguments and attributes carry the same names: what each means is said once, here.
     def training(
@@ -81,9 +84,13 @@ class MAMQLConfig(ImitationConfig):
                 ``rollout+expert``. None: ``rollout+expert`` online, ``expert`` offline.
             rollout_share: Weight in [0, 1] of the rollouts in ``rollout+expert``; None weighs all rows of a minibatch
                 alike. What rollouts add to the clone's objective is a penalty on the values of states that the policies
-                reach and the experts do not; 0 is ``expert``, 1 is ``rollout``.
+                reach and the experts do not; 0 is ``expert``, 1 is ``rollout``. ``auto`` weighs all rows alike where
+                the policies come upon demonstrated states, and rollouts less, down to 0, where they reach few or
+                none.
             chi_square_states: Rows that chi^2 covers: ``expert`` (the paper) or ``mixture`` (and rollouts).
-            chi_square_scale: c > 0 of chi^2; larger penalises rewards less.
+            chi_square_scale: c > 0 of chi^2; larger penalises rewards less. ``auto`` follows from the rationality and
+                from the weight of the rollouts: strong where that is full, weak where there is nothing but the
+                likelihood.
             learn_reward: Whether reward networks are trained beside the critics.
             reward_shrinkage: beta >= 0 of the reward regression.
             reward_hiddens: Hidden layers of the reward's encoder.
@@ -119,6 +126,8 @@ class MAMQLConfig(ImitationConfig):
         super().fill_in()
         if self.value_term is None:
             self.value_term = "rollout+expert" if self.mode == "online" else "expert"
+        if self.rollout_share == AUTO and not (self.mode == "online" and self.value_term == "rollout+expert"):
+            self.rollout_share = None
 
     def module_settings(self) -> dict[str, Any]:
         """Kind of critic, and the reward network's form."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rllib_mamql.algorithms.mamql.coverage import Weights, reached, scale_of
 from rllib_mamql.algorithms.mamql.losses import MAMQLLosses
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.algorithms.mamql.rationality import fit_policies
 from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
+from rllib_mamql.learning.config import AUTO
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.learning.minibatch import ExpertSource
 
@@ -16,10 +18,39 @@ from rllib_mamql.learning.minibatch import ExpertSource
 class MAMQLLearner(ImitationLearner):
     """Trains every agent's critic on the objective and its reward network by regression."""
 
+    losses: MAMQLLosses
+
     def build_losses(self) -> MAMQLLosses:
         """MAMQL's losses."""
         modules: dict[str, MAMQLModule] = {name: self.network(name) for name in self.agents_of}
-        return MAMQLLosses(self.config, modules, self.agents_of, self.agents, self.draws, self.precision)
+        losses = MAMQLLosses(self.config, modules, self.agents_of, self.agents, self.draws, self.precision)
+        config = self.config
+        first = Weights.of(1.0, (config.expert_batch_size, config.rollout_batch_size), config.rationality)
+        if config.rollout_share == AUTO:
+            losses.rollout_share = torch.tensor(first.rollout_share, device=self._device)
+        if config.chi_square_scale == AUTO:
+            full = {None: 0.0 if config.value_term == "expert" else 1.0, AUTO: 1.0}.get(config.rollout_share)
+            if full is None:
+                full = min(1.0, config.rollout_share / first.rollout_share)
+            losses.chi_square_scale = torch.tensor(scale_of(full, config.rationality), device=self._device)
+        return losses
+
+    def weigh(self, weights: Weights) -> None:
+        """Learns with other weights from now on, where the config leaves them open."""
+        for name in ("rollout_share", "chi_square_scale"):
+            value = getattr(self.losses, name)
+            if isinstance(value, Tensor):  # In place: recorded steps read the same tensor.
+                value.fill_(getattr(weights, name))
+
+    def weights(self) -> dict[str, float]:
+        """What the losses use now of :class:`Weights`."""
+        found = {name: getattr(self.losses, name) for name in ("rollout_share", "chi_square_scale")}
+        return {name: float(value) for name, value in found.items() if value is not None}
+
+    @torch.no_grad()
+    def reached(self) -> float:
+        """Share of this learner's demonstrated states that rollouts in its replay buffer came upon."""
+        return reached(self.expert.columns, self.replay.columns, len(self.replay), self.agents)
 
     @torch.no_grad()
     def fit_rationality(self, columns: JointColumns) -> tuple[dict[str, float], dict[str, float]]:

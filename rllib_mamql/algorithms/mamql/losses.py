@@ -27,6 +27,8 @@ from rllib_mamql.learning.losses import Losses
 from rllib_mamql.learning.minibatch import AgentRows, Minibatch
 from rllib_mamql.networks.precision import Precision
 
+INITIAL_Q = "initial_q/"
+"""What begins the names of the losses' state, before an agent's."""
 ActionValues = Mapping[str, tuple[Tensor, ...]]
 """By agent, marginal action values at (observation, next observation, start), each ``(rows, A)``."""
 
@@ -39,9 +41,9 @@ class Settings(Protocol):
     critic: str
     marginal_samples: int | None
     value_term: str | None
-    rollout_share: float | None
+    rollout_share: float | str | None
     chi_square_states: str
-    chi_square_scale: float
+    chi_square_scale: float | str
     learn_reward: bool
     reward_shrinkage: float
     reward_interval: int
@@ -72,6 +74,13 @@ class MAMQLLosses(Losses):
         self.needs_starts = config.value_term == "initial"
         self.report_last = config.reward_interval
         self._config, self._agents_of = config, dict(agents_of)
+        share = config.rollout_share
+        self.rollout_share: float | Tensor | None = None if isinstance(share, str) else share
+        """Weight of rollouts in the value term, a scalar; None weighs all rows alike."""
+        self.chi_square_scale: float | Tensor = (
+            1.0 if isinstance(config.chi_square_scale, str) else config.chi_square_scale
+        )
+        """Scale c of chi^2, a scalar."""
         self._networks = {
             agent: modules[module_id] for module_id, of_module in agents_of.items() for agent in of_module
         }
@@ -124,7 +133,7 @@ class MAMQLLosses(Losses):
             pairs = [self._others.critic_values(self._networks[agent], agent, batch, q) for agent in agents]
             values = tuple(torch.stack(place) for place in zip(*(marginal for marginal, _ in pairs), strict=True))
             distillation = torch.stack([distance for _, distance in pairs])
-        critic, implied = critic_terms(values, rows, config)
+        critic, implied = critic_terms(values, rows, config, self.rollout_share, self.chi_square_scale)
         total = critic.total if distillation is None else critic.total + distillation
         reward = None
         if self.kind(update):
@@ -171,24 +180,30 @@ class MAMQLLosses(Losses):
         found: dict[str, dict[str, float]] = {}
         for agents, terms in self._kept.items():
             initial_q = torch.stack([self._initial_q[agent].to(terms.q.device) for agent in agents])
-            values = summarise(terms, initial_q, config.rationality, config.chi_square_scale, config.gamma)
+            values = summarise(terms, initial_q, config.rationality, float(self.chi_square_scale), config.gamma)
             found.update(zip(agents, values, strict=True))
         self._kept = {}
         return found
 
     def get_state(self) -> dict[str, float]:
         """The first mean action values, which later ones are compared with."""
-        return {f"initial_q/{agent}": float(value) for agent, value in self._initial_q.items()}
+        return {f"{INITIAL_Q}{agent}": float(value) for agent, value in self._initial_q.items()}
 
     def set_state(self, state: Mapping[str, float]) -> None:
         """Restores :meth:`get_state`."""
-        self._initial_q = {name.removeprefix("initial_q/"): torch.tensor(value) for name, value in state.items()}
+        self._initial_q = {name.removeprefix(INITIAL_Q): torch.tensor(value) for name, value in state.items()}
 
 
 # -- the critic --------------------------------------------------------------------------------------------------
 
 
-def critic_terms(values: Sequence[Tensor], rows: AgentRows, config: Settings) -> tuple[objective.CriticLoss, Tensor]:
+def critic_terms(
+    values: Sequence[Tensor],
+    rows: AgentRows,
+    config: Settings,
+    rollout_share: float | Tensor | None,
+    chi_square_scale: float | Tensor,
+) -> tuple[objective.CriticLoss, Tensor]:
     """The critics' losses and the rewards that the critics imply.
 
     Args:
@@ -196,6 +211,8 @@ def critic_terms(values: Sequence[Tensor], rows: AgentRows, config: Settings) ->
             start states ``(n, S, A)``; S = 0 where the value term needs none.
         rows: What the agents did.
         config: Settings of the objective.
+        rollout_share: Weight of rollouts in the value term; None weighs all rows alike.
+        chi_square_scale: c > 0 of chi^2.
 
     Returns:
         The loss, each of its terms ``(n,)``, and implied rewards ``(n, R)``.
@@ -212,19 +229,21 @@ def critic_terms(values: Sequence[Tensor], rows: AgentRows, config: Settings) ->
         start_value = objective.soft_value(q_start, lam)
         value_term = objective.value_from_starts(start_value, rows.start_weights, discount)
     else:
-        value_term = _value_over_rows(value, next_value, rows, config)
+        value_term = _value_over_rows(value, next_value, rows, config, rollout_share)
     loss = objective.critic_loss(
         expert_reward=implied[:, expert],
         expert_weights=rows.weights[:, expert],
         penalised_reward=implied[:, penalised],
         penalised_weights=rows.weights[:, penalised],
         value=value_term,
-        chi_square_scale=config.chi_square_scale,
+        chi_square_scale=chi_square_scale,
     )
     return loss, implied
 
 
-def _value_over_rows(value: Tensor, next_value: Tensor, rows: AgentRows, config: Settings) -> Tensor:
+def _value_over_rows(
+    value: Tensor, next_value: Tensor, rows: AgentRows, config: Settings, rollout_share: float | Tensor | None
+) -> Tensor:
     """The value term ``(n,)`` from values ``(n, R)`` at the rows that ``value_term`` names."""
     expert, rollouts = slice(0, rows.expert_rows), slice(rows.expert_rows, None)
 
@@ -235,8 +254,8 @@ def _value_over_rows(value: Tensor, next_value: Tensor, rows: AgentRows, config:
 
     if value[:, rollouts].shape[1] == 0:  # Offline, or nothing sampled yet.
         return over(expert)
-    if config.rollout_share is not None:
-        return (1.0 - config.rollout_share) * over(expert) + config.rollout_share * over(rollouts)
+    if rollout_share is not None:
+        return (1.0 - rollout_share) * over(expert) + rollout_share * over(rollouts)
     assert config.value_term is not None
     return over({"expert": expert, "rollout": rollouts, "rollout+expert": slice(None)}[config.value_term])
 

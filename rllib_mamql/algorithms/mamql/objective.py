@@ -177,7 +177,7 @@ def critic_loss(
     penalised_reward: Tensor,
     penalised_weights: Tensor,
     value: Tensor,
-    chi_square_scale: float,
+    chi_square_scale: float | Tensor,
 ) -> CriticLoss:
     """Negative of IQ-Learn's concave objective (arXiv 2106.12142) on the marginal critic.
 

@@ -44,7 +44,10 @@ def check_settings(config: Any) -> None:
     Raises:
         ConfigError: Names the setting, the value found and what is allowed.
     """
-    check_number("chi_square_scale", config.chi_square_scale, low=0.0, open_low=True)
+    if isinstance(config.chi_square_scale, str):
+        check_choice("chi_square_scale", config.chi_square_scale, ("auto",))
+    else:
+        check_number("chi_square_scale", config.chi_square_scale, low=0.0, open_low=True)
     check_number("reward_shrinkage", config.reward_shrinkage, low=0.0)
     check_number("reward_gauge_strength", config.reward_gauge_strength, low=0.0)
     check_integer("reward_interval", config.reward_interval)
@@ -62,7 +65,9 @@ def check_settings(config: Any) -> None:
     check_choice("reward_gauge", config.reward_gauge, REWARD_GAUGES)
     if config.value_term is not None:
         check_choice("value_term", config.value_term, VALUE_TERMS)
-    if config.rollout_share is not None:
+    if isinstance(config.rollout_share, str):
+        check_choice("rollout_share", config.rollout_share, ("auto",))
+    elif config.rollout_share is not None:
         check_number("rollout_share", config.rollout_share, low=0.0, high=1.0)
         if config.value_term not in (None, "rollout+expert"):
             raise ConfigError(

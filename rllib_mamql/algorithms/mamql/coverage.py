@@ -1,0 +1,138 @@
+"""How much of what experts visited the policies visit too, by which rollouts are weighed and rewards are bounded.
+
+With the expert's rows in the value term MAMQL's objective is the log-likelihood of a behaviour clone. Rollouts add
+one thing: the difference of ``V(s) - gamma V(s')`` between what experts and what policies visit, which the critic is
+asked to enlarge. Where policies come upon demonstrated states again and again, as chefs in one kitchen do, values
+that are higher there lead a policy that has strayed back to them, which no clone can do. Where no state is seen
+twice, as with gems in random cells, the critic can only learn the demonstrations by heart to tell them from rollouts,
+and its policy gets worse: measured in docs/results/rollouts.md.
+
+That difference knows no bounds but those of chi^2, whereas the likelihood needs none: the chi^2 penalty is strong
+where rollouts weigh much, and weak where they weigh nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rllib_mamql.columns import OBS, column
+from rllib_mamql.learning.replay import TensorColumns
+
+REACHED = "demonstrated_states_reached"
+"""Metric: share of the demonstrated states that rollouts came upon."""
+EXPERT_ROWS, ROLLOUT_ROWS = 4096, 40_000
+"""Rows compared at most."""
+BIN = 0.5
+"""States are the same where all numbers of all observations fall into the same bins, of so many standard deviations."""
+ENOUGH = 0.1
+"""Share of demonstrated states from which on rollouts have their full weight."""
+STRONG, WEAK = 3.0, 90.0
+"""Products of chi^2's scale c and the rationality where rollouts have their full weight, and where they have none.
+
+Policies hang on the product alone: all values times k, and the rationality divided by k, give the same ones."""
+_PART = 2**24
+"""Numbers that are compared at a time."""
+
+
+def reached(expert: TensorColumns, rollouts: TensorColumns, played: int, agents: Sequence[str]) -> float:
+    """Share of the demonstrated states, in [0, 1], that rollouts came upon.
+
+    A state is what all agents observe in it.
+
+    Args:
+        expert: Joint rows of demonstrations.
+        rollouts: Joint rows of rollouts.
+        played: How many of those rows are filled, >= 0.
+        agents: All agents.
+    """
+    rows = len(expert[column(OBS, agents[0])])
+    if not rows or not played:
+        return 0.0
+    shown, seen = (_evenly(*pair) for pair in ((rows, EXPERT_ROWS), (played, ROLLOUT_ROWS)))
+    codes: Tensor | int = 0
+    visited: Tensor | int = 0
+    for number, agent in enumerate(agents):
+        name = column(OBS, agent)
+        demonstrated = expert[name][shown.to(expert[name].device)].flatten(1).float()
+        width = BIN * demonstrated.std(0, correction=0)
+        width = torch.where(width > 0, width, torch.full_like(width, BIN))
+        mixer = torch.Generator().manual_seed(number)
+        factors = torch.randint(-(2**62), 2**62, (len(width),), generator=mixer).to(width.device)
+        codes = codes + _codes(demonstrated, width, factors)
+        index = seen.to(rollouts[name].device)
+        part = max(1, _PART // max(1, len(width)))
+        visited = visited + torch.cat(
+            [_codes(rollouts[name][some].flatten(1).float(), width, factors) for some in torch.split(index, part)]
+        )
+    assert isinstance(codes, Tensor) and isinstance(visited, Tensor)
+    return float(torch.isin(codes, visited).float().mean())
+
+
+def _evenly(rows: int, most: int) -> Tensor:
+    return torch.arange(rows) if rows <= most else torch.linspace(0, rows - 1, most).long()
+
+
+def _codes(observations: Tensor, width: Tensor, factors: Tensor) -> Tensor:
+    """One number ``(B,)`` for the bins that observations ``(B, F)`` fall into; different ones agree by chance only."""
+    return ((observations / width).round().long() * factors).sum(1)
+
+
+def chosen(settings: Mapping[str, Any]) -> dict[str, float]:
+    """What training found for itself, of the settings that a checkpoint records; empty where it was told everything."""
+    if REACHED not in settings:
+        return {}
+    return {name: float(settings[name]) for name in (REACHED, "rollout_share", "chi_square_scale")}
+
+
+def in_words(found: Mapping[str, float]) -> str:
+    """One line on what was chosen, and why."""
+    share, reached_share = found["rollout_share"], found[REACHED]
+    why = f"policies came upon {reached_share:.0%} of the demonstrated states"
+    if reached_share >= ENOUGH:
+        what = "rollouts take full part"
+    elif share < 0.005:
+        what = "rollouts take no part"
+    else:
+        what = f"rollouts weigh {share:.2g}"
+    return f"chosen: {what}, chi_square_scale {found['chi_square_scale']:.2g}, for {why}"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How strongly rollouts and the chi^2 penalty take part in the objective.
+
+    Attributes:
+        rollout_share: Weight in [0, 1] of rollouts in the value term.
+        chi_square_scale: c > 0.
+    """
+
+    rollout_share: float
+    chi_square_scale: float
+
+    @classmethod
+    def of(cls, share_reached: float, rows: tuple[int, int], rationality: float) -> Weights:
+        """What follows from the states that were reached.
+
+        Args:
+            share_reached: What :func:`reached` gives.
+            rows: Expert and rollout rows of a minibatch: where enough is reached, all rows weigh alike.
+            rationality: Of training.
+        """
+        expert, rollout = rows
+        full = min(1.0, share_reached / ENOUGH)
+        return cls(full * rollout / (expert + rollout), scale_of(full, rationality))
+
+
+def scale_of(full: float, rationality: float) -> float:
+    """Scale c of chi^2, from ``WEAK`` to ``STRONG`` in its reciprocal.
+
+    Args:
+        full: Weight of the rollouts, as a share in [0, 1] of their full weight.
+        rationality: Of training.
+    """
+    return 1.0 / (rationality * (full / STRONG + (1.0 - full) / WEAK))

@@ -1,0 +1,68 @@
+"""Minibatches as they would be in mirrored or turned worlds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rllib_mamql.columns import ACTIONS, NEXT_OBS, OBS, column
+from rllib_mamql.environments.symmetry import Symmetries, Symmetry
+from rllib_mamql.learning.minibatch import Minibatch
+from rllib_mamql.learning.replay import TensorColumns
+
+
+class Augmentation:
+    """Puts each joint row of a minibatch through a symmetry drawn at random, the identity among them.
+
+    Args:
+        symmetries: Of every agent.
+        device: Where minibatches are.
+    """
+
+    def __init__(self, symmetries: Symmetries, device: torch.device) -> None:
+        self._of = {agent: _Tables(each, device) for agent, each in symmetries.items()}
+        self.count = 1 + len(next(iter(symmetries.values())))
+
+    def __call__(self, batch: Minibatch, generator: torch.Generator) -> Minibatch:
+        """The minibatch, other agents' actions and next observations turned with the row; draws on ``generator``."""
+        return replace(
+            batch,
+            columns=self._turned(batch.columns, batch.rows, generator),
+            starts=None if batch.starts is None else self._turned(batch.starts, batch.start_rows, generator),
+        )
+
+    def _turned(self, columns: TensorColumns, rows: int, generator: torch.Generator) -> TensorColumns:
+        which = torch.randint(self.count, (rows,), generator=generator, device=generator.device)
+        turned = dict(columns)
+        for agent, tables in self._of.items():
+            for part in (OBS, NEXT_OBS):
+                name = column(part, agent)
+                if name in turned:
+                    turned[name] = tables.observations(turned[name], which)
+            name = column(ACTIONS, agent)
+            if name in turned:
+                turned[name] = tables.actions[which, turned[name].long()].to(turned[name].dtype)
+        return turned
+
+
+class _Tables:
+    """The symmetries of one agent, the identity first, as tensors ``(G, F)`` and ``(G, A)``."""
+
+    def __init__(self, symmetries: Sequence[Symmetry], device: torch.device) -> None:
+        size, actions = len(symmetries[0].index), len(symmetries[0].actions)
+        identity = Symmetry(np.arange(size), np.ones(size), np.zeros(size), np.arange(actions))
+        every = [identity, *symmetries]
+        self._index = torch.from_numpy(np.stack([each.index for each in every])).to(device)
+        self._sign = torch.from_numpy(np.stack([each.sign for each in every])).float().to(device)
+        self._offset = torch.from_numpy(np.stack([each.offset for each in every])).float().to(device)
+        self.actions = torch.from_numpy(np.stack([each.actions for each in every])).to(device)
+
+    def observations(self, observations: Tensor, which: Tensor) -> Tensor:
+        """Transforms ``(R, *obs)``, each row by the symmetry of its number in ``which`` ``(R,)``."""
+        moved = observations.flatten(1).gather(1, self._index[which])
+        turned = torch.addcmul(self._offset[which], self._sign[which], moved.float())
+        return turned.to(observations.dtype).view(observations.shape)
