@@ -54,7 +54,7 @@ def mean_difference(learner: Any, columns: TensorColumns) -> float:
     return float(np.mean(found))
 
 
-def run(example: str, sets: dict[str, Any], seed: int, episodes: int) -> dict[str, Any]:
+def run(example: str, sets: dict[str, Any], seed: int, episodes: int, iterations: int | None) -> dict[str, Any]:
     """Trains one example in this process; its measures."""
     texts = [f"{key}={json.dumps(value)}" for key, value in sets.items()]
     overrides = Overrides(sets=tuple(texts), config={"seed": seed})
@@ -64,7 +64,7 @@ def run(example: str, sets: dict[str, Any], seed: int, episodes: int) -> dict[st
     began = time.monotonic()
     algorithm = config.build_algo()
     try:
-        for _ in range(int(experiment.settings.stop["training_iteration"])):
+        for _ in range(iterations or int(experiment.settings.stop["training_iteration"])):
             algorithm.train()
         took = time.monotonic() - began
         learner, others = algorithm.learner_group._learner, other_episodes(algorithm)
@@ -98,6 +98,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--episodes", type=int, default=200)
+    parser.add_argument("--iterations", type=int, help="training iterations; the example's without")
     parser.add_argument("--set", action="append", default=[], help="key=value, value in JSON")
     parser.add_argument("--out", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
@@ -108,10 +109,10 @@ def main() -> None:
         for seed in range(arguments.seeds):
             for share in arguments.shares:
                 sets = fixed | {"rollout_share": share} | ({} if steps is None else {"expert_steps": steps})
-                cell = {"example": arguments.example, "sets": sets, "seed": seed}
-                if any(all(row[key] == value for key, value in cell.items()) for row in done):
+                cell = {"example": arguments.example, "sets": sets, "seed": seed, "iterations": arguments.iterations}
+                if any(all(row.get(key) == value for key, value in cell.items()) for row in done):
                     continue
-                row = cell | run(arguments.example, sets, seed, arguments.episodes)
+                row = cell | run(arguments.example, sets, seed, arguments.episodes, arguments.iterations)
                 print(json.dumps(row), flush=True)
                 with arguments.out.open("a") as out:
                     out.write(json.dumps(row) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import signal
@@ -66,7 +67,12 @@ def test_online_counts_and_goes_on_from_a_checkpoint(dataset: str, tmp_path: pat
     assert updates(result) == 60  # updates_per_step is 0.5
     assert "episode_return_mean" in result["env_runners"]
     assert np.isfinite(result["learners"]["agent_1"]["agent_1"]["expert_log_likelihood"])
+    # The toy game has few states: most are come upon, and rollouts take full part.
+    assert result["demonstrated_states_reached"] > 0.5 and result["rollout_share"] == pytest.approx(0.5)
     first.save_checkpoint(str(tmp_path))
+    settings = json.loads((tmp_path / "mamql.json").read_text())["settings"]
+    assert settings["demonstrated_states_reached"] == pytest.approx(result["demonstrated_states_reached"])
+    assert settings["rollout_share"] == pytest.approx(0.5) and settings["chi_square_scale"] == pytest.approx(1.0)
 
     second = config(dataset).build_algo()
     second.load_checkpoint(str(tmp_path))
@@ -81,6 +87,8 @@ def test_online_counts_and_goes_on_from_a_checkpoint(dataset: str, tmp_path: pat
         next(iter(optimiser.values()))["state"]["state"][0]["exp_avg"],
         next(iter(restored.values()))["state"]["state"][0]["exp_avg"],
     )
+    weights_before = [each.weights() for each in (first.learner_group._learner, learner)]
+    assert weights_before[0] == weights_before[1], "a resumed training goes on with the weights that it had"
     result = second.train()
     assert updates(result) == 80
     second.load_checkpoint(str(tmp_path))
