@@ -24,6 +24,7 @@ class Augmentation:
     """
 
     def __init__(self, symmetries: Symmetries, device: torch.device) -> None:
+        self._device = device
         self._of = {agent: _Tables(each, device) for agent, each in symmetries.items()}
         self.count = 1 + len(next(iter(symmetries.values())))
 
@@ -36,7 +37,8 @@ class Augmentation:
         )
 
     def _turned(self, columns: TensorColumns, rows: int, generator: torch.Generator) -> TensorColumns:
-        which = torch.randint(self.count, (rows,), generator=generator, device=generator.device)
+        # The generator may be the host's, the rows a device's.
+        which = torch.randint(self.count, (rows,), generator=generator, device=generator.device).to(self._device)
         turned = dict(columns)
         for agent, tables in self._of.items():
             for part in (OBS, NEXT_OBS):

@@ -130,7 +130,7 @@ class ImitationLearner(TorchLearner):
         )
         self.losses = self.build_losses()
         found = symmetries_of(self.config.env, self.config.env_config) if self.config.symmetries else None
-        self.augment = None if found is None else Augmentation(found, self.draws.device)
+        self.augment = None if found is None else Augmentation(found, self._device)
         self.expert = ExpertSource(columns, stream, self._device)
         self._device_steps = None if self.recorder is None else DeviceSteps(self, self.recorder)
 
