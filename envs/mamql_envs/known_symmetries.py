@@ -32,7 +32,7 @@ def turned_moves(moves: tuple[tuple[int, int], ...], turn: Turn) -> list[int]:
     return found
 
 
-def _pairs(turn: Turn, count: int, first: int = 0) -> Callable[[Array], Array]:
+def turned_pairs(turn: Turn, count: int, first: int = 0) -> Callable[[Array], Array]:
     """Turns ``count`` pairs (x, y) of a flat observation, from the number ``first`` on."""
     swap, flip_x, flip_y = turn
     sign = np.array([-1.0 if flip_x else 1.0, -1.0 if flip_y else 1.0])
@@ -46,6 +46,17 @@ def _pairs(turn: Turn, count: int, first: int = 0) -> Callable[[Array], Array]:
     return transform
 
 
+def turned_window(turn: Turn, axis: int) -> Callable[[Array], Array]:
+    """Turns pictures whose axes ``axis`` and ``axis + 1`` are y and x."""
+    swap, flip_x, flip_y = turn
+    flipped = tuple(each for each, flips in ((axis, flip_y), (axis + 1, flip_x)) if flips)
+
+    def transform(seen: Array) -> Array:
+        return np.flip(seen.swapaxes(axis, axis + 1) if swap else seen, flipped)
+
+    return transform
+
+
 _PARTICLE_MOVES = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
 
@@ -54,7 +65,7 @@ def simple_spread(N: int = 3, **config: Any) -> Mapping[str, Any]:
     if set(config) & {"num_agent_neighbors", "num_landmark_neighbors"}:
         return {}
     pairs = 2 + N + (N - 1)
-    return {"all": [(_pairs(turn, pairs), turned_moves(_PARTICLE_MOVES, turn)) for turn in TURNS]}
+    return {"all": [(turned_pairs(turn, pairs), turned_moves(_PARTICLE_MOVES, turn)) for turn in TURNS]}
 
 
 def simple_speaker_listener(**config: Any) -> Mapping[str, Any]:
@@ -62,7 +73,7 @@ def simple_speaker_listener(**config: Any) -> Mapping[str, Any]:
     words = [0, 1, 2]
     return {
         "speaker_0": [(lambda seen: seen, words) for _ in TURNS],
-        "listener_0": [(_pairs(turn, 4), turned_moves(_PARTICLE_MOVES, turn)) for turn in TURNS],
+        "listener_0": [(turned_pairs(turn, 4), turned_moves(_PARTICLE_MOVES, turn)) for turn in TURNS],
     }
 
 
@@ -71,14 +82,4 @@ _PURSUIT_MOVES = ((-1, 0), (1, 0), (0, 1), (0, -1), (0, 0))
 
 def pursuit(n_pursuers: int = 8, **config: Any) -> Mapping[str, Any]:
     """A window (y, x, layer) around every pursuer."""
-
-    def window(turn: Turn) -> Callable[[Array], Array]:
-        swap, flip_x, flip_y = turn
-
-        def transform(seen: Array) -> Array:
-            seen = seen.swapaxes(1, 2) if swap else seen
-            return seen[:, :: -1 if flip_y else 1, :: -1 if flip_x else 1]
-
-        return transform
-
-    return {"all": [(window(turn), turned_moves(_PURSUIT_MOVES, turn)) for turn in TURNS]}
+    return {"all": [(turned_window(turn, 1), turned_moves(_PURSUIT_MOVES, turn)) for turn in TURNS]}

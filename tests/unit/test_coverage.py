@@ -112,3 +112,20 @@ def test_a_setting_that_is_given_stays(settings: dict[str, object], expected: ob
     config = MAMQLConfig().environment(TOY).offline_data(input_="unused").training(**settings)
     config.validate()
     assert config.rollout_share == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "scale"),
+    [
+        ({}, 1.0),
+        ({"rollout_share": None}, 1.0),
+        ({"rollout_share": 0}, 30.0),
+        ({"rollout_share": 1}, 1.0),
+        ({"value_term": "expert"}, 30.0),
+        ({"value_term": "initial"}, 1.0),
+        ({"mode": "offline"}, 30.0),
+        ({"chi_square_scale": 7.0}, 7.0),
+    ],
+)
+def test_the_scale_of_chi_square_follows_from_what_is_given(settings: dict[str, object], scale: float) -> None:
+    assert learner(**settings).weights()["chi_square_scale"] == pytest.approx(scale)

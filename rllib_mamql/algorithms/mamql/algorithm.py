@@ -46,15 +46,16 @@ class MAMQL(Imitation):
         """One round: sample, update, sync; then the weights of the next."""
         super().training_step()
         if self._weighs:
-            self._weigh(float(np.mean(self.on_learners(lambda learner: learner.reached()))))
+            weights = self._weigh(float(np.mean(self.on_learners(lambda learner: learner.reached()))))
             self.metrics.log_value(REACHED, self._reached, window=1)
-            self.metrics.log_value(ROLLOUT_SHARE, self.recorded()[ROLLOUT_SHARE], window=1)
+            self.metrics.log_value(ROLLOUT_SHARE, weights.rollout_share, window=1)
 
-    def _weigh(self, reached: float) -> None:
+    def _weigh(self, reached: float) -> Weights:
         rows = (self.config.expert_batch_size, self.config.rollout_batch_size)
         weights = Weights.of(reached, rows, self.config.rationality)
         self._reached = reached
         self.on_learners(lambda learner: learner.weigh(weights))
+        return weights
 
     def recorded(self) -> dict[str, Any]:
         """The config's, with numbers in place of ``auto``, and how many demonstrated states were reached."""

@@ -29,8 +29,8 @@ class MAMQLLearner(ImitationLearner):
         if config.rollout_share == AUTO:
             losses.rollout_share = torch.tensor(first.rollout_share, device=self._device)
         if config.chi_square_scale == AUTO:
-            full = {None: 0.0 if config.value_term == "expert" else 1.0, AUTO: 1.0}.get(config.rollout_share)
-            if full is None:
+            full = 0.0 if config.value_term == "expert" else 1.0
+            if isinstance(config.rollout_share, (int, float)):
                 full = min(1.0, config.rollout_share / first.rollout_share)
             losses.chi_square_scale = torch.tensor(scale_of(full, config.rationality), device=self._device)
         return losses
