@@ -139,15 +139,22 @@ class ImitationLearner(TorchLearner):
         config = self.config
         joint = draw_minibatch(
             self.expert,
-            self.replay if config.uses_rollouts else None,
+            self.replay if self._rollout_rows(self.updates) else None,
             self.agents,
             expert_rows=config.expert_batch_size,
             rollout_rows=config.rollout_batch_size,
             with_next=self.losses.needs_next,
             with_starts=self.losses.needs_starts,
             generator=self.generator,
+            apart=() if self.losses.joint else list(self.agents_of.values()),
         )
         return self.batch_of(joint)
+
+    def _rollout_rows(self, update: int) -> int:
+        """Rollout rows of a gradient step before which so many were made."""
+        # Steps on the device alone have rows of one number.
+        wanted = self._device_steps is not None or self.losses.needs_rollouts(update)
+        return self.config.rollout_batch_size if self.config.uses_rollouts and wanted else 0
 
     def batch_of(self, joint: Minibatch) -> dict[str, Any]:
         """By module, what its networks must score of a minibatch, which the first module's part carries.
@@ -341,8 +348,8 @@ class ImitationLearner(TorchLearner):
         for module_id, loss in self._losses.items():
             self.metrics.log_value((module_id, self.TOTAL_LOSS_KEY), loss.item(), window=1)
         self._losses = {}
-        config = self.config
-        rows = num_updates * (config.expert_batch_size + (config.rollout_batch_size if config.uses_rollouts else 0))
+        steps = range(self.updates - num_updates, self.updates)
+        rows = sum(self.config.expert_batch_size + self._rollout_rows(step) for step in steps)
         for key, reduce in (
             (NUM_ENV_STEPS_TRAINED, "sum"),
             (NUM_ENV_STEPS_TRAINED_LIFETIME, "lifetime_sum"),

@@ -16,6 +16,7 @@ class Losses:
     Attributes:
         needs_next: Whether networks score next observations too.
         needs_starts: Whether minibatches hold start states, which networks score too.
+        joint: Whether the modules' expert rows must be of the same steps; where not, each module's are drawn alone.
         report_last: Gradient steps at the end of an update call whose terms are reported.
         terms: What a reported step leaves for :meth:`keep`, by any name: tensors, or dicts, lists and dataclasses of
             them. Python's own numbers would make the host wait for the device, which a CUDA graph cannot.
@@ -24,6 +25,7 @@ class Losses:
 
     needs_next: bool = True
     needs_starts: bool = False
+    joint: bool = True
     report_last: int = 1
 
     def __init__(self) -> None:
@@ -56,6 +58,14 @@ class Losses:
             update: Gradient steps made before.
         """
         return None
+
+    def needs_rollouts(self, update: int) -> bool:
+        """Whether rollouts have any part in a gradient step; where they have none, the host draws no rows of them.
+
+        Args:
+            update: Gradient steps made before.
+        """
+        return True
 
     def keep(self, terms: Mapping[Any, Any]) -> None:
         """Takes what a reported step left in :attr:`terms`, for :meth:`metrics`; here ``{agent: {metric: scalar}}``.

@@ -174,6 +174,7 @@ def draw_minibatch(
     with_next: bool,
     with_starts: bool,
     generator: torch.Generator,
+    apart: Sequence[list[str]] = (),
 ) -> Minibatch:
     """Draws a minibatch.
 
@@ -186,9 +187,15 @@ def draw_minibatch(
         with_next: Whether next observations are to be scored.
         with_starts: Whether to draw as many start states as expert rows.
         generator: Source of the draws.
+        apart: Groups of agents whose expert rows need not be the same, where rows are held and have no weights.
     """
     names = used_columns(agents)
-    parts = [expert.sample(expert_rows, generator, [*names, WEIGHT])]
+    if len(apart) > 1 and expert.columns and WEIGHT not in expert.columns:
+        parts: list[TensorColumns] = [{}]
+        for group in apart:
+            parts[0] |= expert.sample(expert_rows, generator, used_columns(group))
+    else:
+        parts = [expert.sample(expert_rows, generator, [*names, WEIGHT])]
     if replay is not None and len(replay) > 0:
         parts.append(replay.sample(rollout_rows, generator, names))
     joint = {name: torch.cat([part[name] for part in parts]) for name in names}

@@ -9,6 +9,7 @@ import torch
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.algorithms.mamql.coverage import EXPERT_ROWS, REACHED, Weights, chosen, in_words, reached, scale_of
 from rllib_mamql.columns import OBS, column
+from rllib_mamql.learning.learner import JOINT
 from tests.unit.test_graphs import assert_equal
 from tests.unit.test_learner import TOY, learner, play
 
@@ -86,8 +87,9 @@ def test_says_what_was_chosen_and_why(found: tuple[float, float, float], words: 
 
 
 def test_a_learner_weighs_rollouts_as_it_is_told() -> None:
-    """At weight 0 as the value term of the expert alone, at the rows' own share as all rows alike."""
-    for share, same in ((0.0, {"value_term": "expert"}), (16 / 48, {"rollout_share": 16 / 48})):
+    """At weight 0 as from the expert's rows alone, at the rows' own share as all rows alike."""
+    alone = {"value_term": "expert", "chi_square_states": "expert"}
+    for share, same in ((0.0, alone), (16 / 48, {"rollout_share": 16 / 48})):
         made, other = learner(), learner(**same, chi_square_scale=1.0)
         made.weigh(Weights(share, 1.0))
         for each in (made, other):
@@ -95,6 +97,25 @@ def test_a_learner_weighs_rollouts_as_it_is_told() -> None:
             each.update(num_updates=3)
         assert_equal(made, other, rtol=1e-5, atol=1e-6)
     assert 0.0 < made.reached() <= 1.0, "the toy game has few states"
+
+
+@pytest.mark.parametrize(("critic", "rows"), [("marginal", [48, 32, 32, 32, 48]), ("joint", [48] * 5)])
+def test_rollouts_that_weigh_nothing_are_drawn_for_what_they_still_serve(
+    critic: str, rows: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the reward regression, here at every fourth step, and to distil a joint critic."""
+    made = learner(critic=critic, reward_interval=4)
+    made.replay.add(play(seed=9))
+    drawn: list[int] = []
+    update = made._update
+    monkeypatch.setattr(
+        made, "_update", lambda batch: drawn.append(next(iter(batch.values()))[JOINT].rows) or update(batch)
+    )
+    made.weigh(Weights.of(0.0, (32, 16), 3.0))
+    made.update(num_updates=5)
+    made.weigh(Weights.of(0.02, (32, 16), 3.0))
+    made.update(num_updates=2)
+    assert drawn == [*rows, 48, 48]
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_steps_on_the_device_equal_the_hosts(settings: dict[str, Any]) -> None:
     other._minibatch = lambda: other.batch_of(table._table.draw(other.draws))
     other._device_steps = None
     for each in (made, other):
-        for updates in (50, 50):
+        for updates in (22, 18):
             each.update(num_updates=updates)
     assert_equal(made, other, rtol=2e-4, atol=2e-5)
 

@@ -10,10 +10,22 @@ import torch
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.algorithms.mamql.learner import MAMQLLearner
-from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column, concatenate
+from rllib_mamql.columns import (
+    ACTIONS,
+    ALIVE,
+    NEXT_OBS,
+    OBS,
+    TERMINATEDS,
+    WEIGHT,
+    JointColumns,
+    T,
+    column,
+    concatenate,
+)  # fmt: skip
 from rllib_mamql.environments.registry import make_env
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.learning.env_runner import JointRollout
+from rllib_mamql.learning.minibatch import ExpertSource, draw_minibatch
 from rllib_mamql.play.actors import random_actor
 from rllib_mamql.play.rollout import ColumnarRollout
 
@@ -75,9 +87,12 @@ def test_every_trainable_parameter_learns(settings: dict[str, Any]) -> None:
                 assert not torch.equal(before[parameter], parameter), f"{name}.{key} did not move"
 
 
-@pytest.mark.parametrize(("share", "value_term"), [(0.0, "expert"), (1.0, "rollout")])
-def test_the_share_of_rollouts_leads_from_one_value_term_to_the_other(share: float, value_term: str) -> None:
-    made, other = learner(rollout_share=share), learner(value_term=value_term)
+@pytest.mark.parametrize(
+    ("share", "corner"),
+    [(0.0, {"value_term": "expert", "chi_square_states": "expert"}), (1.0, {"value_term": "rollout"})],
+)
+def test_the_share_of_rollouts_leads_from_one_corner_to_the_other(share: float, corner: dict[str, Any]) -> None:
+    made, other = learner(rollout_share=share), learner(**corner)
     between = learner(rollout_share=0.5)
     for each in (made, other, between):
         each.replay.add(play(seed=9))
@@ -88,6 +103,21 @@ def test_the_share_of_rollouts_leads_from_one_value_term_to_the_other(share: flo
         not torch.allclose(ours, theirs, atol=1e-4)
         for ours, theirs in zip(made._params.values(), between._params.values(), strict=True)
     )
+
+
+@pytest.mark.parametrize(("weighted", "same"), [(False, False), (True, True)])
+def test_modules_whose_losses_are_not_joint_see_rows_of_their_own(weighted: bool, same: bool) -> None:
+    rows, agents = np.arange(50, dtype=np.float32), ["agent_0", "agent_1"]
+    kinds = {OBS: rows, NEXT_OBS: rows, ACTIONS: rows, TERMINATEDS: rows > 50, ALIVE: rows >= 0}
+    columns = {column(kind, agent): values for kind, values in kinds.items() for agent in agents} | {T: rows}
+    expert = ExpertSource(columns | ({WEIGHT: rows} if weighted else {}), None, torch.device("cpu"))
+    drawn = draw_minibatch(
+        expert, None, agents, expert_rows=40, rollout_rows=0, with_next=True, with_starts=False,
+        generator=torch.Generator().manual_seed(0), apart=[["agent_0"], ["agent_1"]],
+    ).columns  # fmt: skip
+    for agent in agents:
+        assert torch.equal(drawn[column(OBS, agent)], drawn[column(ACTIONS, agent)]), "an agent's columns stay together"
+    assert torch.equal(drawn[column(OBS, "agent_0")], drawn[column(OBS, "agent_1")]) == same
 
 
 def test_metrics_cover_every_term() -> None:

@@ -21,6 +21,7 @@ class CloningLosses(Losses):
     """
 
     needs_next = False
+    joint = False
 
     def __init__(self, agents_of: Mapping[str, list[str]], rationality: float) -> None:
         super().__init__()

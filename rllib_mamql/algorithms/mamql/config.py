@@ -87,7 +87,8 @@ class MAMQLConfig(ImitationConfig):
                 reach and the experts do not; 0 is ``expert``, 1 is ``rollout``. ``auto`` weighs all rows alike where
                 the policies come upon demonstrated states, and rollouts less, down to 0, where they reach few or
                 none.
-            chi_square_states: Rows that chi^2 covers: ``expert`` (the paper) or ``mixture`` (and rollouts).
+            chi_square_states: Rows that chi^2 covers: ``expert`` (the paper) or ``mixture`` (and rollouts, unless they
+                weigh nothing).
             chi_square_scale: c > 0 of chi^2; larger penalises rewards less. ``auto`` follows from the rationality and
                 from the weight of the rollouts: strong where that is full, weak where there is nothing but the
                 likelihood.

@@ -31,6 +31,8 @@ BIN = 0.5
 """States are the same where all numbers of all observations fall into the same bins, of so many standard deviations."""
 ENOUGH = 0.1
 """Share of demonstrated states from which on rollouts have their full weight."""
+NEGLIGIBLE = 0.001
+"""Share below which they have none."""
 STRONG, WEAK = 3.0, 90.0
 """Products of chi^2's scale c and the rationality where rollouts have their full weight, and where they have none.
 
@@ -124,7 +126,7 @@ class Weights:
             rationality: Of training.
         """
         expert, rollout = rows
-        full = min(1.0, share_reached / ENOUGH)
+        full = 0.0 if share_reached < NEGLIGIBLE else min(1.0, share_reached / ENOUGH)
         return cls(full * rollout / (expert + rollout), scale_of(full, rationality))
 
 

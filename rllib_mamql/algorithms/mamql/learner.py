@@ -41,6 +41,8 @@ class MAMQLLearner(ImitationLearner):
             value = getattr(self.losses, name)
             if isinstance(value, Tensor):  # In place: recorded steps read the same tensor.
                 value.fill_(getattr(weights, name))
+        if isinstance(self.losses.rollout_share, Tensor):
+            self.losses.leaves_rollouts_out = weights.rollout_share == 0.0
 
     def weights(self) -> dict[str, float]:
         """What the losses use now of :class:`Weights`."""

@@ -77,6 +77,8 @@ class MAMQLLosses(Losses):
         share = config.rollout_share
         self.rollout_share: float | Tensor | None = None if isinstance(share, str) else share
         """Weight of rollouts in the value term, a scalar; None weighs all rows alike."""
+        self.leaves_rollouts_out = share == 0.0
+        """Whether their weight is 0, as the host knows."""
         self.chi_square_scale: float | Tensor = (
             1.0 if isinstance(config.chi_square_scale, str) else config.chi_square_scale
         )
@@ -156,6 +158,10 @@ class MAMQLLosses(Losses):
         """Whether the reward regression takes part in the step."""
         return self._config.learn_reward and update % self._config.reward_interval == 0
 
+    def needs_rollouts(self, update: int) -> bool:
+        """Not where they weigh nothing, but in the reward regression, and where a joint critic is distilled."""
+        return not self.leaves_rollouts_out or self._config.critic == "joint" or self.kind(update)
+
     def _reward(self, agent: str, batch: Minibatch, q: ActionValues) -> Tensor:
         if self._config.critic == "joint":
             return self._others.marginal_reward(self._networks[agent], agent, batch, q)
@@ -211,7 +217,7 @@ def critic_terms(
             start states ``(n, S, A)``; S = 0 where the value term needs none.
         rows: What the agents did.
         config: Settings of the objective.
-        rollout_share: Weight of rollouts in the value term; None weighs all rows alike.
+        rollout_share: Weight of rollouts in the value term; None weighs all rows alike; at 0 chi^2 leaves them out.
         chi_square_scale: c > 0 of chi^2.
 
     Returns:
@@ -224,7 +230,9 @@ def critic_terms(
         objective.take_actions(q_now, rows.actions), next_value, rows.terminated, discount
     )
     expert = slice(0, rows.expert_rows)
-    penalised = slice(None) if config.chi_square_states == "mixture" else expert
+    penalised, penalties = slice(None) if config.chi_square_states == "mixture" else expert, rows.weights
+    if rollout_share is not None:
+        penalties = torch.cat([penalties[:, expert], penalties[:, rows.expert_rows :] * (rollout_share > 0)], 1)
     if rows.start_weights is not None:
         start_value = objective.soft_value(q_start, lam)
         value_term = objective.value_from_starts(start_value, rows.start_weights, discount)
@@ -234,7 +242,7 @@ def critic_terms(
         expert_reward=implied[:, expert],
         expert_weights=rows.weights[:, expert],
         penalised_reward=implied[:, penalised],
-        penalised_weights=rows.weights[:, penalised],
+        penalised_weights=penalties[:, penalised],
         value=value_term,
         chi_square_scale=chi_square_scale,
     )
