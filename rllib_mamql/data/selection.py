@@ -6,9 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rllib_mamql.columns import EPS_ID, Array, JointColumns, take
+from rllib_mamql.columns import EPS_ID, Array, JointColumns, T, take
 from rllib_mamql.data.validation import episode_order
 from rllib_mamql.errors import DatasetError
+
+BLOCKS = 10
+"""Parts of equal time into which a single episode is cut, to hold out some of them."""
 
 
 def select_episodes(columns: Mapping[str, Array], steps: int, seed: int) -> dict[str, int]:
@@ -42,23 +45,28 @@ def select_episodes(columns: Mapping[str, Array], steps: int, seed: int) -> dict
 
 
 def hold_out(columns: JointColumns, share: float, seed: int) -> tuple[JointColumns, JointColumns]:
-    """Splits joint steps by whole episodes.
+    """Splits joint steps by whole episodes; those of a single episode by blocks of time.
 
     Args:
-        columns: Joint steps of at least two episodes.
-        share: Share of the episodes to hold out, in (0, 1); at least one is held out, and never all.
+        columns: Joint steps, at least two.
+        share: Share of the episodes or blocks to hold out, in (0, 1); at least one is held out, and never all.
         seed: Seed of the choice.
 
     Returns:
         The rows to train on and those held out.
 
     Raises:
-        DatasetError: If there is one episode only.
+        DatasetError: If there is one step only.
     """
     episodes = columns[EPS_ID].astype(str)
+    if len(episodes) < 2:
+        raise DatasetError(f"holding out needs at least two steps, the data has {len(episodes)}: use more expert_steps")
     names = np.unique(episodes)
-    if len(names) < 2:
-        raise DatasetError("holding out expert episodes needs at least two, the data has one: use more expert_steps")
+    if len(names) == 1:
+        order = np.argsort(columns[T], kind="stable")
+        episodes = np.empty(len(order), dtype=np.int64)
+        episodes[order] = np.arange(len(order)) * min(BLOCKS, len(order)) // len(order)
+        names = np.unique(episodes)
     count = min(max(1, round(share * len(names))), len(names) - 1)
     chosen = np.random.default_rng(seed).permutation(names)[:count]
     held = np.isin(episodes, chosen)

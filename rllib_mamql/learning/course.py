@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from rllib_mamql.columns import EPS_ID, JointColumns, num_rows
+from rllib_mamql.columns import JointColumns, num_rows
 from rllib_mamql.data.selection import hold_out
 from rllib_mamql.errors import DatasetError
 
@@ -46,7 +44,7 @@ class Course:
         over: Whether the last fit is done.
 
     Raises:
-        DatasetError: If the number is to be searched for, and there is one episode only, or the data is streamed.
+        DatasetError: If the number is to be searched for, and there is one step only, or the data is streamed.
     """
 
     columns: JointColumns | None
@@ -59,8 +57,8 @@ class Course:
     def __post_init__(self) -> None:
         if self.updates is not None:
             return
-        if self.columns is None or len(np.unique(self.columns[EPS_ID].astype(str))) < 2:
-            what = "are streamed" if self.columns is None else "are of one episode"
+        if self.columns is None or num_rows(self.columns) < 2:
+            what = "are streamed" if self.columns is None else "are a single step"
             raise DatasetError(
                 f"how long to learn is chosen on held-out episodes, but the demonstrations {what}: "
                 "give the number of updates (clone_updates in a config, --clone-updates on the command line)"

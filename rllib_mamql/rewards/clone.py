@@ -69,7 +69,7 @@ def fit_clone(
         seed: Seed of held-out episodes, initial weights and draws.
 
     Raises:
-        DatasetError: If the number of updates is to be chosen, and there is one episode only.
+        DatasetError: If the number of updates is to be chosen, and there is one step only.
     """
     course = Course(columns, seed, updates)
     learner = _learner(stored, lr, seed)

@@ -65,8 +65,17 @@ def test_the_clone_sees_the_steps_that_training_would_draw(
         clone_of(stored, toy_dataset, 10_000_000, 5, seed=1)
 
 
-def test_one_episode_cannot_choose(stored: Checkpoint, toy_dataset: Path) -> None:
+def test_one_step_cannot_choose(stored: Checkpoint, toy_dataset: Path) -> None:
+    columns = read_demonstrations(stored, toy_dataset)
+    with pytest.raises(DatasetError, match="--clone-updates"):
+        fit_clone(stored, take(columns, np.arange(1)))
+
+
+def test_one_episode_is_judged_by_blocks_of_its_time(
+    stored: Checkpoint, toy_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(course, "FEWEST", 10)
+    monkeypatch.setattr(course, "MOST", 20)
     columns = read_demonstrations(stored, toy_dataset)
     episodes = columns[EPS_ID].astype(str)
-    with pytest.raises(DatasetError, match="--clone-updates"):
-        fit_clone(stored, take(columns, episodes == episodes[0]))
+    assert set(fit_clone(stored, take(columns, episodes == episodes[0])).held_out) == {10, 20}

@@ -8,7 +8,7 @@ import torch
 
 from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.rationality import MULTIPLES, RANGE, fit_policies, fit_rationality, likelihood_profile
-from rllib_mamql.columns import EPS_ID, num_rows
+from rllib_mamql.columns import EPS_ID, T, num_rows, take
 from rllib_mamql.data.selection import hold_out
 from rllib_mamql.errors import DatasetError
 from tests.support.joint_data import make_columns
@@ -54,5 +54,15 @@ def test_whole_episodes_are_held_out_and_never_all() -> None:
     kept, held = hold_out(columns, 0.9, seed=0)
     assert set(kept[EPS_ID]).isdisjoint(held[EPS_ID])
     assert num_rows(kept) == num_rows(held) == 4
-    with pytest.raises(DatasetError, match="at least two"):
-        hold_out(kept, 0.1, seed=0)
+
+
+def test_of_a_single_episode_a_block_of_time_is_held_out() -> None:
+    columns = make_columns(lengths=(40,))
+    shuffled = take(columns, np.random.default_rng(0).permutation(40))
+    kept, held = hold_out(shuffled, 0.1, seed=0)
+    times = np.sort(held[T])
+    assert len(times) == 4 and num_rows(kept) == 36 and times[0] % 4 == 0
+    np.testing.assert_array_equal(np.diff(times), 1)
+    assert any(set(hold_out(columns, 0.1, seed)[1][T]) != set(times) for seed in range(1, 5))
+    with pytest.raises(DatasetError, match="at least two steps"):
+        hold_out(take(columns, np.arange(1)), 0.1, seed=0)
