@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--problem", choices=list(PROBLEMS), nargs="+", default=list(PROBLEMS))
     parser.add_argument("--steps", type=int, nargs="+", help="sizes; all without")
     parser.add_argument("--ways", choices=list(WAYS), nargs="+", default=["MAMQL", "clone"])
-    parser.add_argument("--half", type=int, choices=(0, 1), help="every other run, beside another process")
+    parser.add_argument("--half", type=int, choices=(0, 1), help="every other size, beside another process")
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "mamql-study")
     parser.add_argument("--page", action="store_true")
@@ -232,7 +232,7 @@ def main() -> None:
     torch.set_num_threads(1)
     wanted = list(cells(arguments.problem, arguments.ways, arguments.seeds, arguments.steps))
     for number, cell in enumerate(wanted):
-        if arguments.half is not None and number % 2 != arguments.half:
+        if arguments.half is not None and number // len(arguments.ways) % 2 != arguments.half:
             continue
         if any(all(row[key] == value for key, value in cell.items()) for row in read(arguments.out)):
             continue
