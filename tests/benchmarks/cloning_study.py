@@ -110,7 +110,7 @@ def run(problem: Problem, size: int, way: str, seed: int, cache: pathlib.Path) -
         algorithm = prepared.algorithm.get_default_config().update_from_dict(prepared.param_space).build_algo()
         began = time.monotonic()
         try:
-            for _ in range(made.get("stop", {}).get("training_iteration", 10**6)):
+            for _ in range(int(made.get("stop", {}).get("training_iteration", 10**6))):
                 if algorithm.train().get("done"):
                     break
             took = time.monotonic() - began
