@@ -2,7 +2,8 @@
 
 A row a run is added to docs/results/cloning.jsonl; runs that it has are not repeated, so that the study goes on where
 it was stopped. ``--half 0`` and ``--half 1`` share the runs between two processes, ``--problem`` and ``--ways`` choose
-some of them, and ``--page`` writes docs/results/cloning.md from what there is. Trials go elsewhere: ``--out``.
+some of them, and ``--page`` writes docs/results/cloning.md from what there is. Trials, with other settings
+(``--set key=value``, ``iterations`` among them) or at other multiples of the rationality, go elsewhere: ``--out``.
 
 Of the tuned examples only environment, data, encoder and budget are taken: every other setting is the default, the
 same on all problems. Each run is scored at the rationality of training and at twice that.
@@ -79,7 +80,9 @@ PROBLEMS = {
 }
 
 
-def experiment(problem: Problem, size: int, way: str, seed: int, cache: pathlib.Path) -> dict[str, Any]:
+def experiment(
+    problem: Problem, size: int, way: str, seed: int, cache: pathlib.Path, sets: dict[str, Any]
+) -> dict[str, Any]:
     """The experiment as a YAML file would have it."""
     (found,) = load_experiments(ROOT / "tuned_examples" / f"{problem.example}.yaml", Overrides())
     settings = found.settings
@@ -91,19 +94,23 @@ def experiment(problem: Problem, size: int, way: str, seed: int, cache: pathlib.
         if not folder.exists():
             record_dataset(settings.env, config["env_config"], "scripted", problem.record, 0, folder)
         config["input_"] = str(folder)
-    config |= {"expert_steps": size, "seed": seed} | WAYS[way]
+    config |= {"expert_steps": size, "seed": seed} | WAYS[way] | sets
+    iterations = config.pop("iterations", settings.stop.get("training_iteration"))
     if way == "clone":
         alone = {key: value for key, value in config.items() if key not in BUDGET}
         return {"run": "MABC", "env": settings.env, "config": alone}
-    return {"run": "MAMQL", "env": settings.env, "stop": dict(settings.stop), "config": config}
+    return {"run": "MAMQL", "env": settings.env, "stop": {"training_iteration": iterations}, "config": config}
 
 
-def run(problem: Problem, size: int, way: str, seed: int, cache: pathlib.Path) -> dict[str, Any]:
+def run(
+    cell: dict[str, Any], cache: pathlib.Path, sets: dict[str, Any], multiples: tuple[float, ...]
+) -> dict[str, Any]:
     """Trains and scores in this process."""
+    problem, size, way, seed = PROBLEMS[cell["problem"]], cell["steps"], cell["way"], cell["seed"]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         file = folder / "experiment.yaml"
-        made = experiment(problem, size, way, seed, cache)
+        made = experiment(problem, size, way, seed, cache, sets)
         file.write_text(json.dumps({"study": made}))
         (loaded,) = load_experiments(file, Overrides())
         prepared = prepare(loaded)
@@ -124,7 +131,7 @@ def run(problem: Problem, size: int, way: str, seed: int, cache: pathlib.Path) -
             algorithm.stop()
         document = json.loads((checkpoint / DOCUMENT).read_text())
         row: dict[str, Any] = {"updates": updates, "train_s": round(took, 1), "returns": {}, "scores": {}}
-        for multiple in MULTIPLES:
+        for multiple in multiples:
             for config in document["model_configs"].values():
                 config["evaluation_rationality"] = multiple * config["rationality"]
             acting = pathlib.Path(shutil.copytree(checkpoint, folder / f"acting-{multiple}"))
@@ -224,19 +231,23 @@ def main() -> None:
     parser.add_argument("--half", type=int, choices=(0, 1), help="every other size, beside another process")
     parser.add_argument("--out", type=pathlib.Path, default=RESULTS)
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "mamql-study")
+    parser.add_argument("--set", action="append", default=[], help="key=value, value in JSON")
+    parser.add_argument("--multiples", type=float, nargs="+", default=MULTIPLES)
     parser.add_argument("--page", action="store_true")
     arguments = parser.parse_args()
     if arguments.page:
         (ROOT / "docs/results/cloning.md").write_text(HEAD + page(read(arguments.out)))
         return
     torch.set_num_threads(1)
+    sets = {key: json.loads(value) for key, value in (text.split("=", 1) for text in arguments.set)}
     wanted = list(cells(arguments.problem, arguments.ways, arguments.seeds, arguments.steps))
     for number, cell in enumerate(wanted):
         if arguments.half is not None and number // len(arguments.ways) % 2 != arguments.half:
             continue
-        if any(all(row[key] == value for key, value in cell.items()) for row in read(arguments.out)):
+        cell |= {"set": sets} if sets else {}
+        if any(all(row.get(key) == value for key, value in cell.items()) for row in read(arguments.out)):
             continue
-        row = cell | run(PROBLEMS[cell["problem"]], cell["steps"], cell["way"], cell["seed"], arguments.cache)
+        row = cell | run(cell, arguments.cache, sets, tuple(arguments.multiples))
         print(json.dumps(row), flush=True)
         with arguments.out.open("a") as out:
             out.write(json.dumps(row) + "\n")
