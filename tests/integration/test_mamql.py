@@ -205,6 +205,7 @@ def test_weights_are_sent_without_waiting_for_rollouts(dataset: str, tmp_path: p
         algorithm.stop()
 
 
+@pytest.mark.slow
 def test_a_runner_that_dies_comes_back_with_the_weights(ahead: MAMQL) -> None:
     group, before = ahead.env_runner_group, updates(ahead.train())
     os.kill(group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)[0], signal.SIGKILL)

@@ -103,6 +103,7 @@ def test_two_learners_share_the_rows(folder: Path, ray_session: None) -> None:
     assert_equal(ordered(concatenate(shares)), ordered(make_columns(LENGTHS)))
 
 
+@pytest.mark.slow
 def test_a_stream_goes_through_small_files_over_and_over(tmp_path: Path, ray_session: None) -> None:
     """Ray Data takes seconds to start: not at the end of each of these epochs."""
     for part in range(3):

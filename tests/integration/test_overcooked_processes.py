@@ -105,6 +105,7 @@ def package(tmp_path):
         folder.chmod(0o755)
 
 
+@pytest.mark.slow
 def test_many_processes_at_once_agree_and_leave_the_install_alone(package):
     before = listing(package)
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYGAME", "SDL"))}
