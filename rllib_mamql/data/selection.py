@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rllib_mamql.columns import EPS_ID, Array, JointColumns, T, take
+from rllib_mamql.columns import EPS_ID, Array, JointColumns, take
 from rllib_mamql.data.validation import episode_order
 from rllib_mamql.errors import DatasetError
 
@@ -63,7 +63,7 @@ def hold_out(columns: JointColumns, share: float, seed: int) -> tuple[JointColum
         raise DatasetError(f"holding out needs at least two steps, the data has {len(episodes)}: use more expert_steps")
     names = np.unique(episodes)
     if len(names) == 1:
-        order = np.argsort(columns[T], kind="stable")
+        order, _ = episode_order(columns)
         episodes = np.empty(len(order), dtype=np.int64)
         episodes[order] = np.arange(len(order)) * min(BLOCKS, len(order)) // len(order)
         names = np.unique(episodes)

@@ -14,6 +14,7 @@ import json
 import math
 import pathlib
 import statistics
+import sys
 import tempfile
 from typing import Any
 
@@ -22,16 +23,17 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
 from rllib_mamql.algorithms.cloning.algorithm import MABC
-from rllib_mamql.cli.experiment import Overrides, load_experiments
-from rllib_mamql.cli.settings import prepare
+from rllib_mamql.cli.experiment import Overrides
 from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, OBS, JointColumns, column, num_rows, take
 from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.data.selection import hold_out
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.learning.course import ENOUGH, FEWEST, HELD_OUT_SHARE, MOST, SPLITS
+from tests.benchmarks.measuring import ROOT, experiment_of
 
-ROOT = pathlib.Path(__file__).parents[2]
 Data = dict[str, tuple[Tensor, Tensor]]
 
 
@@ -90,9 +92,7 @@ def search(algorithm: MABC, columns: JointColumns, seed: int) -> int:
 
 def run(example: str, updates: int | None, seed: int, episodes: int) -> list[dict[str, Any]]:
     """Both clones of one seed; a row each."""
-    (experiment,) = load_experiments(ROOT / "tuned_examples" / f"{example}.yaml", Overrides(config={"seed": seed}))
-    prepared = prepare(experiment)
-    config = prepared.algorithm.get_default_config().update_from_dict(prepared.param_space)
+    config, _ = experiment_of(ROOT / "tuned_examples" / f"{example}.yaml", Overrides(config={"seed": seed}))
     if updates is not None:
         config.clone_updates = updates
     algorithm = config.build_algo()

@@ -12,9 +12,11 @@ same on all problems. Each run is scored at the rationality of training and at t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import pathlib
-import shutil
+import sys
 import tempfile
 import time
 import warnings
@@ -26,13 +28,15 @@ import numpy as np
 import torch
 from scipy import stats
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
+from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.cli.experiment import Overrides, load_experiments
-from rllib_mamql.cli.settings import prepare
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.record import record_dataset
-from rllib_mamql.learning.checkpoint import DOCUMENT
+from tests.benchmarks.measuring import ROOT, experiment_of
+from tests.support.acting import acting_at
 
-ROOT = pathlib.Path(__file__).parents[2]
 RESULTS = ROOT / "docs/results/cloning.jsonl"
 BUDGET = ("updates_per_step", "min_sample_timesteps_per_iteration")
 KEPT = ("env_config", "input_", "parameter_sharing", "model_config", *BUDGET)
@@ -92,7 +96,11 @@ def experiment(
     if problem.record is not None:
         folder = cache / f"{settings.env}-{'-'.join(map(str, problem.env_config.values()))}-{problem.record}"
         if not folder.exists():
-            record_dataset(settings.env, config["env_config"], "scripted", problem.record, 0, folder)
+            # Another process may record the same.
+            mine = folder.with_name(f"{folder.name}-{os.getpid()}")
+            record_dataset(settings.env, config["env_config"], "scripted", problem.record, 0, mine)
+            with contextlib.suppress(OSError):
+                mine.rename(folder)
         config["input_"] = str(folder)
     config |= {"expert_steps": size, "seed": seed} | WAYS[way] | sets
     iterations = config.pop("iterations", settings.stop.get("training_iteration"))
@@ -112,9 +120,7 @@ def run(
         file = folder / "experiment.yaml"
         made = experiment(problem, size, way, seed, cache, sets)
         file.write_text(json.dumps({"study": made}))
-        (loaded,) = load_experiments(file, Overrides())
-        prepared = prepare(loaded)
-        algorithm = prepared.algorithm.get_default_config().update_from_dict(prepared.param_space).build_algo()
+        algorithm = experiment_of(file, Overrides())[0].build_algo()
         began = time.monotonic()
         try:
             for _ in range(int(made.get("stop", {}).get("training_iteration", 10**6))):
@@ -129,13 +135,10 @@ def run(
             algorithm.save_checkpoint(str(checkpoint))
         finally:
             algorithm.stop()
-        document = json.loads((checkpoint / DOCUMENT).read_text())
+        rationality = read_checkpoint(checkpoint).settings["rationality"]
         row: dict[str, Any] = {"updates": updates, "train_s": round(took, 1), "returns": {}, "scores": {}}
         for multiple in multiples:
-            for config in document["model_configs"].values():
-                config["evaluation_rationality"] = multiple * config["rationality"]
-            acting = pathlib.Path(shutil.copytree(checkpoint, folder / f"acting-{multiple}"))
-            (acting / DOCUMENT).write_text(json.dumps(document))
+            acting = acting_at(multiple * rationality, checkpoint, folder / f"acting-{multiple}")
             result = evaluate_checkpoint(acting, episodes=problem.episodes, seed=seed + 1000)
             row["returns"][str(multiple)] = round(result.return_mean, 4)
             if result.normalised_score is not None:
@@ -245,7 +248,7 @@ def main() -> None:
         if arguments.half is not None and number // len(arguments.ways) % 2 != arguments.half:
             continue
         cell |= {"set": sets} if sets else {}
-        if any(all(row.get(key) == value for key, value in cell.items()) for row in read(arguments.out)):
+        if any({key: row.get(key) for key in ("set", *cell)} == {"set": None} | cell for row in read(arguments.out)):
             continue
         row = cell | run(cell, arguments.cache, sets, tuple(arguments.multiples))
         print(json.dumps(row), flush=True)

@@ -23,6 +23,21 @@ PLAIN: dict[str, Any] = {"symmetries": False, "rollout_share": None, "chi_square
 """Settings of MAMQL at which a gradient step is the objective alone: what bare loops do as well."""
 
 
+def experiment_of(file: pathlib.Path, overrides: Any) -> tuple[Any, Any]:
+    """The config, in RLlib's sense, and the settings of a YAML file's one experiment.
+
+    Args:
+        file: The file.
+        overrides: ``cli.experiment.Overrides``.
+    """
+    from rllib_mamql.cli.experiment import load_experiments
+    from rllib_mamql.cli.settings import prepare
+
+    (experiment,) = load_experiments(file, overrides)
+    prepared = prepare(experiment)
+    return prepared.algorithm.get_default_config().update_from_dict(prepared.param_space), experiment.settings
+
+
 @dataclass(frozen=True)
 class Ratio:
     """A figure with what is asked of it.

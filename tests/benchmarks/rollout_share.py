@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import sys
 import tempfile
 import time
 from typing import Any
@@ -22,16 +23,16 @@ from typing import Any
 import numpy as np
 import torch
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
+
 from rllib_mamql.algorithms.mamql.objective import soft_value, value_telescoped
-from rllib_mamql.cli.experiment import Overrides, load_experiments
-from rllib_mamql.cli.settings import prepare
+from rllib_mamql.cli.experiment import Overrides
 from rllib_mamql.columns import ALIVE, EPS_ID, NEXT_OBS, OBS, TERMINATEDS, JointColumns, column, take
 from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.learning.config import AUTO
 from rllib_mamql.learning.replay import TensorColumns, to_tensors
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.benchmarks.measuring import ROOT, experiment_of
 
 
 def other_episodes(algorithm: Any, rows: int = 4000) -> JointColumns | None:
@@ -58,13 +59,11 @@ def run(example: str, sets: dict[str, Any], seed: int, episodes: int, iterations
     """Trains one example in this process; its measures."""
     texts = [f"{key}={json.dumps(value)}" for key, value in sets.items()]
     overrides = Overrides(sets=tuple(texts), config={"seed": seed})
-    (experiment,) = load_experiments(ROOT / "tuned_examples" / f"{example}.yaml", overrides)
-    prepared = prepare(experiment)
-    config = prepared.algorithm.get_default_config().update_from_dict(prepared.param_space)
+    config, settings = experiment_of(ROOT / "tuned_examples" / f"{example}.yaml", overrides)
     began = time.monotonic()
     algorithm = config.build_algo()
     try:
-        for _ in range(iterations or int(experiment.settings.stop["training_iteration"])):
+        for _ in range(iterations or int(settings.stop["training_iteration"])):
             algorithm.train()
         took = time.monotonic() - began
         learner, others = algorithm.learner_group._learner, other_episodes(algorithm)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from rllib_mamql.learning.checkpoint import DOCUMENT
+from tests.support.acting import acting_at
 from tests.support.command_line import ROOT, run
 
 MARGIN = 0.05
@@ -148,13 +147,9 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     made.pool.shutdown(cancel_futures=True)
 
 
-def acting_at(rationality: float, trial: dict[str, Any], episodes: int, folder: Path) -> dict[str, Any]:
+def evaluate_at(rationality: float, trial: dict[str, Any], episodes: int, folder: Path) -> dict[str, Any]:
     """Scores what a trial trained as it would act had it been told another ``evaluation_rationality``."""
-    copy = Path(shutil.copytree(trial["checkpoint"], folder / "checkpoint"))
-    document = json.loads((copy / DOCUMENT).read_text())
-    for config in document["model_configs"].values():
-        config["evaluation_rationality"] = rationality
-    (copy / DOCUMENT).write_text(json.dumps(document))
+    copy = acting_at(rationality, trial["checkpoint"], folder / "checkpoint")
     rllib("evaluate", copy, "--episodes", episodes, "--json", folder / "evaluate.json")
     return json.loads((folder / "evaluate.json").read_text())
 
@@ -166,7 +161,7 @@ def test_a_row_of_the_table(row: Row, runs: Runs, tmp_path: Path) -> None:
     trial = runs[trained_as(row).name]
     if trained_as(row) != row:
         (rationality,) = RATIONALITY.findall(row.name)
-        trial = acting_at(float(rationality), trial, row.episodes, tmp_path)
+        trial = evaluate_at(float(rationality), trial, row.episodes, tmp_path)
         assert set(trial["rationality"].values()) == {float(rationality)}
     assert trial["normalised_score"] >= row.lowest - MARGIN, trial
     if "offline" in row.example:

@@ -99,8 +99,9 @@ def test_repeated_steps_equal_steps_made_anew(settings: dict[str, Any], total: i
     assert LAUNCH in lengths and not other._device_steps.graphs.recordings
 
 
+@pytest.mark.parametrize("total", [40, pytest.param(UPDATES, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("settings", [each for each in VARIANTS if "marginal_samples" not in each], ids=str)
-def test_steps_on_the_device_equal_the_hosts(settings: dict[str, Any]) -> None:
+def test_steps_on_the_device_equal_the_hosts(settings: dict[str, Any], total: int) -> None:
     """The host's way, with its own schedule, averages and optimisers, on the rows that the device draws."""
     made, other = on_device(CallRecorder(), **settings), on_device(**settings)
     table = other._device_steps
@@ -108,7 +109,7 @@ def test_steps_on_the_device_equal_the_hosts(settings: dict[str, Any]) -> None:
     other._minibatch = lambda: other.batch_of(table._table.draw(other.draws))
     other._device_steps = None
     for each in (made, other):
-        for updates in (22, 18):
+        for updates in (total // 2, total // 2):
             each.update(num_updates=updates)
     assert_equal(made, other, rtol=2e-4, atol=2e-5)
 

@@ -21,7 +21,7 @@ from rllib_mamql.columns import (
     T,
     column,
     concatenate,
-)  # fmt: skip
+)
 from rllib_mamql.environments.registry import make_env
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.learning.env_runner import JointRollout
