@@ -110,9 +110,10 @@ def print_play(play: TrialReport | EvaluationResult, title: str, console: Consol
         text = next(iter(shown.values())) if same else ", ".join(f"{name} {value}" for name, value in shown.items())
         console.print(f"acting at rationality {text}")
     if play.chosen:
-        from rllib_mamql.algorithms.mamql.coverage import in_words
+        from rllib_mamql.algorithms.mamql.chosen import in_words
 
-        console.print(in_words(play.chosen), markup=False, highlight=False)
+        for line in in_words(play.chosen):
+            console.print(line, markup=False, highlight=False)
     for warning in play.warnings:
         console.print(f"[bold yellow]warning:[/] {escape(warning)}")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_mamql.algorithms.mamql.coverage import chosen
+from rllib_mamql.algorithms.mamql.chosen import chosen
 from rllib_mamql.data.schema import ReturnSummary
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.errors import ConfigError

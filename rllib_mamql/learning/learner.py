@@ -360,11 +360,12 @@ class ImitationLearner(TorchLearner):
         self.metrics.log_value((ALL_MODULES, NUM_GRADIENT_STEPS_LIFETIME), self.updates, reduce="max", window=1)
 
     @torch.no_grad()
-    def negative_log_likelihood(self, columns: JointColumns) -> float:
-        """How well the trained policies explain demonstrations, in nats an agent's step; the lower, the better.
+    def negative_log_likelihood(self, columns: JointColumns, acting: bool = False) -> float:
+        """How well policies explain demonstrations, in nats an agent's step; the lower, the better.
 
         Args:
             columns: Joint steps.
+            acting: Whether those of the averaged networks, which act, in place of the trained ones.
         """
         steps = ExpertSource(columns, None, self._device).columns
         total, count = 0.0, 0
@@ -372,7 +373,8 @@ class ImitationLearner(TorchLearner):
             alive = steps[column(ALIVE, agent)].bool()
             observations, actions = (steps[column(name, agent)][alive] for name in (OBS, ACTIONS))
             for some, taken in zip(torch.split(observations, PART), torch.split(actions, PART), strict=True):
-                logits = self.config.rationality * self.network(module_id).trained(some)
+                network = self.network(module_id)
+                logits = self.config.rationality * (network.average if acting else network.trained)(some)
                 total += float(torch.nn.functional.cross_entropy(logits, taken.long(), reduction="sum"))
             count += len(actions)
         return total / max(count, 1)

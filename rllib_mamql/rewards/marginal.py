@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rllib_mamql.algorithms.mamql import objective
-from rllib_mamql.algorithms.mamql.losses import joint_marginal
+from rllib_mamql.algorithms.mamql.others import joint_marginal
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.tensors import to_tensor
 

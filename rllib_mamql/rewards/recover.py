@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_mamql.algorithms.mamql import objective
-from rllib_mamql.algorithms.mamql.losses import enumerate_others
+from rllib_mamql.algorithms.mamql.others import enumerate_others
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, JointColumns, column
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.demonstrations import read_demonstrations

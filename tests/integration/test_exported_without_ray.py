@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rllib_mamql.algorithms.mamql.losses import joint_marginal
+from rllib_mamql.algorithms.mamql.others import joint_marginal
 from rllib_mamql.algorithms.registry import read_checkpoint
 from tests.support.command_line import Rllib
 

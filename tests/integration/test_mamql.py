@@ -312,3 +312,36 @@ def test_the_evaluation_rationality_is_fitted_to_episodes_kept_out_of_training(
     streamed = config(dataset, expert_in_memory=False).evaluation(evaluation_rationality="auto")
     with pytest.raises(ConfigError, match="streamed"):
         streamed.build_algo()
+
+
+def test_stops_where_held_out_play_gets_less_likely_and_goes_on_as_if_never_interrupted(
+    dataset: str, tmp_path: pathlib.Path
+) -> None:
+    """Random play has nothing to learn but its 60 steps by heart."""
+
+    def made() -> MAMQL:
+        few = config(dataset, mode="offline", expert_steps=60, offline_updates=60, lr=0.01, weight_average=0.9)
+        return few.build_algo()
+
+    whole, first = made(), made()
+    results = [whole.train() for _ in range(2)]
+    for _ in range(2):
+        first.train()
+    first.save_checkpoint(str(tmp_path))
+    first.stop()
+    second = made()
+    second.load_checkpoint(str(tmp_path))
+    while not results[-1].get("done") and len(results) < 30:
+        results.append(whole.train())
+        again = second.train()
+        assert again["held_out_loss"] == results[-1]["held_out_loss"]
+    losses = [result["held_out_loss"] for result in results]
+    assert results[-1].get("done") and whole.finished() and second.finished()
+    best = 60 * (1 + int(np.argmin(losses)))
+    assert best == results[-1]["best_updates"] and updates(results[-1]) == 2 * best
+    whole.save_checkpoint(str(tmp_path / "end"))
+    assert read_checkpoint(tmp_path / "end").settings["best_updates"] == best
+    for name, value in weights(whole).items():
+        np.testing.assert_array_equal(value, weights(second)[name])
+    whole.stop()
+    second.stop()

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
-from rllib_mamql.algorithms.mamql.coverage import EXPERT_ROWS, REACHED, Weights, chosen, in_words, reached, scale_of
+from rllib_mamql.algorithms.mamql.chosen import chosen, in_words
+from rllib_mamql.algorithms.mamql.coverage import EXPERT_ROWS, REACHED, Weights, reached, scale_of
 from rllib_mamql.columns import OBS, column
 from rllib_mamql.learning.learner import JOINT
 from tests.unit.test_graphs import assert_equal
@@ -82,7 +83,7 @@ def test_chi_square_is_strong_where_rollouts_weigh_and_weak_where_they_do_not() 
 )
 def test_says_what_was_chosen_and_why(found: tuple[float, float, float], words: str) -> None:
     settings = dict(zip((REACHED, "rollout_share", "chi_square_scale"), found, strict=True))
-    assert in_words(chosen(settings | {"gamma": 0.9})) == f"{words} demonstrated states"
+    assert in_words(chosen(settings | {"gamma": 0.9})) == [f"{words} demonstrated states"]
     assert chosen({"rollout_share": 0.5, "chi_square_scale": 1.0}) == {}, "it was told, and chose nothing"
 
 

@@ -10,8 +10,8 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from torch import Tensor
 
 from rllib_mamql.algorithms.mamql import objective
-from rllib_mamql.algorithms.mamql.losses import joint_marginal
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
+from rllib_mamql.algorithms.mamql.others import joint_marginal
 from rllib_mamql.solvable import (
     Game,
     all_rows,

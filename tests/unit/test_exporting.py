@@ -14,7 +14,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 
-from rllib_mamql.algorithms.mamql.losses import joint_marginal
+from rllib_mamql.algorithms.mamql.others import joint_marginal
 from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.data.schema import AgentSpaces
 from rllib_mamql.errors import ConfigError

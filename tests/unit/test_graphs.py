@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from rllib_mamql.algorithms.mamql.learner import MAMQLLearner
-from rllib_mamql.algorithms.mamql.losses import draw_actions
+from rllib_mamql.algorithms.mamql.others import draw_actions
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning import checkpoint
 from rllib_mamql.learning.graphs import LAUNCH, StepGraphs

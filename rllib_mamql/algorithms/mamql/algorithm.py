@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.algorithms.mamql.coverage import REACHED, Weights
+from rllib_mamql.algorithms.mamql.stopping import BEST_UPDATES, FEW, HELD_OUT_LOSS, Watch
 from rllib_mamql.learning.algorithm import Imitation
 from rllib_mamql.learning.config import AUTO
 
@@ -23,6 +26,7 @@ class MAMQL(Imitation):
 
     Rollouts are sampled with the Boltzmann policies of the averaged critics. With ``rollout_share: auto`` their
     weight in the value term follows, round by round, from how many of the demonstrated states the policies reach.
+    Where rollouts weigh nothing and demonstrations are few, scouts tell when to stop (:mod:`stopping`).
     """
 
     config: MAMQLConfig
@@ -36,6 +40,7 @@ class MAMQL(Imitation):
         """Builds all parts."""
         super().setup(config)
         self._reached: float | None = None
+        self._watch: Watch | None = Watch() if self._may_stop_early() else None
 
     @property
     def _weighs(self) -> bool:
@@ -43,12 +48,14 @@ class MAMQL(Imitation):
         return self.config.rollout_share == AUTO and self.offline_data.in_memory
 
     def training_step(self) -> None:
-        """One round: sample, update, sync; then the weights of the next."""
+        """One round: sample, update, sync; then the weights of the next, and whether there shall be one."""
         super().training_step()
         if self._weighs:
             weights = self._weigh(float(np.mean(self.on_learners(lambda learner: learner.reached()))))
             self.metrics.log_value(REACHED, self._reached, window=1)
             self.metrics.log_value(ROLLOUT_SHARE, weights.rollout_share, window=1)
+        if self._watch is not None:
+            self._look_out(self._watch)
 
     def _weigh(self, reached: float) -> Weights:
         rows = (self.config.expert_batch_size, self.config.rollout_batch_size)
@@ -57,19 +64,70 @@ class MAMQL(Imitation):
         self.on_learners(lambda learner: learner.weigh(weights))
         return weights
 
+    # -- early stopping -----------------------------------------------------------------------------------------
+
+    def _may_stop_early(self) -> bool:
+        config = self.config
+        if config.early_stopping != AUTO:
+            return bool(config.early_stopping)
+        return config.num_learners <= 1 and self.offline_data.in_memory and 2 <= self.offline_data.num_steps <= FEW
+
+    def _look_out(self, watch: Watch) -> None:
+        """Lets scouts follow, and goes by them; none where rollouts weigh something, and likelihood says nothing."""
+        if not self.on_learner(0, lambda learner: learner.leaves_rollouts_out):
+            self._watch = None
+            self.on_learner(0, lambda learner: learner.send_scouts(None))
+            return
+        self._send_scouts()
+        timesteps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()}
+        made, loss = self.on_learner(0, lambda learner: (learner.updates, learner.scouts.follow(timesteps)))
+        if watch.see(made, loss):
+            self.on_learner(0, lambda learner: learner.scouts.keep())
+        self.metrics.log_value(HELD_OUT_LOSS, loss, window=1)
+        self.metrics.log_value(BEST_UPDATES, watch.updates, window=1)
+        if watch.over:
+            self.on_learner(0, lambda learner: learner.scouts.take_back())
+            if self.config.uses_rollouts:
+                self._send_weights()
+
+    def _send_scouts(self) -> None:
+        if self.on_learner(0, lambda learner: learner.scouts is None):
+            columns = self.offline_data.dataset.columns
+            self.on_learner(0, lambda learner: learner.send_scouts(columns))
+
+    def finished(self) -> bool:
+        """Whether held-out demonstrations have become less likely."""
+        return self._watch is not None and self._watch.over
+
+    # -- state --------------------------------------------------------------------------------------------------
+
     def recorded(self) -> dict[str, Any]:
-        """The config's, with numbers in place of ``auto``, and how many demonstrated states were reached."""
+        """The config's, with numbers in place of ``auto``, and what they were found from."""
         found = super().recorded() | self.on_learner(0, lambda learner: learner.weights())
-        return found if self._reached is None else found | {REACHED: self._reached}
+        if self._reached is not None:
+            found[REACHED] = self._reached
+        if self._watch is not None and self._watch.over:
+            found[BEST_UPDATES] = self._watch.updates
+        return found
 
     def get_own_state(self) -> dict[str, Any]:
-        """How many demonstrated states were reached, from which weights follow."""
-        return {} if self._reached is None else {REACHED: self._reached}
+        """How many demonstrated states were reached, from which weights follow, and what scouts have found."""
+        state: dict[str, Any] = {} if self._reached is None else {REACHED: self._reached}
+        state["watch"] = None if self._watch is None else asdict(self._watch)
+        if self._watch is not None and self._watch.made:
+            state["scouts"] = self.on_learner(0, lambda learner: learner.scouts.get_state())
+        return state
 
     def set_own_state(self, state: Mapping[str, Any]) -> None:
         """Restores :meth:`get_own_state`."""
         if self._weighs and REACHED in state:
             self._weigh(float(state[REACHED]))
+        watch = state.get("watch")
+        self._watch = None if watch is None else Watch(**watch)
+        if "scouts" in state:
+            self._send_scouts()
+            found = state["scouts"]
+            self.on_learner(0, lambda learner: learner.scouts.set_state(found))
 
     def fitted_rationalities(self) -> dict[str, float]:
         """With ``evaluation_rationality: auto``, those at which held-out demonstrations are most likely."""

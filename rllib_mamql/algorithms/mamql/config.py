@@ -43,6 +43,7 @@ class MAMQLConfig(ImitationConfig):
         self.rollout_share: float | str | None = AUTO
         self.chi_square_states = "mixture"
         self.chi_square_scale: float | str = AUTO
+        self.early_stopping: bool | str = AUTO
         self.learn_reward = True
         self.reward_shrinkage = 1e-3
         self.reward_hiddens: list[int] = list(DEFAULT_HIDDENS)
@@ -65,6 +66,7 @@ class MAMQLConfig(ImitationConfig):
         rollout_share: Any = NotProvided,
         chi_square_states: Any = NotProvided,
         chi_square_scale: Any = NotProvided,
+        early_stopping: Any = NotProvided,
         learn_reward: Any = NotProvided,
         reward_shrinkage: Any = NotProvided,
         reward_hiddens: Any = NotProvided,
@@ -92,6 +94,10 @@ class MAMQLConfig(ImitationConfig):
             chi_square_scale: c > 0 of chi^2; larger penalises rewards less. ``auto`` follows from the rationality and
                 from the weight of the rollouts: strong where that is full, weak where there is nothing but the
                 likelihood.
+            early_stopping: Whether training ends where held-out demonstrations become less likely, with the networks
+                that it had before. They are held out from scouts, up to three, that learn beside the learner: gradient
+                steps take so many times longer. Only where rollouts weigh nothing. ``auto`` does so with one learner
+                and at most 600 joint steps, in memory.
             learn_reward: Whether reward networks are trained beside the critics.
             reward_shrinkage: beta >= 0 of the reward regression.
             reward_hiddens: Hidden layers of the reward's encoder.

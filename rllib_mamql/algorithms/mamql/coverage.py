@@ -13,9 +13,8 @@ where rollouts weigh much, and weak where they weigh nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,26 +81,6 @@ def _evenly(rows: int, most: int) -> Tensor:
 def _codes(observations: Tensor, width: Tensor, factors: Tensor) -> Tensor:
     """One number ``(B,)`` for the bins that observations ``(B, F)`` fall into; different ones agree by chance only."""
     return ((observations / width).round().long() * factors).sum(1)
-
-
-def chosen(settings: Mapping[str, Any]) -> dict[str, float]:
-    """What training found for itself, of the settings that a checkpoint records; empty where it was told everything."""
-    if REACHED not in settings:
-        return {}
-    return {name: float(settings[name]) for name in (REACHED, "rollout_share", "chi_square_scale")}
-
-
-def in_words(found: Mapping[str, float]) -> str:
-    """One line on what was chosen, and why."""
-    share, reached_share = found["rollout_share"], found[REACHED]
-    why = f"policies came upon {reached_share:.0%} of the demonstrated states"
-    if reached_share >= ENOUGH:
-        what = "rollouts take full part"
-    elif share < 0.005:
-        what = "rollouts take no part"
-    else:
-        what = f"rollouts weigh {share:.2g}"
-    return f"chosen: {what}, chi_square_scale {found['chi_square_scale']:.2g}, for {why}"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from rllib_mamql.algorithms.mamql.coverage import Weights, reached, scale_of
 from rllib_mamql.algorithms.mamql.losses import MAMQLLosses
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.algorithms.mamql.rationality import fit_policies
+from rllib_mamql.algorithms.mamql.stopping import Scouts
 from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
 from rllib_mamql.learning.config import AUTO
 from rllib_mamql.learning.learner import ImitationLearner
@@ -25,6 +26,7 @@ class MAMQLLearner(ImitationLearner):
         modules: dict[str, MAMQLModule] = {name: self.network(name) for name in self.agents_of}
         losses = MAMQLLosses(self.config, modules, self.agents_of, self.agents, self.draws, self.precision)
         config = self.config
+        self.scouts: Scouts | None = None
         first = Weights.of(1.0, (config.expert_batch_size, config.rollout_batch_size), config.rationality)
         if config.rollout_share == AUTO:
             losses.rollout_share = torch.tensor(first.rollout_share, device=self._device)
@@ -48,6 +50,23 @@ class MAMQLLearner(ImitationLearner):
         """What the losses use now of :class:`Weights`."""
         found = {name: getattr(self.losses, name) for name in ("rollout_share", "chi_square_scale")}
         return {name: float(value) for name, value in found.items() if value is not None}
+
+    @property
+    def leaves_rollouts_out(self) -> bool:
+        """Whether rollouts have no part in the critics' losses."""
+        return not self.config.uses_rollouts or self.losses.leaves_rollouts_out
+
+    def send_scouts(self, columns: JointColumns | None) -> None:
+        """Sends out scouts, which learn by what this learner's losses are without rollouts; None calls them back."""
+        if columns is None:
+            self.scouts = None
+            return
+        config = self.config.copy(copy_frozen=False)
+        scale = float(self.losses.chi_square_scale)
+        config.training(mode="offline", rollout_share=None, learn_reward=False, chi_square_scale=scale)
+        if config.value_term == "rollout+expert":
+            config.training(value_term="expert")
+        self.scouts = Scouts(self, columns, config)
 
     @torch.no_grad()
     def reached(self) -> float:

@@ -48,6 +48,19 @@ def check_settings(config: Any) -> None:
         check_choice("chi_square_scale", config.chi_square_scale, ("auto",))
     else:
         check_number("chi_square_scale", config.chi_square_scale, low=0.0, open_low=True)
+    if not isinstance(config.early_stopping, bool):
+        if config.early_stopping != "auto":
+            raise ConfigError(f"early_stopping is {config.early_stopping!r}: use true, false or 'auto'")
+    elif config.early_stopping:
+        for name, found in (
+            ("num_learners", config.num_learners > 1),
+            ("expert_in_memory", config.expert_in_memory is False),
+        ):
+            if found:
+                raise ConfigError(
+                    f"early_stopping is true, but {name} is {getattr(config, name)!r}: it needs one learner, and "
+                    "demonstrations in memory; use 'auto' or false"
+                )
     check_number("reward_shrinkage", config.reward_shrinkage, low=0.0)
     check_number("reward_gauge_strength", config.reward_gauge_strength, low=0.0)
     check_integer("reward_interval", config.reward_interval)

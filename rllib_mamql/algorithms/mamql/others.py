@@ -1,0 +1,181 @@
+"""The other agents in MAMQL's losses: joint networks marginalised over their policies, or given their actions."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.algorithms.mamql.module import MAMQLModule
+from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, column
+from rllib_mamql.learning.minibatch import Minibatch
+from rllib_mamql.networks.precision import Precision
+
+ActionValues = Mapping[str, tuple[Tensor, ...]]
+"""By agent, marginal action values at (observation, next observation, start), each ``(rows, A)``."""
+
+
+class OthersPolicies:
+    """Marginalises joint networks over the other agents' policies, or takes the others' actions from the data.
+
+    Args:
+        agents: All agents, in the order in which joint networks take the others.
+        rationality: Inverse temperature of the policies.
+        samples: Joint actions of the others drawn a row, or None for full enumeration.
+        generator: Source of the draws.
+        precision: How networks are evaluated.
+    """
+
+    def __init__(
+        self,
+        agents: list[str],
+        rationality: float,
+        samples: int | None,
+        generator: torch.Generator,
+        precision: Precision,
+    ) -> None:
+        self.agents, self.rationality, self.samples = agents, rationality, samples
+        self.generator, self.precision = generator, precision
+
+    def _others(self, agent: str) -> list[str]:
+        return [other for other in self.agents if other != agent]
+
+    def _policies(self, agent: str, q: ActionValues, which: int, alive: Mapping[str, Tensor]) -> list[Tensor]:
+        """Policies of the other agents at the same rows; a dead agent is idle, as its rows are filled."""
+        return [
+            objective.idle_where_dead(
+                objective.log_policy(q[other][which].detach(), self.rationality).exp(), alive[other]
+            )
+            for other in self._others(agent)
+        ]
+
+    def critic_values(
+        self, module: MAMQLModule, agent: str, batch: Minibatch, q: ActionValues
+    ) -> tuple[list[Tensor], Tensor]:
+        """Marginalised joint critic at (observation, next observation, start), and the loss that distils it.
+
+        The marginal critic is regressed on the marginalised joint one, so that acting costs one forward pass and
+        the others' policies are at hand.
+
+        Args:
+            module: Holds ``Q_i(s, ., a_-i)``.
+            agent: Whose.
+            batch: The minibatch.
+            q: Everyone's marginal critic on it.
+
+        Returns:
+            Values, each ``(rows, A)``, and a scalar.
+        """
+        assert module.joint_critic is not None
+        columns = batch.columns
+        places = [columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]]
+        alive_now = {other: columns[column(ALIVE, other)] for other in self.agents}
+        alive_next = {other: alive_now[other] & ~columns[column(TERMINATEDS, other)] for other in self.agents}
+        alive = [alive_now, alive_next]
+        if batch.starts is not None:
+            places.append(batch.starts[column(OBS, agent)])
+            alive.append({other: batch.starts[column(ALIVE, other)] for other in self.agents})
+        values, distances = [], []
+        for which, observations in enumerate(places):
+            policies = self._policies(agent, q, which, alive[which])
+            marginal = joint_marginal(
+                functools.partial(self.precision, module.joint_critic),
+                observations,
+                policies,
+                samples=self.samples,
+                generator=self.generator,
+            )
+            values.append(marginal)
+            distances.append((q[agent][which] - marginal.detach()).square().mean())
+        if len(values) == 2:
+            values.append(values[0][:0])
+        return values, torch.stack(distances).sum()
+
+    def marginal_reward(self, module: MAMQLModule, agent: str, batch: Minibatch, q: ActionValues) -> Tensor:
+        """Rewards of the actions taken, expected over the others' policies, ``(R,)``.
+
+        Args:
+            module: Holds ``R_i(s, ., a_-i)``.
+            agent: Whose.
+            batch: The minibatch.
+            q: Everyone's marginal critic on it.
+        """
+        alive = {other: batch.columns[column(ALIVE, other)] for other in self.agents}
+        rewards = joint_marginal(
+            functools.partial(self.precision, module.reward),
+            batch.columns[column(OBS, agent)],
+            self._policies(agent, q, 0, alive),
+            samples=self.samples,
+            generator=self.generator,
+        )
+        return objective.take_actions(rewards, batch.columns[column(ACTIONS, agent)])
+
+    def sampled_reward(self, module: MAMQLModule, agent: str, batch: Minibatch) -> Tensor:
+        """Rewards of the actions taken, ``(R,)``, for one sample of a_-i a transition: the data's own.
+
+        Args:
+            module: Holds ``R_i(s, ., a_-i)``.
+            agent: Whose.
+            batch: The minibatch.
+        """
+        columns = batch.columns
+        observations = columns[column(OBS, agent)]
+        others = [columns[column(ACTIONS, other)] for other in self._others(agent)]
+        taken = torch.stack(others, dim=-1) if others else observations.new_zeros(len(observations), 0)
+        return objective.take_actions(
+            self.precision(module.reward, observations, taken.long()), columns[column(ACTIONS, agent)]
+        )
+
+
+def joint_marginal(
+    network: Callable[..., Tensor],
+    observations: Tensor,
+    other_policies: list[Tensor],
+    *,
+    samples: int | None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """``E_{a_-i ~ pi_-i}[ f(s, ., a_-i) ]`` of a joint network.
+
+    Args:
+        network: Scores own actions given the others', ``(observations, others (B, K, m)) -> (B, K, A)``.
+        observations: ``(B, *obs)``.
+        other_policies: Probabilities ``(B, A_j)`` of each other agent, in the network's order.
+        samples: ``K`` joint actions drawn a row, or None for full enumeration (exact; grows as the product of
+            the others' action counts).
+        generator: Source of the draws.
+
+    Returns:
+        ``(B, A)``.
+    """
+    if not other_policies:
+        return network(observations, observations.new_zeros(len(observations), 0, dtype=torch.long))
+    if samples is None:
+        return objective.marginalise_full(
+            enumerate_others(network, observations, [policy.shape[-1] for policy in other_policies]), other_policies
+        )
+    draws = [draw_actions(policy, samples, generator) for policy in other_policies]
+    return objective.marginalise_sampled(network(observations, torch.stack(draws, dim=-1)))
+
+
+def draw_actions(policy: Tensor, samples: int, generator: torch.Generator | None) -> Tensor:
+    """Actions ``(B, K)`` drawn from probabilities ``(B, A)``, where the generator is: on the host or on the device.
+
+    On the device by a race of exponentials, ``argmax_a p_a / e_a``: ``torch.multinomial`` makes the host wait there.
+    """
+    if generator is None or generator.device.type == "cpu":
+        return torch.multinomial(policy.cpu(), samples, replacement=True, generator=generator).to(policy.device)
+    shape = (len(policy), samples, policy.shape[-1])
+    noise = torch.empty(shape, device=policy.device).exponential_(generator=generator)
+    return (policy.unsqueeze(1) / noise).argmax(-1)
+
+
+def enumerate_others(network: Callable[..., Tensor], observations: Tensor, other_actions: list[int]) -> Tensor:
+    """Values of a joint network for every joint action of the others, ``(B, A, A_1, ..., A_m)``."""
+    grid = torch.cartesian_prod(*(torch.arange(n, device=observations.device) for n in other_actions))
+    grid = grid.view(1, -1, len(other_actions)).expand(observations.shape[0], -1, -1)
+    values = network(observations, grid)
+    return values.transpose(1, 2).reshape(observations.shape[0], values.shape[-1], *other_actions)
