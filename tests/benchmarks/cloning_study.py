@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 import time
@@ -111,9 +112,13 @@ def experiment(
 
 
 def run(
-    cell: dict[str, Any], cache: pathlib.Path, sets: dict[str, Any], multiples: tuple[float, ...]
+    cell: dict[str, Any],
+    cache: pathlib.Path,
+    sets: dict[str, Any],
+    multiples: tuple[float, ...],
+    keep: pathlib.Path | None = None,
 ) -> dict[str, Any]:
-    """Trains and scores in this process."""
+    """Trains and scores in this process; ``keep`` is a folder for a copy of the checkpoint."""
     problem, size, way, seed = PROBLEMS[cell["problem"]], cell["steps"], cell["way"], cell["seed"]
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -127,14 +132,14 @@ def run(
                 if algorithm.train().get("done"):
                     break
             took = time.monotonic() - began
-            updates = algorithm.learner_group._learner.updates
-            if way == "clone":
-                updates = algorithm.course.chosen
+            updates = algorithm.course.chosen if way == "clone" else algorithm.learner_group._learner.updates
             checkpoint = folder / "checkpoint"
             checkpoint.mkdir()
             algorithm.save_checkpoint(str(checkpoint))
         finally:
             algorithm.stop()
+        if keep is not None:
+            shutil.copytree(checkpoint, keep / f"{problem.example}-{size}-{way}-{seed}".replace(" ", "-"))
         rationality = read_checkpoint(checkpoint).settings["rationality"]
         row: dict[str, Any] = {"updates": updates, "train_s": round(took, 1), "returns": {}, "scores": {}}
         for multiple in multiples:
@@ -236,6 +241,7 @@ def main() -> None:
     parser.add_argument("--cache", type=pathlib.Path, default=pathlib.Path(tempfile.gettempdir()) / "mamql-study")
     parser.add_argument("--set", action="append", default=[], help="key=value, value in JSON")
     parser.add_argument("--multiples", type=float, nargs="+", default=MULTIPLES)
+    parser.add_argument("--keep", type=pathlib.Path, help="folder for the checkpoints; without, they are thrown away")
     parser.add_argument("--page", action="store_true")
     arguments = parser.parse_args()
     if arguments.page:
@@ -250,7 +256,7 @@ def main() -> None:
         cell |= {"set": sets} if sets else {}
         if any({key: row.get(key) for key in ("set", *cell)} == {"set": None} | cell for row in read(arguments.out)):
             continue
-        row = cell | run(cell, arguments.cache, sets, tuple(arguments.multiples))
+        row = cell | run(cell, arguments.cache, sets, tuple(arguments.multiples), arguments.keep)
         print(json.dumps(row), flush=True)
         with arguments.out.open("a") as out:
             out.write(json.dumps(row) + "\n")

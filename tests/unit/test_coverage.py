@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.algorithms.mamql.chosen import chosen, in_words
+from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.algorithms.mamql.coverage import EXPERT_ROWS, REACHED, Weights, reached, scale_of
 from rllib_mamql.columns import OBS, column
 from rllib_mamql.learning.learner import JOINT

@@ -27,13 +27,13 @@ class MAMQLLearner(ImitationLearner):
         losses = MAMQLLosses(self.config, modules, self.agents_of, self.agents, self.draws, self.precision)
         config = self.config
         self.scouts: Scouts | None = None
-        first = Weights.of(1.0, (config.expert_batch_size, config.rollout_batch_size), config.rationality)
-        if config.rollout_share == AUTO:
-            losses.rollout_share = torch.tensor(first.rollout_share, device=self._device)
+        if config.rollout_share == AUTO:  # Nothing is known of rollouts before the first: they weigh nothing.
+            losses.rollout_share, losses.leaves_rollouts_out = torch.tensor(0.0, device=self._device), True
         if config.chi_square_scale == AUTO:
-            full = 0.0 if config.value_term == "expert" else 1.0
+            full = 0.0 if config.value_term == "expert" or config.rollout_share == AUTO else 1.0
             if isinstance(config.rollout_share, (int, float)):
-                full = min(1.0, config.rollout_share / first.rollout_share)
+                most = Weights.of(1.0, (config.expert_batch_size, config.rollout_batch_size), config.rationality)
+                full = min(1.0, config.rollout_share / most.rollout_share)
             losses.chi_square_scale = torch.tensor(scale_of(full, config.rationality), device=self._device)
         return losses
 
