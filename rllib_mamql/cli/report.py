@@ -41,6 +41,7 @@ class TrialReport:
     metrics: Mapping[str, float] = field(default_factory=dict)
     rationality: Mapping[str, float] = field(default_factory=dict)
     chosen: Mapping[str, float] = field(default_factory=dict)
+    return_as_trained: float | None = None
     warnings: Sequence[str] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     recovered_rewards: Mapping[str, Any] = field(default_factory=dict)

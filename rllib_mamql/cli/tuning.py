@@ -149,6 +149,7 @@ def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -
     checkpoint = result.checkpoint.path if result.checkpoint is not None else None
     if error is None and checkpoint is not None and is_ours(item.algorithm):
         _recover(checkpoint, config)
+        _decide(checkpoint, config)
     evaluation = None
     if error is None and checkpoint is not None and options.eval_episodes:
         evaluation = _evaluate(item, config, checkpoint, options.eval_episodes)
@@ -179,6 +180,7 @@ def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -
         metrics=evaluation.metrics if evaluation else {},
         rationality=evaluation.rationality if evaluation else {},
         chosen=evaluation.chosen if evaluation else {},
+        return_as_trained=_return_as_trained(evaluation, checkpoint, options.eval_episodes, config.get("seed") or 0),
         warnings=evaluation.warnings if evaluation else (),
         diagnostics=evaluation.diagnostics if evaluation else {},
         recovered_rewards=evaluation.recovered_rewards if evaluation else {},
@@ -203,6 +205,22 @@ def _recover(checkpoint: str, config: Mapping[str, Any]) -> None:
     say(f"rewards recovered ({recovered.seconds:.0f} s)")
 
 
+def _decide(checkpoint: str, config: Mapping[str, Any]) -> None:
+    """Chooses how decidedly to act, where that is left open."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return
+    stored = read_checkpoint(folder)
+    if stored.settings.get("evaluation_rationality") != "auto":
+        return
+    from rllib_mamql.evaluation.decided import act_decidedly
+
+    started = time.monotonic()
+    say("choosing from play how decidedly to act")
+    found = act_decidedly(stored, seed=config.get("seed") or 0)
+    say(f"acting at {found.multiple:g} times the rationality of training ({time.monotonic() - started:.0f} s)")
+
+
 def _evaluate(item: Prepared, config: dict[str, Any], checkpoint: str, episodes: int) -> Any:
     from rllib_mamql.evaluation.evaluate import evaluate_baseline, evaluate_checkpoint
 
@@ -218,6 +236,17 @@ def _evaluate(item: Prepared, config: dict[str, Any], checkpoint: str, episodes:
         evaluation = evaluate_baseline(checkpoint, env, env_config, module_of, episodes=episodes, seed=seed)
     say(f"return {number(evaluation.return_mean)} ({time.monotonic() - started:.0f} s)")
     return evaluation
+
+
+def _return_as_trained(evaluation: Any, checkpoint: str, episodes: int, seed: int) -> float | None:
+    """The return at the rationality of training, where another was chosen to act at."""
+    from rllib_mamql.evaluation.decided import return_as_trained
+
+    if evaluation is None or evaluation.chosen.get("acting_multiple", 1.0) == 1.0:
+        return None
+    found = return_as_trained(read_checkpoint(checkpoint), episodes=episodes, seed=seed)
+    say(f"return {number(found)} at the rationality of training")
+    return found
 
 
 def readable(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,6 @@ from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning import checkpoint
 from rllib_mamql.learning.config import ImitationConfig
 from rllib_mamql.learning.streaming import iterate_batches
-from rllib_mamql.networks.module import EVALUATION_RATIONALITY
 from rllib_mamql.startup import collection_paused
 
 AHEAD = "rollouts"
@@ -52,8 +51,7 @@ class Imitation(Algorithm):
 
     * ``training_step``: another course of training;
     * ``finished``: whether training has come to its own end;
-    * ``get_own_state`` and ``set_own_state``: what else must survive a restart;
-    * ``fitted_rationalities``: at which inverse temperature each module acts.
+    * ``get_own_state`` and ``set_own_state``: what else must survive a restart.
     """
 
     config: ImitationConfig
@@ -229,17 +227,11 @@ class Imitation(Algorithm):
         """Settings for a checkpoint's document."""
         return self.config.recorded()
 
-    def fitted_rationalities(self) -> dict[str, float]:
-        """Inverse temperatures to act at by module, where they are fitted; the config's holds for the others."""
-        return {}
-
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Writes RLlib's checkpoint, and beside it what acts and the learners' data, both free of pickles."""
         super().save_checkpoint(checkpoint_dir)
         path = pathlib.Path(checkpoint_dir)
         model_configs, weights = self.on_learner(0, lambda learner: learner.describe())
-        for module_id, rationality in self.fitted_rationalities().items():
-            model_configs[module_id][EVALUATION_RATIONALITY] = rationality
         checkpoint.write_networks(
             path, self.config, self.offline_data.metadata, model_configs, weights, self.recorded()
         )

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import zipfile
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ import numpy as np
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import UserError
+from rllib_mamql.networks.module import EVALUATION_RATIONALITY, RATIONALITY
 
 FORMAT_VERSION = 1
 DOCUMENT = "mamql.json"
@@ -88,6 +90,25 @@ def write_networks(
         f"{module}/{name}": np.asarray(value) for module, states in weights.items() for name, value in states.items()
     }
     _save_arrays(path / NETWORKS, arrays)
+
+
+def act_at(path: pathlib.Path, multiple: float, settings: Mapping[str, Any]) -> None:
+    """Makes a checkpoint's policies act at a multiple of their training rationality.
+
+    Its document is replaced as a whole; RLlib's own part of the checkpoint, from which training goes on, stays.
+
+    Args:
+        path: The checkpoint folder.
+        multiple: Of each module's training rationality, > 0.
+        settings: What to add to the recorded settings.
+    """
+    document = json.loads((path / DOCUMENT).read_text())
+    for config in document["model_configs"].values():
+        config[EVALUATION_RATIONALITY] = multiple * config[RATIONALITY]
+    document["settings"] |= dict(settings)
+    draft = path / f".{DOCUMENT}.{os.getpid()}"
+    draft.write_text(json.dumps(document, indent=1))
+    os.replace(draft, path / DOCUMENT)
 
 
 def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type[Any]]) -> Checkpoint:

@@ -164,8 +164,9 @@ class ImitationConfig(AlgorithmConfig):
 
         Args:
             evaluation_rationality: Inverse temperature > 0 when acting without exploration; None: ``rationality``.
-                ``auto``, where the algorithm has it, keeps a tenth of the expert's episodes out of training and fits it
-                to them.
+                ``auto``: until training has ended the same; then ``rllib train`` chooses up to three times as much, as
+                long as play does not get stuck (``evaluation.decided``), in which it looks at no reward. Offline, as
+                None.
             **kwargs: RLlib's own evaluation settings.
 
         Returns:

@@ -27,7 +27,6 @@ from rllib_mamql.data.reading import (
     select_steps,
     size_of_files,
 )
-from rllib_mamql.data.selection import hold_out
 from rllib_mamql.data.tables import from_table
 from rllib_mamql.data.validation import check_form, check_values
 from rllib_mamql.errors import ConfigError, nearest
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT = 2 * 1024**3
 """Bytes up to which ``expert_in_memory: auto`` holds a dataset in memory, unless ``expert_memory_limit`` says else."""
-
-HELD_OUT_SHARE = 0.1
-"""Share of the expert's episodes that ``evaluation_rationality: auto`` keeps out of training."""
 
 
 class JointOfflinePreLearner(OfflinePreLearner):
@@ -109,8 +105,7 @@ class JointOfflineData(OfflineData):
         in_memory: Whether :attr:`dataset` holds the data.
         dataset: The data after selecting ``expert_steps``, or None where it is streamed.
         metadata: What the dataset says about itself, with ``expert_return`` of the whole dataset.
-        num_steps: Joint steps, after selection, without those held out.
-        held_out: Joint steps kept out of training to fit the evaluation rationality to, or None.
+        num_steps: Joint steps, after selection.
 
     Raises:
         DatasetError: If the dataset cannot be read or is not valid.
@@ -137,13 +132,6 @@ class JointOfflineData(OfflineData):
         self._files = find_files(self.path, self.filesystem_object)
         self.in_memory = bool(in_memory) if in_memory != "auto" else size_of_files(self._files) <= limit
         self.dataset: JointDataset | None = None
-        self.held_out: JointColumns | None = None
-        fits_rationality = getattr(config, "evaluation_rationality", None) == "auto"
-        if fits_rationality and not self.in_memory:
-            raise ConfigError(
-                "evaluation_rationality is 'auto', which holds out expert episodes, but the expert data is streamed: "
-                "give a number, or set expert_in_memory to true"
-            )
         self.metadata: DatasetMetadata
         self._selection: dict[str, int] | None = None
         self._rng = np.random.default_rng(self.seed)
@@ -155,8 +143,6 @@ class JointOfflineData(OfflineData):
             if steps is not None:
                 self._selection = select_episodes(columns, steps, seed)
                 columns = select_steps(columns, steps, seed)
-            if fits_rationality:
-                columns, self.held_out = hold_out(columns, HELD_OUT_SHARE, seed)
             self.metadata = dataset.metadata
             self.num_steps = num_rows(columns)
             self.dataset = JointDataset(columns, dataset.metadata, dataset.files)

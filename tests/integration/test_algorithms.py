@@ -153,7 +153,6 @@ def test_a_clone_chooses_its_updates_and_says_so_in_its_results(
         ({"clone_updates": 0}, "clone_updates"),
         ({"clone_updates": "many"}, "clone_updates"),
         ({"lr": [[0, 0.1]]}, "falls to zero by itself"),
-        ({"evaluation_rationality": "auto"}, "give a number"),
         ({"chi_square_scale": 1.0}, "chi_square_scale.*it is a setting of MAMQL"),
     ],
 )

@@ -30,14 +30,15 @@ IN_FULL = {row.example for row in ROWS}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("example", [each for each in EXAMPLES if each.stem not in IN_FULL], ids=str)
-def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path, rllib_on_ray: Rllib) -> None:
     experiment = next(iter(yaml.safe_load((ROOT / example).read_text()).values()))
     config, ours = experiment["config"], experiment["run"] in ("MAMQL", "MABC")
     out = tmp_path / "out.json"
     options = ["--stop", "training_iteration=1", "--eval-episodes", "2", "--storage-path", str(tmp_path)]
     settings = {"min_sample_timesteps_per_iteration": 160, "offline_updates": 10}
     if not ours:
-        settings = {"train_batch_size_per_learner": 200, "minibatch_size": 100}
+        # The tests' Ray has two CPUs: one for the learner, and one runner.
+        settings = {"train_batch_size_per_learner": 200, "minibatch_size": 100, "num_env_runners": 1}
     # One point of a search is enough here.
     settings |= {
         key: value["grid_search"][0]
@@ -46,8 +47,8 @@ def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path) -> None:
     }
     for key, value in settings.items():
         options += ["--set", f"{key}={value}"]
-    done = run("train", "--file", str(example), "--json", str(out), *options)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = rllib_on_ray("train", "--file", ROOT / example, "--json", out, *options)
+    assert done.status == 0, done.out + done.err
     trials = json.loads(out.read_text())["trials"]
     assert [trial["status"] for trial in trials] == ["finished"]
     assert trials[0]["updates"] > 0 or not ours

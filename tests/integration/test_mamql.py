@@ -16,7 +16,7 @@ import pytest
 from rllib_mamql.algorithms.mamql.algorithm import MAMQL
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.algorithms.registry import read_checkpoint
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.evaluation.decided import act_decidedly
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.record import record_dataset
 from rllib_mamql.learning.algorithm import AHEAD
@@ -295,23 +295,25 @@ def test_a_dataset_of_another_environment_is_refused(dataset: str) -> None:
         config(dataset).environment(TOY, env_config={"states": 5}).build_algo()
 
 
-def test_the_evaluation_rationality_is_fitted_to_episodes_kept_out_of_training(
-    dataset: str, tmp_path: pathlib.Path
-) -> None:
-    algorithm = config(dataset).evaluation(evaluation_rationality="auto").build_algo()
+def test_until_it_is_chosen_policies_act_as_in_training(dataset: str, tmp_path: pathlib.Path) -> None:
+    algorithm = config(dataset, rationality=2.0).build_algo()
     algorithm.train()
-    data, learner = algorithm.offline_data, algorithm.learner_group._learner
-    assert len(learner.expert) == data.num_steps and 0 < 200 - data.num_steps < 100
     algorithm.save_checkpoint(str(tmp_path))
-    expected, _ = learner.fit_rationality(data.held_out)
     algorithm.stop()
-    acted = {name: module.evaluation_rationality for name, module in read_checkpoint(tmp_path).modules.items()}
-    assert acted == pytest.approx(expected) and set(acted) == {"agent_0", "agent_1"}
-    assert evaluate_checkpoint(tmp_path, episodes=2).rationality == pytest.approx(expected)
-
-    streamed = config(dataset, expert_in_memory=False).evaluation(evaluation_rationality="auto")
-    with pytest.raises(ConfigError, match="streamed"):
-        streamed.build_algo()
+    stored = read_checkpoint(tmp_path)
+    assert stored.settings["evaluation_rationality"] == "auto"
+    assert {module.evaluation_rationality for module in stored.modules.values()} == {2.0}
+    found = act_decidedly(stored, seed=1)
+    again = read_checkpoint(tmp_path)
+    assert {module.evaluation_rationality for module in again.modules.values()} == {2.0 * found.multiple}
+    result = evaluate_checkpoint(tmp_path, episodes=2)
+    assert set(result.rationality.values()) == {2.0 * found.multiple}
+    assert result.chosen["acting_multiple"] == found.multiple and result.chosen["coming_back"] <= 1.0
+    # Training goes on as it was.
+    second = config(dataset, rationality=2.0).build_algo()
+    second.load_checkpoint(str(tmp_path))
+    second.train()
+    second.stop()
 
 
 def test_stops_where_held_out_play_gets_less_likely_and_goes_on_as_if_never_interrupted(
@@ -339,8 +341,9 @@ def test_stops_where_held_out_play_gets_less_likely_and_goes_on_as_if_never_inte
     assert results[-1].get("done") and whole.finished() and second.finished()
     best = 60 * (1 + int(np.argmin(losses)))
     assert best == results[-1]["best_updates"] and updates(results[-1]) == 2 * best
+    assert whole.get_own_state()["watch"] == second.get_own_state()["watch"]
     whole.save_checkpoint(str(tmp_path / "end"))
-    assert read_checkpoint(tmp_path / "end").settings["best_updates"] == best
+    assert read_checkpoint(tmp_path / "end").settings["stopped_updates"] == 2 * best
     for name, value in weights(whole).items():
         np.testing.assert_array_equal(value, weights(second)[name])
     whole.stop()

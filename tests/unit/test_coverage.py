@@ -139,7 +139,7 @@ def test_a_setting_that_is_given_stays(settings: dict[str, object], expected: ob
 @pytest.mark.parametrize(
     ("settings", "scale"),
     [
-        ({}, 1.0),
+        ({}, 30.0),
         ({"rollout_share": None}, 1.0),
         ({"rollout_share": 0}, 30.0),
         ({"rollout_share": 1}, 1.0),

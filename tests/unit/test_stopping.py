@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from rllib_mamql.algorithms.mamql.chosen import chosen, in_words
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.algorithms.mamql.learner import MAMQLLearner
-from rllib_mamql.algorithms.mamql.stopping import BEST_UPDATES, Watch
+from rllib_mamql.algorithms.mamql.stopping import BEST_UPDATES, STOPPED, Watch
 from rllib_mamql.columns import EPS_ID, JointColumns, num_rows, take
 from rllib_mamql.errors import ConfigError
-from tests.unit.test_graphs import assert_equal, weights
+from tests.unit.test_graphs import assert_equal
 from tests.unit.test_learner import TOY, learner, play
 
 
@@ -69,25 +68,11 @@ def test_the_learner_learns_as_it_does_without_scouts(demonstrations: JointColum
     assert_equal(made, alone)
 
 
-def test_the_learner_takes_back_what_was_kept(demonstrations: JointColumns) -> None:
-    made = scouted(demonstrations)
-    assert made.scouts is not None
-    made.update(num_updates=5)
-    made.scouts.keep()
-    kept = [value.clone() for value in weights(made)]
-    made.update(num_updates=5)
-    assert not all(torch.equal(a, b) for a, b in zip(kept, weights(made), strict=True))
-    made.scouts.take_back()
-    for a, b in zip(kept, weights(made), strict=True):
-        torch.testing.assert_close(a, b, rtol=0.0, atol=0.0)
-
-
 def test_scouts_go_on_where_they_were(demonstrations: JointColumns) -> None:
     made, other = scouted(demonstrations), scouted(demonstrations)
     assert made.scouts is not None and other.scouts is not None
     made.update(num_updates=10)
     made.scouts.follow({})
-    made.scouts.keep()
     other.set_state(made.get_state())
     other.set_data_state(made.get_data_state())
     other.scouts.set_state(made.scouts.get_state())
@@ -96,14 +81,14 @@ def test_scouts_go_on_where_they_were(demonstrations: JointColumns) -> None:
         each.update(num_updates=10)
         assert each.scouts is not None
         found.append(each.scouts.follow({}))
-        each.scouts.take_back()
     assert found[0] == found[1]
     assert_equal(made, other)
 
 
 def test_scouts_leave_rollouts_and_rewards_to_the_learner(demonstrations: JointColumns) -> None:
     made = learner(rollout_share=0.0)
-    assert made.leaves_rollouts_out and not learner().leaves_rollouts_out
+    assert made.leaves_rollouts_out and not learner(rollout_share=None).leaves_rollouts_out
+    assert learner().leaves_rollouts_out, "nothing is known of them yet"
     made.replay.add(play(seed=7))
     made.send_scouts(demonstrations)
     made.update(num_updates=3)
@@ -132,7 +117,7 @@ def test_refuses_what_cannot_be(settings: dict[str, object], words: str) -> None
         ).validate()
 
 
-def test_says_which_networks_act() -> None:
-    found = chosen({BEST_UPDATES: 1400, "gamma": 0.9})
-    assert in_words(found) == ["chosen: the networks after 1,400 updates; later, held-out play got less likely"]
+def test_says_when_it_stopped() -> None:
+    found = chosen({STOPPED: 1400, BEST_UPDATES: 600, "gamma": 0.9})
+    assert in_words(found) == ["chosen: 1,400 updates, for held-out steps were likeliest after 600"]
     assert all(len(line) <= 80 for line in in_words(found))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rllib_mamql.algorithms.mamql import objective
-from rllib_mamql.algorithms.mamql.rationality import MULTIPLES, RANGE, fit_policies, fit_rationality, likelihood_profile
+from rllib_mamql.algorithms.mamql.rationality import MULTIPLES, RANGE, fit_rationality, likelihood_profile
 from rllib_mamql.columns import EPS_ID, T, num_rows, take
 from rllib_mamql.data.selection import hold_out
 from rllib_mamql.errors import DatasetError
@@ -40,13 +40,6 @@ def test_the_profile_is_concave_and_highest_next_to_the_fit() -> None:
     assert max(profile, key=lambda multiple: profile[multiple]) == 2.0
     slopes = np.diff(list(profile.values())) / np.diff(list(profile))
     assert (np.diff(slopes) < 0).all()
-
-
-def test_agents_of_one_module_are_fitted_together() -> None:
-    q = torch.tensor([[1.0, 0.0]] * 4)
-    first, second = torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 1, 1])
-    fitted, _ = fit_policies({"shared": [(q, first), (q, second)]}, 1.0)
-    assert fitted["shared"] == pytest.approx(np.log(3.0), rel=1e-3)  # 6 of 8: sigmoid(lambda) = 3/4
 
 
 def test_whole_episodes_are_held_out_and_never_all() -> None:

@@ -60,7 +60,3 @@ class MABCConfig(ImitationConfig):
             check_integer("clone_updates", self.clone_updates)
         if isinstance(self.lr, (list, tuple)):
             raise ConfigError(f"lr is {self.lr!r}: give one number, a clone's falls to zero by itself")
-        if self.evaluation_rationality == AUTO:
-            raise ConfigError(
-                "evaluation_rationality is 'auto', but a clone's logits are fitted to the expert already: give a number"
-            )

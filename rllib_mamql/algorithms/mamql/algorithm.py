@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import ray
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.algorithms.mamql.coverage import REACHED, Weights
-from rllib_mamql.algorithms.mamql.stopping import BEST_UPDATES, FEW, HELD_OUT_LOSS, Watch
+from rllib_mamql.algorithms.mamql.stopping import BEST_UPDATES, FEW, HELD_OUT_LOSS, LOOK_EVERY, STOPPED, Watch
 from rllib_mamql.learning.algorithm import Imitation
 from rllib_mamql.learning.config import AUTO
 
@@ -54,8 +55,9 @@ class MAMQL(Imitation):
             weights = self._weigh(float(np.mean(self.on_learners(lambda learner: learner.reached()))))
             self.metrics.log_value(REACHED, self._reached, window=1)
             self.metrics.log_value(ROLLOUT_SHARE, weights.rollout_share, window=1)
-        if self._watch is not None:
-            self._look_out(self._watch)
+        if self._watch is not None and not self._leaves_rollouts_out:
+            self._watch = None
+            self.on_learner(0, lambda learner: learner.send_scouts(None))
 
     def _weigh(self, reached: float) -> Weights:
         rows = (self.config.expert_batch_size, self.config.rollout_batch_size)
@@ -66,29 +68,36 @@ class MAMQL(Imitation):
 
     # -- early stopping -----------------------------------------------------------------------------------------
 
+    @property
+    def _leaves_rollouts_out(self) -> bool:
+        return bool(self.on_learner(0, lambda learner: learner.leaves_rollouts_out))
+
     def _may_stop_early(self) -> bool:
+        """Where rollouts weigh something, the likelihood of demonstrations says nothing."""
         config = self.config
+        if not self._leaves_rollouts_out:
+            return False
         if config.early_stopping != AUTO:
             return bool(config.early_stopping)
         return config.num_learners <= 1 and self.offline_data.in_memory and 2 <= self.offline_data.num_steps <= FEW
 
-    def _look_out(self, watch: Watch) -> None:
-        """Lets scouts follow, and goes by them; none where rollouts weigh something, and likelihood says nothing."""
-        if not self.on_learner(0, lambda learner: learner.leaves_rollouts_out):
-            self._watch = None
-            self.on_learner(0, lambda learner: learner.send_scouts(None))
+    def update(self, updates: int, rollouts: Sequence[ray.ObjectRef] = ()) -> None:
+        """Makes gradient steps; while there are scouts, these follow every few of them."""
+        if self._watch is None:
+            super().update(updates, rollouts)
             return
+        for first in range(0, max(1, updates), LOOK_EVERY):
+            super().update(min(LOOK_EVERY, updates - first), rollouts if first == 0 else ())
+            self._look_out(self._watch)
+
+    def _look_out(self, watch: Watch) -> None:
+        """Lets scouts follow, and takes note of what they find."""
         self._send_scouts()
         timesteps = {NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()}
         made, loss = self.on_learner(0, lambda learner: (learner.updates, learner.scouts.follow(timesteps)))
-        if watch.see(made, loss):
-            self.on_learner(0, lambda learner: learner.scouts.keep())
+        watch.see(made, loss)
         self.metrics.log_value(HELD_OUT_LOSS, loss, window=1)
         self.metrics.log_value(BEST_UPDATES, watch.updates, window=1)
-        if watch.over:
-            self.on_learner(0, lambda learner: learner.scouts.take_back())
-            if self.config.uses_rollouts:
-                self._send_weights()
 
     def _send_scouts(self) -> None:
         if self.on_learner(0, lambda learner: learner.scouts is None):
@@ -96,7 +105,7 @@ class MAMQL(Imitation):
             self.on_learner(0, lambda learner: learner.send_scouts(columns))
 
     def finished(self) -> bool:
-        """Whether held-out demonstrations have become less likely."""
+        """Whether held-out demonstrations were likeliest long ago."""
         return self._watch is not None and self._watch.over
 
     # -- state --------------------------------------------------------------------------------------------------
@@ -107,7 +116,7 @@ class MAMQL(Imitation):
         if self._reached is not None:
             found[REACHED] = self._reached
         if self._watch is not None and self._watch.over:
-            found[BEST_UPDATES] = self._watch.updates
+            found |= {STOPPED: self._watch.made, BEST_UPDATES: self._watch.updates}
         return found
 
     def get_own_state(self) -> dict[str, Any]:
@@ -128,11 +137,3 @@ class MAMQL(Imitation):
             self._send_scouts()
             found = state["scouts"]
             self.on_learner(0, lambda learner: learner.scouts.set_state(found))
-
-    def fitted_rationalities(self) -> dict[str, float]:
-        """With ``evaluation_rationality: auto``, those at which held-out demonstrations are most likely."""
-        held_out = self.offline_data.held_out
-        if held_out is None:
-            return {}
-        fitted, _ = self.on_learner(0, lambda learner: learner.fit_rationality(held_out))
-        return dict(fitted)

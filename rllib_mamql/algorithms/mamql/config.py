@@ -55,6 +55,7 @@ class MAMQLConfig(ImitationConfig):
 
         # Where the default departs from that of other algorithms.
         self.symmetries = True
+        self.evaluation_rationality = AUTO
 
     # Arguments and attributes carry the same names: what each means is said once, here.
     def training(
@@ -94,8 +95,8 @@ class MAMQLConfig(ImitationConfig):
             chi_square_scale: c > 0 of chi^2; larger penalises rewards less. ``auto`` follows from the rationality and
                 from the weight of the rollouts: strong where that is full, weak where there is nothing but the
                 likelihood.
-            early_stopping: Whether training ends where held-out demonstrations become less likely, with the networks
-                that it had before. They are held out from scouts, up to three, that learn beside the learner: gradient
+            early_stopping: Whether training ends by itself, after twice the gradient steps after which held-out
+                demonstrations were likeliest. They are held out from scouts, up to three, beside the learner: gradient
                 steps take so many times longer. Only where rollouts weigh nothing. ``auto`` does so with one learner
                 and at most 600 joint steps, in memory.
             learn_reward: Whether reward networks are trained beside the critics.
@@ -131,6 +132,8 @@ class MAMQLConfig(ImitationConfig):
     def fill_in(self) -> None:
         """The value term follows from ``mode`` where it is left open."""
         super().fill_in()
+        if self.mode == "offline" and self.evaluation_rationality == AUTO:  # It is chosen from play.
+            self.evaluation_rationality = None
         if self.value_term is None:
             self.value_term = "rollout+expert" if self.mode == "online" else "expert"
         if self.rollout_share == AUTO and not (self.mode == "online" and self.value_term == "rollout+expert"):

@@ -8,12 +8,10 @@ from torch import Tensor
 from rllib_mamql.algorithms.mamql.coverage import Weights, reached, scale_of
 from rllib_mamql.algorithms.mamql.losses import MAMQLLosses
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
-from rllib_mamql.algorithms.mamql.rationality import fit_policies
 from rllib_mamql.algorithms.mamql.stopping import Scouts
-from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
+from rllib_mamql.columns import JointColumns
 from rllib_mamql.learning.config import AUTO
 from rllib_mamql.learning.learner import ImitationLearner
-from rllib_mamql.learning.minibatch import ExpertSource
 
 
 class MAMQLLearner(ImitationLearner):
@@ -72,22 +70,3 @@ class MAMQLLearner(ImitationLearner):
     def reached(self) -> float:
         """Share of this learner's demonstrated states that rollouts in its replay buffer came upon."""
         return reached(self.expert.columns, self.replay.columns, len(self.replay), self.agents)
-
-    @torch.no_grad()
-    def fit_rationality(self, columns: JointColumns) -> tuple[dict[str, float], dict[str, float]]:
-        """Fits each acting network's rationality to expert steps it was not trained on.
-
-        Args:
-            columns: Held-out joint steps.
-
-        Returns:
-            Rationality and mean log-likelihood by module, from ``rationality.fit_policies``.
-        """
-        held = ExpertSource(columns, None, self._device).columns
-        scored: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        for module_id, agents in self.agents_of.items():
-            for agent in agents:
-                alive = held[column(ALIVE, agent)].bool()
-                q = self.network(module_id).average(held[column(OBS, agent)][alive])
-                scored.setdefault(module_id, []).append((q, held[column(ACTIONS, agent)][alive]))
-        return fit_policies(scored, self.config.rationality)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from rllib_mamql.algorithms.mamql import objective
@@ -61,22 +60,3 @@ def fit_rationality(q: Tensor, actions: Tensor, rationality: float) -> tuple[flo
 
     found = optimize.minimize_scalar(loss, bounds=(middle - width, middle + width), method="bounded")
     return math.exp(float(found.x)), -float(found.fun)
-
-
-def fit_policies(
-    module_q: dict[str, list[tuple[Tensor, Tensor]]], rationality: float
-) -> tuple[dict[str, float], dict[str, float]]:
-    """:func:`fit_rationality` for every module over all its agents.
-
-    Args:
-        module_q: ``{module: [(action values, actions) of each agent]}``.
-        rationality: The training rationality.
-
-    Returns:
-        Rationality and mean log-likelihood by module.
-    """
-    fitted, likelihood = {}, {}
-    for module, pairs in module_q.items():
-        q, actions = (torch.cat(parts) for parts in zip(*pairs, strict=True))
-        fitted[module], likelihood[module] = fit_rationality(q, actions, rationality)
-    return fitted, likelihood

@@ -1,0 +1,145 @@
+"""How decidedly trained policies act: chosen from their own play, without a look at rewards.
+
+A policy that acts at a higher rationality than it was trained at errs less than its expert did, until it is so decided
+that it gets stuck: two chefs in each other's way who insist. Play that is stuck comes back to the same states.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rllib_mamql.algorithms.mamql.chosen import COMING_BACK, DEMONSTRATED, MULTIPLE
+from rllib_mamql.columns import EPS_ID, OBS, JointColumns, column, num_rows
+from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.evaluation.evaluate import play
+from rllib_mamql.learning.checkpoint import Checkpoint, act_at
+from rllib_mamql.learning.demonstrations import find_demonstrations
+from rllib_mamql.play.actors import checkpoint_actor
+from rllib_mamql.play.batched import make_rollout
+from rllib_mamql.play.returns import summarise_returns
+
+MULTIPLES = (1.5, 2.0, 3.0)
+"""Multiples of the training rationality that are tried, one after the other."""
+ALLOWED = 0.1
+"""By how much the share of states that play comes back to may exceed that of the demonstrations or of training."""
+STEPS, ENVS = 3200, 8
+"""Joint steps of play at each multiple, and the environments that are stepped together."""
+BIN = 0.5
+"""States are the same where all numbers fall into the same bins, of so many standard deviations."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """How decidedly to act, and why.
+
+    Attributes:
+        multiple: Of the training rationality.
+        coming_back: For each multiple that was tried, the share of states in [0, 1] in which the episode was before.
+        demonstrated: That share in the demonstrations; None where they are not at hand.
+    """
+
+    multiple: float
+    coming_back: Mapping[float, float]
+    demonstrated: float | None
+
+
+def decide(stored: Checkpoint, demonstrations: JointColumns | None, *, seed: int = 0) -> Decided:
+    """The highest multiple of the training rationality at which play is not stuck, up to the last of ``MULTIPLES``.
+
+    Args:
+        stored: The checkpoint.
+        demonstrations: Those of training; None where they are gone.
+        seed: Of environments and actions.
+    """
+    agents = list(stored.module_of)
+    found = {1.0: _play(stored, 1.0, seed)}
+    widths = _widths(found[1.0] if demonstrations is None else demonstrations, agents)
+    shown = None if demonstrations is None else coming_back(demonstrations, agents, widths)
+    shares = {1.0: coming_back(found[1.0], agents, widths)}
+    most = max(shares[1.0], shown or 0.0) + ALLOWED
+    chosen = 1.0
+    for multiple in MULTIPLES:
+        shares[multiple] = coming_back(_play(stored, multiple, seed), agents, widths)
+        if shares[multiple] > most:
+            break
+        chosen = multiple
+    return Decided(chosen, shares, shown)
+
+
+def act_decidedly(stored: Checkpoint, *, seed: int = 0) -> Decided:
+    """Makes a checkpoint act as :func:`decide` finds, and records why.
+
+    Args:
+        stored: The checkpoint; its folder is written to.
+        seed: Of environments and actions.
+    """
+    found = decide(stored, find_demonstrations(stored), seed=seed)
+    rationality = found.multiple * float(stored.settings["rationality"])
+    why = {MULTIPLE: found.multiple, COMING_BACK: found.coming_back[found.multiple], DEMONSTRATED: found.demonstrated}
+    act_at(stored.path, found.multiple, {"evaluation_rationality": rationality, **why})
+    return found
+
+
+def coming_back(columns: JointColumns, agents: Sequence[str], widths: Mapping[str, np.ndarray]) -> float:
+    """Share of joint states, in [0, 1], in which their episode was before.
+
+    Args:
+        columns: Joint steps.
+        agents: All agents: a state is what all of them observe.
+        widths: By agent, widths ``(F,)`` of the bins of its observation's numbers.
+    """
+    rows = num_rows(columns)
+    parts = [np.unique(columns[EPS_ID].astype(str), return_inverse=True)[1].reshape(rows, 1)]
+    parts += [np.round(columns[column(OBS, agent)].reshape(rows, -1) / widths[agent]) for agent in agents]
+    return 1.0 - len(np.unique(np.concatenate(parts, 1).astype(np.float32), axis=0)) / rows
+
+
+def _widths(columns: JointColumns, agents: Sequence[str]) -> dict[str, np.ndarray]:
+    spreads = {agent: columns[column(OBS, agent)].reshape(num_rows(columns), -1).std(0) for agent in agents}
+    return {agent: np.where(spread > 0, BIN * spread, BIN) for agent, spread in spreads.items()}
+
+
+def _play(stored: Checkpoint, multiple: float, seed: int) -> JointColumns:
+    rollout = make_rollout(
+        functools.partial(make_env, stored.env, stored.env_config),
+        functools.partial(make_batch, stored.env, stored.env_config),
+        ENVS,
+        seed + 2,
+    )
+    try:
+        with acting_at(stored, multiple):
+            return rollout.run(checkpoint_actor(stored, seed + 2), num_steps=STEPS)[0]
+    finally:
+        rollout.close()
+
+
+@contextlib.contextmanager
+def acting_at(stored: Checkpoint, multiple: float) -> Iterator[None]:
+    """Within, the policies act at a multiple of their training rationality."""
+    before = {module: module.evaluation_rationality for module in stored.modules.values()}
+    for module in before:
+        module.evaluation_rationality = multiple * module.rationality
+    try:
+        yield
+    finally:
+        for module, rationality in before.items():
+            module.evaluation_rationality = rationality
+
+
+def return_as_trained(stored: Checkpoint, *, episodes: int, seed: int = 0) -> float:
+    """Mean return of play at the rationality of training.
+
+    Args:
+        stored: The checkpoint.
+        episodes: How many to play, >= 1.
+        seed: Of environments and actions.
+    """
+    with acting_at(stored, 1.0):
+        actor = checkpoint_actor(stored, seed)
+        finished, aggregation = play(stored.env, stored.env_config, actor, episodes=episodes, seed=seed, num_envs=25)
+    return summarise_returns(finished, aggregation).mean
