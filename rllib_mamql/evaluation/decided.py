@@ -58,7 +58,7 @@ def decide(stored: Checkpoint, demonstrations: JointColumns | None, *, seed: int
     """
     agents = list(stored.module_of)
     found = {1.0: _play(stored, 1.0, seed)}
-    widths = _widths(found[1.0] if demonstrations is None else demonstrations, agents)
+    widths = bin_widths(found[1.0] if demonstrations is None else demonstrations, agents)
     shown = None if demonstrations is None else coming_back(demonstrations, agents, widths)
     shares = {1.0: coming_back(found[1.0], agents, widths)}
     most = max(shares[1.0], shown or 0.0) + ALLOWED
@@ -99,7 +99,13 @@ def coming_back(columns: JointColumns, agents: Sequence[str], widths: Mapping[st
     return 1.0 - len(np.unique(np.concatenate(parts, 1).astype(np.float32), axis=0)) / rows
 
 
-def _widths(columns: JointColumns, agents: Sequence[str]) -> dict[str, np.ndarray]:
+def bin_widths(columns: JointColumns, agents: Sequence[str]) -> dict[str, np.ndarray]:
+    """Widths ``(F,)`` by agent of the bins into which the numbers of its observation fall.
+
+    Args:
+        columns: Joint steps, from whose spread they follow.
+        agents: All agents.
+    """
     spreads = {agent: columns[column(OBS, agent)].reshape(num_rows(columns), -1).std(0) for agent in agents}
     return {agent: np.where(spread > 0, BIN * spread, BIN) for agent, spread in spreads.items()}
 

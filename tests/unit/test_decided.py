@@ -59,7 +59,7 @@ def test_the_highest_multiple_before_play_gets_stuck(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(decided, "_play", lambda stored, multiple, seed: steps([1, 2]) | {"at": multiple})
-    monkeypatch.setattr(decided, "_widths", lambda columns, agents: WIDTHS)
+    monkeypatch.setattr(decided, "bin_widths", lambda columns, agents: WIDTHS)
     monkeypatch.setattr(decided, "coming_back", lambda columns, agents, widths: shares[columns["at"]])
     found = decide(stored_at(toy_checkpoint_folder, tmp_path), None)
     assert found.multiple == multiple and found.demonstrated is None
@@ -70,7 +70,7 @@ def test_as_often_as_experts_is_not_stuck(
     toy_checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decided, "_play", lambda stored, multiple, seed: {"share": 0.1 * multiple})
-    monkeypatch.setattr(decided, "_widths", lambda columns, agents: WIDTHS)
+    monkeypatch.setattr(decided, "bin_widths", lambda columns, agents: WIDTHS)
     monkeypatch.setattr(decided, "coming_back", lambda columns, agents, widths: columns["share"])
     stored = stored_at(toy_checkpoint_folder, tmp_path)
     assert decide(stored, {"share": 0.25}).multiple == 3.0
