@@ -23,11 +23,11 @@ from rllib_mamql.play.actors import checkpoint_actor
 from rllib_mamql.play.batched import make_rollout
 from rllib_mamql.play.returns import summarise_returns
 
-MULTIPLES = (1.5, 2.0, 3.0)
-"""Multiples of the training rationality that are tried, one after the other."""
+MULTIPLES = (3.0, 2.0, 1.5)
+"""Multiples of the training rationality that are tried, one after the other, until play at one is not stuck."""
 ALLOWED = 0.1
 """By how much the share of states that play comes back to may exceed that of the demonstrations or of training."""
-STEPS, ENVS = 3200, 8
+STEPS, ENVS = 1600, 16
 """Joint steps of play at each multiple, and the environments that are stepped together."""
 BIN = 0.5
 """States are the same where all numbers fall into the same bins, of so many standard deviations."""
@@ -49,7 +49,7 @@ class Decided:
 
 
 def decide(stored: Checkpoint, demonstrations: JointColumns | None, *, seed: int = 0) -> Decided:
-    """The highest multiple of the training rationality at which play is not stuck, up to the last of ``MULTIPLES``.
+    """The first of ``MULTIPLES`` of the training rationality at which play is not stuck, or that of training itself.
 
     Args:
         stored: The checkpoint.
@@ -62,13 +62,11 @@ def decide(stored: Checkpoint, demonstrations: JointColumns | None, *, seed: int
     shown = None if demonstrations is None else coming_back(demonstrations, agents, widths)
     shares = {1.0: coming_back(found[1.0], agents, widths)}
     most = max(shares[1.0], shown or 0.0) + ALLOWED
-    chosen = 1.0
     for multiple in MULTIPLES:
         shares[multiple] = coming_back(_play(stored, multiple, seed), agents, widths)
-        if shares[multiple] > most:
-            break
-        chosen = multiple
-    return Decided(chosen, shares, shown)
+        if shares[multiple] <= most:
+            return Decided(multiple, shares, shown)
+    return Decided(1.0, shares, shown)
 
 
 def act_decidedly(stored: Checkpoint, *, seed: int = 0) -> Decided:

@@ -36,9 +36,9 @@ HEAD = """# How decidedly to act
 
 A policy that acts at a higher rationality than it was trained at errs less than its expert did, until it is so
 decided that it gets stuck. Play that is stuck comes back to the same joint states again and again, which can be seen
-without a reward. `evaluation_rationality: auto` therefore tries 1.5, 2 and 3 times the training rationality, one
-after the other, for as long as the share of states that an episode was in before is at most 0.1 above that of the
-demonstrations or of play as in training, whichever is higher; the last of them is what the policies act at.
+without a reward. `evaluation_rationality: auto` therefore tries 3, 2 and 1.5 times the training rationality, one
+after the other, until the share of states that an episode was in before is at most 0.1 above that of the
+demonstrations or of play as in training, whichever is higher.
 
 Return, and in brackets the share of states revisited, at multiples of the training rationality; *chosen* is what the
 rule gives on these figures. One run each: leads, no results. Episodes: 24 in Overcooked, 100 elsewhere, 300 on Gems.
@@ -51,12 +51,8 @@ A row is remade by `python tests/benchmarks/cloning_study.py --seeds 1 --ways MA
 
 def rule(row: dict[str, Any]) -> float:
     """What ``decided.decide`` chooses where it finds these shares."""
-    most, chosen = max(row["1.0"][1], row["expert_returning"]) + ALLOWED, 1.0
-    for multiple in TRIED:
-        if row[str(multiple)][1] > most:
-            break
-        chosen = multiple
-    return chosen
+    most = max(row["1.0"][1], row["expert_returning"]) + ALLOWED
+    return next((multiple for multiple in TRIED if row[str(multiple)][1] <= most), 1.0)
 
 
 def page(rows: list[dict[str, Any]]) -> str:
