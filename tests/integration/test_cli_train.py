@@ -190,15 +190,9 @@ class TestTrain:
     @pytest.mark.slow
     def test_resumes_after_kill_9(self, command: Command, toy_dataset: Path) -> None:
         slow = (
-            "--set",
-            "env_config.slow=0.006",
-            "--set",
-            "evaluation_rationality=null",
-            "--stop",
-            "training_iteration=6",
-            "--eval-episodes",
-            "0",
-        )
+            "--set", "env_config.slow=0.006", "--set", "evaluation_rationality=null",
+            "--stop", "training_iteration=6", "--eval-episodes", "0",
+        )  # fmt: skip
         file = write(command, MAMQL, toy_dataset)
         process = command.start("train", "--file", file, *slow)
         folder = command.folder / "results" / "toy"
