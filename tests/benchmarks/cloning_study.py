@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.cli.experiment import Overrides, load_experiments
+from rllib_mamql.evaluation.decided import act_decidedly
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.record import record_dataset
 from tests.benchmarks.measuring import ROOT, experiment_of
@@ -148,6 +149,12 @@ def run(
             row["returns"][str(multiple)] = round(result.return_mean, 4)
             if result.normalised_score is not None:
                 row["scores"][str(multiple)] = round(result.normalised_score, 4)
+        if read_checkpoint(checkpoint).settings["evaluation_rationality"] == "auto":
+            multiple = act_decidedly(read_checkpoint(checkpoint), seed=seed).multiple
+            if str(multiple) not in row["returns"]:
+                result = evaluate_checkpoint(checkpoint, episodes=problem.episodes, seed=seed + 1000)
+                row["returns"][str(multiple)] = round(result.return_mean, 4)
+            row["used"] = row["returns"][str(multiple)]
         return row | {"expert": result.expert_return, "random": result.random_return, "chosen": result.chosen}
 
 
@@ -182,8 +189,7 @@ def middle(values: list[float]) -> tuple[float, float, float]:
     return mean, found.low, found.high
 
 
-def in_cell(rows: list[dict[str, Any]], multiple: float) -> str:
-    values = [row["returns"][str(multiple)] for row in rows]
+def in_cell(values: list[float]) -> str:
     if not values:
         return ""
     mean, low, high = middle(values)
@@ -192,40 +198,50 @@ def in_cell(rows: list[dict[str, Any]], multiple: float) -> str:
 
 def page(rows: list[dict[str, Any]]) -> str:
     """The results as Markdown."""
-    lines = []
-    for multiple in MULTIPLES:
-        what = "the rationality of training" if multiple == 1.0 else f"{multiple:g} times the rationality of training"
-        lines += [f"## At {what}", "", f"| | steps | expert | {' | '.join(WAYS)} | lowest MAMQL, clone | seeds |"]
-        lines.append("| --- | --- | --- |" + " --- |" * (len(WAYS) + 2))
-        for name, problem in PROBLEMS.items():
-            for size in problem.sizes:
-                mine = [row for row in rows if row["problem"] == name and row["steps"] == size]
-                of = {way: [row for row in mine if row["way"] == way] for way in WAYS}
-                if not mine:
-                    continue
-                lowest = [min((r["returns"][str(multiple)] for r in of[w]), default=None) for w in ("MAMQL", "clone")]
-                lines.append(
-                    f"| {name} | {size:,} | {mine[0]['expert']:.2f} | "
-                    + " | ".join(in_cell(of[way], multiple) for way in WAYS)
-                    + f" | {', '.join('-' if x is None else format(x, '.2f') for x in lowest)}"
-                    + f" | {', '.join(str(len(of[way])) for way in WAYS)} |"
-                )
-        lines.append("")
+    shown: list[tuple[str, str, Callable[[dict[str, Any]], float | None]]] = [
+        ("MAMQL", "MAMQL, as trained", lambda row: row["returns"]["1.0"]),
+        ("clone", "clone, as trained", lambda row: row["returns"]["1.0"]),
+        ("MAMQL", "MAMQL, as used", lambda row: row.get("used")),
+        ("clone", "clone, twice", lambda row: row["returns"]["2.0"]),
+        ("no rollouts", "no rollouts", lambda row: row["returns"]["1.0"]),
+        ("all rollouts", "all rollouts", lambda row: row["returns"]["1.0"]),
+    ]
+    shown = [each for each in shown if any(row["way"] == each[0] for row in rows)]
+    lines = [f"| | steps | expert | {' | '.join(title for _, title, _ in shown)} | lowest as used | seeds |"]
+    lines.append("| --- | --- | --- |" + " --- |" * (len(shown) + 2))
+    for name, problem in PROBLEMS.items():
+        for size in problem.sizes:
+            mine = [row for row in rows if row["problem"] == name and row["steps"] == size]
+            if not mine:
+                continue
+            cells = []
+            for way, _, value in shown:
+                found = [value(row) for row in mine if row["way"] == way]
+                cells.append(in_cell([each for each in found if each is not None]))
+            used = [row["used"] for row in mine if "used" in row]
+            seeds = [str(sum(row["way"] == way for row in mine)) for way in ("MAMQL", "clone")]
+            lines.append(
+                f"| {name} | {size:,} | {mine[0]['expert']:.2f} | {' | '.join(cells)} | "
+                f"{format(min(used), '.2f') if used else ''} | {', '.join(seeds)} |"
+            )
     times = [row["train_s"] for row in rows if row["way"] == "MAMQL"]
-    lines.append(f"Training of MAMQL, one core each: median {np.median(times):.0f} s, longest {max(times):.0f} s.")
+    lines += ["", f"Training of MAMQL, on one core: median {np.median(times):.0f} s, longest {max(times):.0f} s."]
     return "\n".join(lines) + "\n"
 
 
 HEAD = """# MAMQL, its corners and behaviour cloning
 
-Return an agent (or the team's) of the last iterate: interquartile mean over seeds with its 95% bootstrap interval.
-MAMQL is run with its default settings everywhere: an example gives environment, data, encoder and budget, nothing else.
-The clone has the same encoder and parameter sharing, and chooses its number of updates on held-out episodes (on blocks
-of time where there is one episode only). *No rollouts* and *all rollouts* are MAMQL with `rollout_share` 0 and `null`.
-Evaluations are of 100 to 500 episodes.
+Return an agent (or the team's) of the last iterate: interquartile mean over seeds (the mean of fewer than four) with
+its 95% bootstrap interval. MAMQL is run with its default settings everywhere: an example gives environment, data,
+encoder and budget, nothing else. The clone has the same encoder and parameter sharing, and chooses its number of
+updates on held-out episodes (on blocks of time where there is one episode only).
+
+*As trained* acts at the rationality of training, *as used* at the one that is chosen afterwards (decided.md), *twice*
+is the clone at twice its own. *No rollouts* and *all rollouts* are MAMQL with `rollout_share` 0 and `null`, as
+trained. Evaluations are of 100 to 500 episodes.
 
 Remade by `python tests/benchmarks/cloning_study.py --seeds 10`, which goes on from docs/results/cloning.jsonl; `--page`
-writes this page. The study grows seed by seed: the last column says how many seeds each way has.
+writes this page. The study grows seed by seed: the last column says how many MAMQL and the clone have.
 
 """
 
