@@ -141,6 +141,7 @@ def _trial_folder(trial: Any) -> str:
 
 
 def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -> TrialReport:
+    from rllib_mamql.algorithms.mamql.chosen import MULTIPLE
     from rllib_mamql.cli.progress import TrialMonitor, env_steps, updates
     from rllib_mamql.play.returns import normalised_score
 
@@ -150,9 +151,11 @@ def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -
     if error is None and checkpoint is not None and is_ours(item.algorithm):
         _recover(checkpoint, config)
         _decide(checkpoint, config)
-    evaluation = None
+    evaluation = as_trained = None
     if error is None and checkpoint is not None and options.eval_episodes:
         evaluation = _evaluate(item, config, checkpoint, options.eval_episodes)
+        if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
+            as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
     expert, random = known_returns(item.metadata)
     mean = evaluation.return_mean if evaluation else None
     train_time = float(metrics.get("time_total_s", 0.0))
@@ -180,7 +183,7 @@ def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -
         metrics=evaluation.metrics if evaluation else {},
         rationality=evaluation.rationality if evaluation else {},
         chosen=evaluation.chosen if evaluation else {},
-        return_as_trained=_return_as_trained(evaluation, checkpoint, options.eval_episodes, config.get("seed") or 0),
+        return_as_trained=as_trained,
         warnings=evaluation.warnings if evaluation else (),
         diagnostics=evaluation.diagnostics if evaluation else {},
         recovered_rewards=evaluation.recovered_rewards if evaluation else {},
@@ -238,12 +241,9 @@ def _evaluate(item: Prepared, config: dict[str, Any], checkpoint: str, episodes:
     return evaluation
 
 
-def _return_as_trained(evaluation: Any, checkpoint: str, episodes: int, seed: int) -> float | None:
-    """The return at the rationality of training, where another was chosen to act at."""
+def _return_as_trained(checkpoint: str, episodes: int, seed: int) -> float:
     from rllib_mamql.evaluation.decided import return_as_trained
 
-    if evaluation is None or evaluation.chosen.get("acting_multiple", 1.0) == 1.0:
-        return None
     found = return_as_trained(read_checkpoint(checkpoint), episodes=episodes, seed=seed)
     say(f"return {number(found)} at the rationality of training")
     return found
