@@ -133,6 +133,18 @@ class Imitation(Algorithm):
             updates: How many, on each learner in lockstep.
             rollouts: New rollouts for the replay buffers, as :meth:`sample` gives them.
         """
+        self.learn(updates, rollouts)
+        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
+            if self.config.uses_rollouts:
+                self._send_weights()
+
+    def learn(self, updates: int, rollouts: Sequence[ray.ObjectRef] = ()) -> None:
+        """Stores new rollouts and makes gradient steps on the learners; what acts is not sent on.
+
+        Args:
+            updates: How many, on each learner in lockstep, >= 0.
+            rollouts: New rollouts for the replay buffers.
+        """
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
             learner_results = self.learner_group.update(
                 # References, not data: rollouts go from the runners to the learners once.
@@ -141,9 +153,6 @@ class Imitation(Algorithm):
                 num_updates=updates,
             )
             self.metrics.aggregate(learner_results, key=LEARNER_RESULTS)
-        with self.metrics.log_time((TIMERS, SYNCH_WORKER_WEIGHTS_TIMER)):
-            if self.config.uses_rollouts:
-                self._send_weights()
 
     def _send_weights(self) -> None:
         """Queues the learners' weights with every runner, behind the rollout that it may be busy with.

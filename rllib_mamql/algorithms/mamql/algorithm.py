@@ -49,12 +49,8 @@ class MAMQL(Imitation):
         return self.config.rollout_share == AUTO and self.offline_data.in_memory
 
     def training_step(self) -> None:
-        """One round: sample, update, sync; then the weights of the next, and whether there shall be one."""
+        """One round: sample, weigh the rollouts, update, sync; then, whether there shall be another."""
         super().training_step()
-        if self._weighs:
-            weights = self._weigh(float(np.mean(self.on_learners(lambda learner: learner.reached()))))
-            self.metrics.log_value(REACHED, self._reached, window=1)
-            self.metrics.log_value(ROLLOUT_SHARE, weights.rollout_share, window=1)
         if self._watch is not None and not self._leaves_rollouts_out:
             self._watch = None
             self.on_learner(0, lambda learner: learner.send_scouts(None))
@@ -82,7 +78,13 @@ class MAMQL(Imitation):
         return config.num_learners <= 1 and self.offline_data.in_memory and 2 <= self.offline_data.num_steps <= FEW
 
     def update(self, updates: int, rollouts: Sequence[ray.ObjectRef] = ()) -> None:
-        """Makes gradient steps; while there are scouts, these follow every few of them."""
+        """Weighs the rollouts, then makes gradient steps; while there are scouts, these follow every few of them."""
+        if self._weighs:
+            self.learn(0, rollouts)
+            rollouts = ()
+            weights = self._weigh(float(np.mean(self.on_learners(lambda learner: learner.reached()))))
+            self.metrics.log_value(REACHED, self._reached, window=1)
+            self.metrics.log_value(ROLLOUT_SHARE, weights.rollout_share, window=1)
         if self._watch is None:
             super().update(updates, rollouts)
             return
