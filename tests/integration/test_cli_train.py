@@ -268,7 +268,7 @@ class TestTrain:
 
 def test_a_second_run_does_not_touch_the_first(tmp_path: Path) -> None:
     from rllib_mamql.cli.experiment import Experiment, ExperimentSettings
-    from rllib_mamql.cli.tuning import results_folder
+    from rllib_mamql.cli.resuming import results_folder
     from rllib_mamql.errors import ConfigError
 
     experiment = Experiment("toy", ExperimentSettings(run="PPO", storage_path=str(tmp_path)), tmp_path)
