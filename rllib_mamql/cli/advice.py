@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rllib_mamql.algorithms.registry import ALGORITHMS
 from rllib_mamql.cli.messages import next_step
@@ -38,12 +40,18 @@ def after_training(file: Path, experiments: Sequence[Experiment], reports: Seque
     last = next(each.settings for each in experiments if each.name == saved[-1].experiment)
     run = Path(str(saved[-1].checkpoint)).parent.parent
     if last.run not in ALGORITHMS:
-        record = f"rllib record --env {last.env} --expert {shown(run)} --steps 2000 --out {DATA}"
-        next_step(record, "lets the policies play")
+        record_play(str(last.env), saved[-1].config.get("env_config") or {}, run)
     elif saved[-1].return_mean is None:
         next_step(f"rllib evaluate {shown(run)}", "plays the policies")
     else:
         after_evaluation(run, has_rewards=bool(saved[-1].recovered_rewards))
+
+
+def record_play(env: str, env_config: Mapping[str, Any], expert: Path) -> None:
+    """Says how policies of RLlib's own are recorded, in the environment that they know."""
+    changed = "".join(f" --env-config {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in env_config.items())
+    command = f"rllib record --env {env}{changed} --expert {shown(expert)} --steps 2000 --out {DATA}"
+    next_step(command, "records what they do")
 
 
 def after_evaluation(checkpoint: Path, *, has_rewards: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
@@ -19,8 +19,6 @@ def table_of(
     rows: Sequence[Sequence[str]],
     *,
     words: Sequence[int] = (0,),
-    title: str | None = None,
-    caption: str | None = None,
 ) -> Table:
     """A table whose columns are numbers, as wide as they are, but for those of words, which may be folded.
 
@@ -28,10 +26,8 @@ def table_of(
         headings: One a column.
         rows: Cells, one a column.
         words: Which columns are of words.
-        title: A line above.
-        caption: A line below.
     """
-    table = Table(title=title, caption=caption, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     for index, heading in enumerate(headings):
         cells = [heading, *(row[index] for row in rows)]
         longest = max(map(cell_len, cells))
@@ -50,12 +46,21 @@ def fits(table: Table) -> bool:
     return Measurement.get(console, console.options.update(max_width=10_000), table).maximum <= console.width
 
 
-def show(*parts: RenderableType) -> None:
-    """Prints tables: where a terminal is narrower than their numbers, their lines are longer than the terminal."""
-    for part in parts:
-        console = Console()
-        least = Measurement.get(console, console.options.update(max_width=10_000), part).minimum
-        Console(width=max(console.width, least)).print(part)
+def show(table: Table, title: str = "", caption: str = "") -> None:
+    """Prints a table: where a terminal is narrower than its numbers, its lines are longer than the terminal.
+
+    Args:
+        table: The table.
+        title: A line above. Rich would fold a title of its own to the table's width.
+        caption: A line below.
+    """
+    console = Console()
+    if title:
+        console.print(title, style="italic", markup=False, highlight=False)
+    least = Measurement.get(console, console.options.update(max_width=10_000), table).minimum
+    Console(width=max(console.width, least)).print(table)
+    if caption:
+        console.print(caption, style="dim", markup=False, highlight=False)
 
 
 def tell(text: str, style: str | None = None) -> None:

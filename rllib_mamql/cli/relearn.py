@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rllib_mamql.cli.messages import next_step, say
+from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.options import (
     RunOptions,
     assignments,
@@ -62,6 +62,7 @@ def relearn(checkpoint: Path, algo: str, out: Path, json_path: Path | None, **op
     check_output(json_path, "--json")
     check_new_folder(out)
     folder = newest_checkpoint(checkpoint)
+    from rllib_mamql.cli.advice import record_play
     from rllib_mamql.cli.report import document, write_json
     from rllib_mamql.cli.session import quiet, ray_session
     from rllib_mamql.cli.tables import print_relearned
@@ -96,8 +97,7 @@ def relearn(checkpoint: Path, algo: str, out: Path, json_path: Path | None, **op
         "curve": result.curve, "env_steps": result.env_steps, "train_time_s": result.train_time_s,
     }  # fmt: skip
     write_json(json_path, document("relearn", checkpoint=folder, **fields))
-    new = shown(result.checkpoint)
-    next_step(f"rllib record --env {stored.env} --expert {new} --steps 2000 --out play", "shows what the new agents do")
+    record_play(stored.env, judged_in, result.checkpoint)
 
 
 def _algorithm(algo: str, sets: Sequence[str]) -> type[Any]:

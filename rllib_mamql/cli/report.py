@@ -47,6 +47,7 @@ class TrialReport:
     warnings: Sequence[str] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     recovered_rewards: Mapping[str, Any] = field(default_factory=dict)
+    iterations: int = 0
     error: str | None = None
     settings: str | None = None
     fresh_return_mean: float | None = None

@@ -97,7 +97,8 @@ def is_over(trial: Any, stop: Mapping[str, float]) -> bool:
     if trial.status != trial.TERMINATED:
         return False
     last = trial.last_result or {}
-    return nearness(last, stop) >= 1.0 or nearness(last, trial.stopping_criterion) < 1.0
+    by_itself = bool(last.get("done")) and nearness(last, trial.stopping_criterion) < 1.0
+    return by_itself or nearness(last, stop) >= 1.0
 
 
 def drop_half_lines(folder: Path) -> None:
@@ -105,7 +106,9 @@ def drop_half_lines(folder: Path) -> None:
     for log in (*folder.glob("*/result.json"), *folder.glob("*/progress.csv")):
         with log.open("r+b") as file:
             content = file.read()
-            file.truncate(content.rfind(b"\n") + 1)
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                file.truncate(whole)
 
 
 def _until(before: Mapping[str, float], stop: Mapping[str, float]) -> str:

@@ -130,28 +130,26 @@ def read_trial(path: Path, being_trained: bool = False) -> Trial:
         state = "running"
     else:
         state = "failed" if (path / "error.txt").is_file() else "interrupted"
-    evaluation = read_evaluation(path)
+    iteration = last.get("training_iteration")
+    evaluation = read_evaluation(path, iteration)
     mean = evaluation.get("return_mean")
     evaluated = mean is not None
     if not evaluated:
         mean = next((value for value in _returns(last) if isinstance(value, float | int) and value == value), None)
     saved = checkpoints(path)
     return Trial(
-        path, state, last.get("training_iteration"), mean, evaluated, evaluation.get("normalised_score"),
+        path, state, iteration, mean, evaluated, evaluation.get("normalised_score"),
         saved[-1] if saved else None,
     )  # fmt: skip
 
 
-def read_evaluation(trial: Path) -> dict[str, Any]:
-    """The final evaluation of a trial; empty where there is none, or where the trial was trained further since."""
-    file, log = trial / EVALUATION, trial / LOG
+def read_evaluation(trial: Path, iteration: int | None) -> dict[str, Any]:
+    """The final evaluation of a trial; empty where there is none, or only one of fewer iterations than it has now."""
     try:
-        if log.is_file() and log.stat().st_mtime > file.stat().st_mtime:
-            return {}
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads((trial / EVALUATION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) and content.get("iterations") == iteration else {}
 
 
 def last_result(trial: Path) -> dict[str, Any] | None:

@@ -41,8 +41,8 @@ def print_play(play: TrialReport | EvaluationResult, title: str, whose: str = ""
         rows.append([kind, number(play.events.get(kind, 0.0)), number(expert.get(kind)), share])
     rows += [[name, number(value), "-", "-"] for name, value in play.metrics.items()]
     if rows:
-        caption = "reward events, all agents together" if kinds else None
-        show(table_of(("", "learned", "expert", "ratio"), rows, title=title, caption=caption))
+        caption = "reward events, all agents together" if kinds else ""
+        show(table_of(("", "learned", "expert", "ratio"), rows), title, caption)
     if play.rationality:
         shown = {name: f"{value:.3g}" for name, value in play.rationality.items()}
         same = len(set(shown.values())) == 1
@@ -63,13 +63,12 @@ def print_rewards(recovered: Mapping[str, Mapping[str, Any]], title: str) -> Non
     caption = "mean recovered reward (x how often an episode); rewards are known up to potential shaping"
     kinds = list(dict.fromkeys(kind for rows in recovered.values() for kind in rows))
     rows = [[kind, *(_paid(rows.get(kind)) for rows in recovered.values())] for kind in kinds]
-    table = table_of(("at steps with", *recovered), rows, title=title, caption=caption)
+    table = table_of(("at steps with", *recovered), rows)
     if not fits(table):
         # Many agents: a line for each, and each kind.
         rows = [[kind, agent, _paid(found.get(kind))] for kind in kinds for agent, found in recovered.items()]
-        headings = ("at steps with", "agent", "recovered reward")
-        table = table_of(headings, rows, words=(0, 1), title=title, caption=caption)
-    show(table)
+        table = table_of(("at steps with", "agent", "recovered reward"), rows, words=(0, 1))
+    show(table, title, caption)
 
 
 def _paid(row: Mapping[str, Any] | None) -> str:
@@ -94,7 +93,7 @@ def print_relearned(title: str, returns: ReturnSummary, normalised_score: float 
     rows = returns_rows(returns.mean, returns.ci95, returns.per_agent)
     if normalised_score is not None:
         rows.append(["normalised score", number(normalised_score, 3)])
-    show(table_of(("", "true return [95% CI]"), rows, title=title))
+    show(table_of(("", "true return [95% CI]"), rows), title)
 
 
 def returns_rows(mean: float, ci95: tuple[float, float], per_agent: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
@@ -123,11 +122,11 @@ def _print_scores(title: str, scores: dict[str, dict[str, Any]], events: dict[st
     caption = f"mean recovered where {paid}"
     metrics = list(next(iter(scores.values())))
     rows = [[name, *(_short(values[metric]) for metric in metrics)] for name, values in scores.items()]
-    table = table_of(("predictor", *metrics), rows, title=title, caption=caption)
+    table = table_of(("predictor", *metrics), rows)
     if not fits(table):
         rows = [[name, metric, _short(values[metric])] for name, values in scores.items() for metric in metrics]
-        table = table_of(("predictor", "metric", ""), rows, words=(0, 1), title=title, caption=caption)
-    show(table)
+        table = table_of(("predictor", "metric", ""), rows, words=(0, 1))
+    show(table, title, caption)
 
 
 def _short(metric: Any) -> str:

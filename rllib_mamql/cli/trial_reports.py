@@ -73,6 +73,7 @@ def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptio
         warnings=evaluation.warnings if evaluation else (),
         diagnostics=evaluation.diagnostics if evaluation else {},
         recovered_rewards=evaluation.recovered_rewards if evaluation else {},
+        iterations=int(metrics.get("training_iteration", 0)),
         error=error,
     )
     if Path(result.path).is_dir():

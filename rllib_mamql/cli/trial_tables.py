@@ -46,17 +46,17 @@ def _print_experiment(reports: Sequence[TrialReport]) -> None:
     headings = ("return [95% CI]", "score", "wall time")
     title = f"{first.experiment}: final evaluation of the last checkpoint" + ("s" if len(reports) > 1 else "")
     known = {"expert": first.expert_return, "random play": first.random_return}
-    caption = ", ".join(f"{who} {number(value)}" for who, value in known.items() if value is not None) or None
+    caption = ", ".join(f"{who} {number(value)}" for who, value in known.items() if value is not None)
     short = [key.rpartition(".")[2] for key in varied]
     columns = short if len(set(short)) == len(short) else varied
     rows = [[name, *values, *cells] for name, values, cells in zip(numbers, settings, scored, strict=True)]
-    table = table_of(("trial", *columns, *headings), rows, words=range(1 + len(varied)), title=title, caption=caption)
+    table = table_of(("trial", *columns, *headings), rows, words=range(1 + len(varied)))
     if fits(table) or not varied:
-        show(table)
+        show(table, title, caption)
     else:
         # Beside many settings there is no room for the numbers.
         rows = [[name, *cells] for name, cells in zip(numbers, scored, strict=True)]
-        show(table_of(("trial", *headings), rows, title=title, caption=caption))
+        show(table_of(("trial", *headings), rows), title, caption)
         for name, values in zip(numbers, settings, strict=True):
             tell(f"{name}: {_in_words(varied, values)}")
     for best in winners(reports):
@@ -124,8 +124,8 @@ def print_runs(trials: Sequence[tuple[str, Trial]]) -> None:
     ]
     headings = ("run", "trial", "state", "iteration", "return", "score", "checkpoint")
     training = any(not trial.evaluated and trial.return_mean is not None for _, trial in trials)
-    caption = "* of the last episodes in training; the others of the final evaluation" if training else None
-    show(table_of(headings, rows, words=(0,), caption=caption))
+    caption = "* of the last episodes in training; the others of the final evaluation" if training else ""
+    show(table_of(headings, rows), caption=caption)
 
 
 def run_to_json(run: str, trial: Trial) -> dict[str, Any]:

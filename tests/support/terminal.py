@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
+import struct
+import subprocess
+import termios
 from pathlib import Path
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -17,6 +22,24 @@ MASKS = (
     (r"\(\d+ s\)", "(0 s)"),
 )
 """Paths, random names and times."""
+
+
+def run_in_terminal(words: list[str], columns: int, folder: Path, **environ: str) -> tuple[int, str]:
+    """Runs a command on a terminal of its own; gives its status and all that it wrote."""
+    ours, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    plain = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "FORCE_COLOR")}
+    environment = {**plain, "TERM": "xterm", **environ}
+    process = subprocess.Popen(words, cwd=folder, env=environment, stdin=its, stdout=its, stderr=its, close_fds=True)
+    os.close(its)
+    written = b""
+    try:
+        while part := os.read(ours, 65536):
+            written += part
+    except OSError:  # Linux says so that the other end is closed.
+        pass
+    os.close(ours)
+    return process.wait(timeout=60), written.decode()
 
 
 def screen(written: str) -> str:
@@ -50,6 +73,21 @@ def masked(text: str, *more: tuple[str, str]) -> str:
     for pattern, put in (*more, *MASKS):
         text = re.sub(pattern, put, text)
     return text
+
+
+def without_numbers(text: str) -> str:
+    """A masked text of a real run: numbers, and the widths of columns that follow from them, are left out."""
+    return masked(
+        text,
+        (r"trial_[0-9a-f]{5}_\d+", "TRIAL"),
+        (r"(?<![\w.])-?\d[\d,]*(\.\d+)?\b", "#"),
+        ("[\u2800-\u28ff]", "*"),
+        ("[━╺╸]+", "━"),
+        ("─+", "─"),
+        (r"(?<=\S) +", " "),
+        (r"(?m)^ +", " "),
+        (r"(?m) +$", ""),
+    )
 
 
 def check_recording(name: str, text: str) -> None:
