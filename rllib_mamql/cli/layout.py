@@ -56,11 +56,11 @@ def show(table: Table, title: str = "", caption: str = "") -> None:
     """
     console = Console()
     if title:
-        console.print(title, style="italic", markup=False, highlight=False)
+        tell(title, style="italic")
     least = Measurement.get(console, console.options.update(max_width=10_000), table).minimum
     Console(width=max(console.width, least)).print(table)
     if caption:
-        console.print(caption, style="dim", markup=False, highlight=False)
+        tell(caption, style="dim")
 
 
 def tell(text: str, style: str | None = None) -> None:

@@ -60,7 +60,7 @@ def print_rewards(recovered: Mapping[str, Mapping[str, Any]], title: str) -> Non
     """Mean recovered reward by kind of event and agent; nothing where no rewards were recovered."""
     if not recovered:
         return
-    caption = "mean recovered reward (x how often an episode); rewards are known up to potential shaping"
+    caption = "mean reward (x how often an episode), known up to potential shaping"
     kinds = list(dict.fromkeys(kind for rows in recovered.values() for kind in rows))
     rows = [[kind, *(_paid(rows.get(kind)) for rows in recovered.values())] for kind in kinds]
     table = table_of(("at steps with", *recovered), rows)

@@ -30,7 +30,7 @@ class _Row:
 
 
 class TrialLines:
-    """Shows one line a trial on standard error.
+    """Shows one line a trial on standard error; of those that have ended above those that run.
 
     Args:
         stop: The experiment's stopping criteria; how near they are is the bar.
@@ -74,8 +74,10 @@ class TrialLines:
                 self._open(name)
             width = self._room() - len(name) - 1
         line = progress_line(result, wall_s, self.stop, last_return=last_return, final=final, width=width)
-        done = 1.0 if final == "done" else nearness(result, self.stop)
-        self._show(trial, name, line, done, at_once=bool(final))
+        if final and self._progress is not None:
+            self._finish(trial, name, line)
+        else:
+            self._show(trial, name, line, nearness(result, self.stop), at_once=bool(final))
 
     def warn(self, line: str) -> None:
         """A line above those of the trials, which stays."""
@@ -107,6 +109,15 @@ class TrialLines:
             progress.update(row.task, name=shortened(row.name, room))
         progress.update(self._rows[trial].task, description=line, completed=done)
 
+    def _finish(self, trial: str, name: str, line: str) -> None:
+        """Puts a trial's last line above those that run: of many trials a terminal has lines for a few only."""
+        assert self._progress is not None
+        if row := self._rows.pop(trial, None):
+            self._progress.remove_task(row.task)
+        room = self._console.width - SPINNER_WIDTH - len(line) - 1
+        text = f"{' ' * SPINNER_WIDTH}{shortened(name, room)} {line}"
+        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def _room(self) -> int:
         """Characters for names and lines, and a space between them."""
         return self._console.width - SPINNER_WIDTH - (self._bar + 1 if self._bar else 0)
@@ -115,7 +126,7 @@ class TrialLines:
         self._bar = bar_width(self._console.width - SPINNER_WIDTH, name, self.stop)
         whole = Column(no_wrap=True)
         columns: list[ProgressColumn] = [
-            SpinnerColumn(finished_text=" "),
+            SpinnerColumn(),
             TextColumn("{task.fields[name]}", markup=False),
         ]
         if self._bar:

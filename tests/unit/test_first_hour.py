@@ -174,7 +174,7 @@ def test_recording_stops_where_episodes_never_end(rllib: Rllib, tmp_path: Path) 
 
 
 def test_an_agent_may_leave_in_its_first_step_from_an_environment_of_rllibs_own(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="agent ids that belong to the environment"):
+    with pytest.raises(ValueError, match="not the names of the agents in the env"):
         check_multiagent_environments(PettingZooAdapter(make_env(TOY, {"leave_at": 1})))
     (tmp_path / "ppo.yaml").write_text(f"early: {{run: PPO, env: '{TOY}', config: {{env_config: {{leave_at: 1}}}}}}")
     (experiment,) = load_experiments(tmp_path / "ppo.yaml")

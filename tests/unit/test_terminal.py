@@ -56,13 +56,16 @@ def test_progress(name: str, stop: int, terminal: int, capsys: pytest.CaptureFix
     lines.start("a_00001", f"{name} 00001")
     lines.show("a_00000", f"{name} 00000", result(stop // 2, 143.2, 24_000), 62.0, None)
     lines.show("a_00001", f"{name} 00001", result(stop // 3, -1143.25, 18_000), 4062.0, None)
+    lines.show("a_00001", f"{name} 00001", result(stop, -1143.25, 18_000), 4062.0, None, final="done")
+    lines.start("a_00002", f"{name} 00002")
     lines.close()
     shown = screen(capsys.readouterr().err)
     assert max(map(len, shown.splitlines())) <= terminal
     for text in (f"iteration {stop // 2:,} of {stop:,}", "return 143.20", "1:02 left", "00000"):
         assert text in shown, shown
-    for text in (f"iteration {stop // 3:,} of {stop:,}", "return -1143.25", "2:15:24 left", "00001"):
-        assert text in shown, shown
+    first, *running = shown.splitlines()
+    assert f"iteration {stop:,} of {stop:,}, return -1143.25" in first and first.endswith("done") and "00001" in first
+    assert len(running) == 2 and "starting" in running[1]
     # The mark that turns is another one each time.
     check_recording(f"progress_{'short' if stop == 12 else 'long'}_{terminal}", re.sub("[\u2800-\u28ff]", "*", shown))
 
