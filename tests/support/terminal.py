@@ -76,8 +76,8 @@ def masked(text: str, *more: tuple[str, str]) -> str:
 
 
 def without_numbers(text: str) -> str:
-    """A masked text of a real run: numbers, and the widths of columns that follow from them, are left out."""
-    return masked(
+    """A masked text of a real run: left out is what follows from its numbers, column widths and warnings too."""
+    text = masked(
         text,
         (r"trial_[0-9a-f]{5}_\d+", "TRIAL"),
         (r"(?<![\w.])-?\d[\d,]*(\.\d+)?\b", "#"),
@@ -88,6 +88,8 @@ def without_numbers(text: str) -> str:
         (r"(?m)^ +", " "),
         (r"(?m) +$", ""),
     )
+    text = re.sub(r"(?m)^warning: .*\n(?:(?!What ).*\n)*", "", text)
+    return re.sub(r"chosen: .*", "chosen: ...", text)
 
 
 def check_recording(name: str, text: str) -> None:
