@@ -81,9 +81,14 @@ def is_being_trained(run: Path) -> bool:
     return False
 
 
+def is_of_this_package(checkpoint: Path | None) -> bool:
+    """Whether a checkpoint is one that ``rllib evaluate`` plays: those of RLlib's own algorithms it does not."""
+    return checkpoint is not None and (checkpoint / "mamql.json").is_file()
+
+
 def is_checkpoint(path: Path) -> bool:
     """Whether a folder is a checkpoint, of this package or of RLlib's own."""
-    return (path / RLLIB_DOCUMENT).is_file() or (path / "mamql.json").is_file()
+    return (path / RLLIB_DOCUMENT).is_file() or is_of_this_package(path)
 
 
 def checkpoints(trial: Path) -> list[Path]:

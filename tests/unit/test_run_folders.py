@@ -81,6 +81,9 @@ def test_status_lists_runs(tmp_path: Path, rllib: Rllib, monkeypatch: pytest.Mon
         "interrupted"
     ]
     assert rllib("status", "nowhere").status == 2
+    # Policies of RLlib's own are recorded, not evaluated.
+    (results / "third" / "trial_1a2b3_00000" / "checkpoint_000000" / "mamql.json").unlink()
+    assert rllib("status", "results/third").err.startswith("next: rllib record --env ENV --expert results/third ")
 
 
 def test_the_best_trials_settings_run_as_they_are(tmp_path: Path) -> None:
