@@ -13,7 +13,7 @@ import pathlib
 import pickle
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -114,6 +114,46 @@ def trials_of(results: Any) -> list[Any]:
     The public results of trials that never reported lack their configuration.
     """
     return list(results._experiment_analysis.trials)
+
+
+@dataclass
+class Restored:
+    """A Tune experiment that is restored and has not begun to run.
+
+    Tune's public ``Tuner.restore`` takes neither another stopping criterion nor trials that have met theirs.
+
+    Attributes:
+        tuner: Runs it.
+        trials: Tune's trials as they were left.
+    """
+
+    tuner: Any
+    trials: list[Any]
+    _resume: Any
+
+    def train_finished_trials(self) -> None:
+        """Lets trials that have finished go on from their last checkpoints."""
+        self._resume.finished = self._resume.ResumeType.RESUME
+
+    def change(self, stop: Mapping[str, float], callbacks: Sequence[Any]) -> None:
+        """Gives the experiment other stopping criteria and callbacks; its trials have criteria of their own."""
+        run = self.tuner._local_tuner.get_run_config()
+        run.stop, run.callbacks = dict(stop), list(callbacks)
+
+
+def restore(path: str, trainable: type[Any]) -> Restored:
+    """Restores a Tune experiment, in which what has not finished is to go on. Loads pickles of Ray's.
+
+    Args:
+        path: The experiment's folder.
+        trainable: What its trials run.
+    """
+    from ray import tune
+    from ray.tune import ResumeConfig
+
+    resume = ResumeConfig(errored=ResumeConfig.ResumeType.RESUME)
+    tuner = tune.Tuner.restore(path, trainable=trainable, _resume_config=resume)
+    return Restored(tuner, trials_of(tuner.get_results()), resume)
 
 
 def read_rllib_modules(checkpoint: pathlib.Path) -> Any:
@@ -267,6 +307,16 @@ NAMES = (
     ),
     *_of("ray._private.worker", _THIS, _post_init_hooks="hands what is shared to each Ray that the program starts"),
     *_of("ray.tune.result_grid:ResultGrid", _THIS, _experiment_analysis="has the trials that never reported"),
+    *_of("ray.tune:Tuner", _THIS, _local_tuner="has the stopping criteria and callbacks of a restored experiment"),
+    RayName("ray.tune.tuner", "lets trials that have finished go on", _THIS, "_resume_config"),
+    *_of("ray.tune.impl.tuner_internal:TunerInternal", _THIS, get_run_config="what a restored experiment runs with"),
+    *_of("ray.tune.experiment:Trial", "cli/progress.py", stopping_criterion="a resumed trial may train longer"),
+    *_of(
+        "ray.tune.logger:CSVLoggerCallback",
+        "cli/progress_csv.py",
+        _setup_trial="opens progress.csv, and fetches what a resumed trial wrote",
+        _trial_files="the files that are open",
+    ),
     *_of(
         "ray.rllib.core",
         _THIS,

@@ -13,8 +13,9 @@ from pettingzoo import ParallelEnv
 class ToyEnv(ParallelEnv):
     """Two agents on a ring of four states: stay, left or right; +1 to both where they meet.
 
-    ``mixed_end`` lets agent_0 terminate where agent_1 is truncated, ``slow`` is a delay a step in seconds, ``form`` the
-    number format of observations, or ``picture`` for 12 x 12 pixels in bytes.
+    ``leave_at`` is the step at which agent_0 leaves for good, without a last observation. ``mixed_end`` lets agent_0
+    terminate where agent_1 is truncated, ``slow`` is a delay a step in seconds, ``form`` the number format of
+    observations, or ``picture`` for 12 x 12 pixels in bytes.
     """
 
     metadata = {"name": "toy", "render_modes": ["rgb_array"]}  # noqa: RUF012
@@ -25,6 +26,7 @@ class ToyEnv(ParallelEnv):
         states: int = 4,
         mixed_end: bool = False,
         fail_at: int | None = None,
+        leave_at: int | None = None,
         slow: float = 0.0,
         form: str = "float32",
         render_mode: str | None = None,
@@ -35,7 +37,7 @@ class ToyEnv(ParallelEnv):
         self.agents: list[str] = []
         self.states = states
         self.steps, self.mixed_end, self.fail_at, self.slow = steps, mixed_end, fail_at, slow
-        self.form = form
+        self.form, self.leave_at = form, leave_at
         self.render_mode = render_mode
         self._total = 0
 
@@ -76,16 +78,17 @@ class ToyEnv(ParallelEnv):
         if self.fail_at is not None and self._total >= self.fail_at:
             raise RuntimeError("the toy broke, as it was told to")
         for index, agent in enumerate(self.possible_agents):
-            self.positions[index] = (self.positions[index] + (0, -1, 1)[int(actions[agent])]) % self.states
+            if agent in self.agents:
+                self.positions[index] = (self.positions[index] + (0, -1, 1)[int(actions[agent])]) % self.states
         reward = float(self.positions[0] == self.positions[1])
         over = self.t >= self.steps
         agents = self.agents
-        terminateds = {agent: over and self.mixed_end and agent == "agent_0" for agent in agents}
+        leaves = {agent: agent == "agent_0" and self.t == self.leave_at for agent in agents}
+        terminateds = {agent: leaves[agent] or (over and self.mixed_end and agent == "agent_0") for agent in agents}
         truncateds = {agent: over and not terminateds[agent] for agent in agents}
-        if over:
-            self.agents = []
+        self.agents = [] if over else [agent for agent in agents if not leaves[agent]]
         return (
-            self._observe(),
+            {agent: values for agent, values in self._observe().items() if agent in agents and not leaves[agent]},
             {agent: reward for agent in agents},
             terminateds,
             truncateds,

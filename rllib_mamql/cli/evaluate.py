@@ -15,7 +15,8 @@ from rllib_mamql.cli.options import (
     json_option,
     seed_option,
 )
-from rllib_mamql.cli.paths import check_output, newest_checkpoint
+from rllib_mamql.cli.paths import check_output, newest_checkpoint, shown
+from rllib_mamql.cli.working import working
 
 
 @click.command()
@@ -35,19 +36,25 @@ def evaluate(
     data: Path | None,
     json_path: Path | None,
 ) -> None:
-    """Play episodes with a checkpoint, or the newest one of a trial's or a run's folder."""
+    """Play episodes with a checkpoint, or with the newest one of a trial or of a run's best trial."""
     check_output(json_path, "--json")
     check_output(video, "--video")
     folder = newest_checkpoint(checkpoint)
-    from rllib_mamql.cli.report import document, write_json
-    from rllib_mamql.cli.session import quiet
-    from rllib_mamql.cli.tables import print_evaluation
-    from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
+    with working("loading RLlib"):
+        from rllib_mamql.cli.advice import after_evaluation
+        from rllib_mamql.cli.report import document, write_json
+        from rllib_mamql.cli.session import quiet
+        from rllib_mamql.cli.tables import print_evaluation
+        from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 
-    quiet(verbose=False)
-    result = evaluate_checkpoint(folder, episodes=episodes, greedy=greedy, seed=seed, video=video, data=data)
-    print(f"{folder}: {result.episodes} episodes of {result.env}, {result.policy} policy")
+        quiet(verbose=False)
+    with working(f"evaluating {shown(folder)}", 2 * episodes if greedy else episodes) as watch:
+        result = evaluate_checkpoint(
+            folder, episodes=episodes, greedy=greedy, seed=seed, video=video, data=data, watch=watch
+        )
+    print(f"{shown(folder)}: {result.episodes} episodes of {result.env}, {result.policy} policy")
     print_evaluation(result)
     if video is not None:
         print(f"film: {video}")
     write_json(json_path, document("evaluate", checkpoint=folder, seed=seed, **vars(result)))
+    after_evaluation(checkpoint, has_rewards=bool(result.recovered_rewards))

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from rllib_mamql.cli.messages import next_step
 from rllib_mamql.cli.options import train_options
 from rllib_mamql.cli.train import train_file
 from rllib_mamql.errors import ConfigError, nearest
@@ -24,6 +25,7 @@ def example() -> None:
 def example_list() -> None:
     """Names and what each is about."""
     print_list()
+    next_step("rllib example run overcooked", "trains one of them")
 
 
 @example.command("run")

@@ -169,6 +169,21 @@ def to_param_space(value: Any) -> Any:
     return value
 
 
+def fill_searches(value: Any, found: Any) -> Any:
+    """A config with the values that a trial has in place of searches.
+
+    Args:
+        value: The config as in YAML.
+        found: The trial's, of the same shape; it may hold more.
+    """
+    if is_search(value):
+        return found
+    if isinstance(value, Mapping):
+        known = found if isinstance(found, Mapping) else {}
+        return {key: fill_searches(item, known.get(key)) for key, item in value.items()}
+    return value
+
+
 def _override(where: str, body: Mapping[str, Any], overrides: Overrides) -> dict[str, Any]:
     changed = dict(body)
     for section in ("config", "stop"):

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from rllib_mamql.cli.messages import next_step
 from rllib_mamql.cli.options import checkpoint_argument, out_option
-from rllib_mamql.cli.paths import newest_checkpoint
+from rllib_mamql.cli.paths import newest_checkpoint, shown
+from rllib_mamql.cli.working import working
 
 
 @click.command()
@@ -21,7 +23,8 @@ def export(checkpoint: Path, out: Path, onnx: bool) -> None:
     from rllib_mamql.export.write import export_checkpoint
 
     quiet(verbose=False)
-    written = export_checkpoint(folder, out, onnx=onnx)
+    with working(f"exporting {shown(folder)}"):
+        written = export_checkpoint(folder, out, onnx=onnx)
     names = sorted(file.name for file in written.iterdir())
-    print(f"{out}: {folder} for use without Ray ({', '.join(names)})")
-    print(f'read it with rllib_mamql.export.read.load("{out}")')
+    print(f"{out}: {shown(folder)} for use without Ray ({', '.join(names)})")
+    next_step(f"""python -c 'from rllib_mamql.export.read import load; print(load("{out}").policies)'""", "reads it")

@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from rllib_mamql.cli.messages import next_step
 from rllib_mamql.cli.options import EXIT_USER, json_option
-from rllib_mamql.cli.paths import check_output
+from rllib_mamql.cli.paths import check_output, shown
+from rllib_mamql.cli.working import working
 from rllib_mamql.errors import UserError
 
 NOTHING: dict[str, Any] = {"episodes": None, "steps": None, "agents": [], "spaces": {}, "return_mean": None}
@@ -27,7 +29,8 @@ def inspect(folder: Path, json_path: Path | None) -> None:
     from rllib_mamql.data.summary import summarise
 
     try:
-        dataset = read_dataset(str(folder))
+        with working(f"reading {shown(folder)}"):
+            dataset = read_dataset(str(folder))
     except UserError as error:
         problem = " ".join(str(error).split())
         write_json(json_path, document("inspect", path=folder, **NOTHING, problems=[problem]))
@@ -36,3 +39,4 @@ def inspect(folder: Path, json_path: Path | None) -> None:
     summary = summarise(dataset)
     print_dataset(folder, dataset, summary)
     write_json(json_path, document("inspect", path=folder, **summary))
+    next_step(f"rllib train --file FILE --set input_={shown(folder)}", "learns from it")

@@ -22,6 +22,7 @@ from rllib_mamql.cli.record import record
 from rllib_mamql.cli.recover import recover
 from rllib_mamql.cli.relearn import relearn
 from rllib_mamql.cli.reward import reward
+from rllib_mamql.cli.status import status
 from rllib_mamql.cli.train import train
 from rllib_mamql.errors import UserError
 from rllib_mamql.ray_internals import VARIABLES
@@ -36,7 +37,9 @@ def cli() -> None:
     """Multi-agent inverse reinforcement learning from demonstrations, on RLlib."""
 
 
-for _command in (train, evaluate, record, recover, reward, map_rewards, relearn, export, inspect, example):
+for _command in (
+    train, status, evaluate, record, recover, reward, map_rewards, relearn, export, inspect, example,
+):  # fmt: skip
     cli.add_command(_command)
 
 

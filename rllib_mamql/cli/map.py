@@ -7,8 +7,9 @@ from pathlib import Path
 
 import click
 
+from rllib_mamql.cli.messages import next_step, say
 from rllib_mamql.cli.options import checkpoint_argument, count_option, file_option, seed_option
-from rllib_mamql.cli.paths import check_picture, newest_checkpoint
+from rllib_mamql.cli.paths import check_picture, newest_checkpoint, shown
 from rllib_mamql.rewards.settings import MapSettings
 
 
@@ -21,7 +22,8 @@ def map_rewards(checkpoint: Path, plot: Path, steps: int, seed: int) -> None:
     """Draw what recovered rewards value, over the places of gems, overcooked or intersection."""
     check_picture(plot, "--plot")
     folder = newest_checkpoint(checkpoint)
-    from rllib_mamql.cli.session import quiet, say
+    from rllib_mamql.cli.session import quiet
+    from rllib_mamql.cli.working import working
     from rllib_mamql.rewards.maps import reward_maps
     from rllib_mamql.rewards.plots import plot_maps
     from rllib_mamql.rewards.store import read_with_rewards
@@ -29,8 +31,10 @@ def map_rewards(checkpoint: Path, plot: Path, steps: int, seed: int) -> None:
     quiet(verbose=False)
     stored, how = read_with_rewards(folder)
     started = time.monotonic()
-    maps = reward_maps(stored, steps=steps, seed=seed)
+    with working(f"playing {steps} joint steps"):
+        maps = reward_maps(stored, steps=steps, seed=seed)
     gauge = "none: as training regressed it" if how is None else how["settings"]["gauge"]
     plot_maps(maps, f"What the recovered rewards of {stored.env} value (gauge {gauge})", plot)
     say(f"maps from {steps} joint steps, {time.monotonic() - started:.0f} s")
     print(f"plot: {plot}")
+    next_step(f"rllib relearn {shown(checkpoint)} --out new", "trains new agents on these rewards")

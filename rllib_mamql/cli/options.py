@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,12 +26,14 @@ class RunOptions:
         ray_address: Cluster to join; None starts Ray on this machine.
         eval_episodes: Episodes of the final evaluation; 0 leaves it out.
         verbose: Show the logs of Ray and its workers.
+        stop: Criteria of ``--stop``, by which a resumed run trains longer.
     """
 
     resume: bool = False
     ray_address: str | None = None
     eval_episodes: int = EVALUATION_EPISODES
     verbose: bool = False
+    stop: Mapping[str, float] = field(default_factory=dict)
 
 
 def file_option(name: str, help: str, *, required: bool = False) -> Callable[[Function], Function]:

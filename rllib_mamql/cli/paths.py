@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import os
-import re
+import shlex
 from pathlib import Path
 
+from rllib_mamql.cli.messages import say
+from rllib_mamql.cli.runs import best_trial, checkpoints, is_checkpoint, read_trial, trials_of
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.ray_internals import RLLIB_DOCUMENT
 
 PICTURES = (".png", ".svg", ".pdf")
 
 
 def newest_checkpoint(path: Path) -> Path:
-    """The checkpoint folder itself, or the newest one below a trial's or a run's folder.
+    """The checkpoint itself, or the newest one of a trial; of a run with several trials that of the best, and says so.
 
     Raises:
         ConfigError: If there is none.
     """
-    if (path / RLLIB_DOCUMENT).is_file() or (path / "mamql.json").is_file():
+    if is_checkpoint(path):
         return path
     if not path.is_dir():
         raise ConfigError(f"{path} is no folder; give a checkpoint, or the folder of a trial or a run")
-    found = [*path.glob("checkpoint_*"), *path.glob("*/checkpoint_*")]
-    found = [folder for folder in found if re.fullmatch(r"checkpoint_\d+", folder.name) and folder.is_dir()]
-    if not found:
+    if found := checkpoints(path):
+        return found[-1]
+    trials = [read_trial(folder) for folder in trials_of(path)]
+    saved = [trial.checkpoint for trial in trials if trial.checkpoint is not None]
+    if not saved:
         raise ConfigError(f"{path} holds no checkpoint; give a checkpoint, or the folder of a trial or a run")
-    return max(found, key=lambda folder: (folder.stat().st_mtime, folder.name))
+    best = best_trial(trials) if len(saved) > 1 else None
+    if best is None or best.checkpoint is None:
+        return max(saved, key=lambda folder: (folder.stat().st_mtime, folder.name))
+    where = "in the final evaluation" if best.evaluated else "of the last episodes in training"
+    say(f"best of {len(trials)} trials: {best.path.name}, return {best.return_mean:.2f} {where}")
+    return best.checkpoint
+
+
+def shown(path: str | Path) -> str:
+    """A path as short as it can be written from here, ready for a shell."""
+    text = os.path.relpath(path) if "://" not in str(path) else str(path)
+    return shlex.quote(str(path) if text.startswith("..") else text)
 
 
 def check_output(path: Path | None, option: str) -> None:

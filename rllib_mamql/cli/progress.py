@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import rllib_mamql.startup  # noqa: F401
+
+# isort: split
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from numbers import Real
 from types import FrameType
 from typing import Any, ClassVar
 
@@ -16,21 +18,13 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
+from rllib_mamql.cli.results import RETURN_MEAN, bound_shares, latest_return
+from rllib_mamql.cli.trial_lines import TrialLines
 from rllib_mamql.evaluation.diagnostics import divergence_warnings
-from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, NUM_GRADIENT_STEPS_LIFETIME
 
 SAVE_EVERY_S = 30.0
 """A checkpoint at least this often, at the next iteration's end, so that a crash loses a minute at most."""
-
-PLAIN_EVERY_S = 10.0
-"""Least time between two lines of a trial where the output is no terminal."""
-
-BAR_WIDTH, NARROWEST = 12, 24
-"""Characters of a trial's bar, and the fewest that its line is shortened to."""
 
 WAITING_S, WAITING_AGAIN_S = 8.0, 60.0
 """How long a trial that cannot fit waits before a line says so; how long one that can does, and until the next line."""
@@ -111,34 +105,41 @@ class TrialMonitor(Callback):
 
     Args:
         experiment: Name shown before the lines.
-        stop: The experiment's stopping criteria; how near they are is the bar.
+        stop: The experiment's stopping criteria. They hold for its trials, also for those that were started with others
+            and are resumed.
+        aggregation: How agents' returns combine in the environment, ``mean`` or ``sum``.
     """
 
     wall_s: ClassVar[dict[str, float]] = {}
     """Wall seconds by trial id, of all runs of this process: Tune works on copies of its callbacks."""
 
-    def __init__(self, experiment: str, stop: Mapping[str, float]) -> None:
+    def __init__(self, experiment: str, stop: Mapping[str, float], aggregation: str = "mean") -> None:
         self.experiment = experiment
         self.stop = dict(stop)
+        self.aggregation = aggregation
         self._reset()
 
     def _reset(self) -> None:
-        self._console: Console | None = None
-        self._progress: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
-        self._printed: dict[str, float] = {}
+        self._lines: TrialLines | None = None
         self._saved: dict[str, float] = {}
         self._last_seen: dict[str, float] = {}
         self._returns: dict[str, float] = {}
         self._waits = Waiting()
         self._warned: set[tuple[str, str]] = set()
 
+    @property
+    def lines(self) -> TrialLines:
+        """Where trials are shown; made when it is first asked for, in the process that shows them."""
+        if self._lines is None:
+            self._lines = TrialLines(self.stop)
+        return self._lines
+
     def __getstate__(self) -> dict[str, Any]:
         # Tune pickles callbacks into the experiment's folder; a terminal has no place there.
-        return {"experiment": self.experiment, "stop": self.stop}
+        return {"experiment": self.experiment, "stop": self.stop, "aggregation": self.aggregation}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update({"aggregation": "mean", **state})
         self._reset()
 
     def get_state(self) -> dict[str, Any] | None:
@@ -150,7 +151,10 @@ class TrialMonitor(Callback):
         self.wall_s.update(state["wall_s"])
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Says what is waited for, where no trial runs."""
+        """Holds all trials to the stopping criteria, and says what is waited for, where no trial runs."""
+        for trial in trials:
+            if trial.stopping_criterion != self.stop:
+                trial.stopping_criterion = dict(self.stop)
         pending = [trial for trial in trials if trial.status == Trial.PENDING]
         if any(trial.status == Trial.RUNNING for trial in trials):
             pending = []
@@ -161,16 +165,19 @@ class TrialMonitor(Callback):
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Starts the trial's clock."""
         self._last_seen[trial.trial_id] = self._saved[trial.trial_id] = time.monotonic()
+        self.lines.start(trial.trial_id, self._name(trial))
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """Shows the result, and has the trial saved where that is due."""
+        """Shows the result, adds the return for the trial's logs, and has the trial saved where that is due."""
         self._count(trial)
         due = time.monotonic() - self._saved.get(trial.trial_id, 0.0) >= SAVE_EVERY_S
         if due or INTERRUPTION.at is not None:
             result[SHOULD_CHECKPOINT] = True
-        self._show(trials, trial, result)
+        mean = latest_return(result, self.aggregation)
+        result[RETURN_MEAN] = float("nan") if mean is None else mean
+        self._show(trial, result)
         self._warn(trial, result)
 
     def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -181,12 +188,12 @@ class TrialMonitor(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Shows the trial's last line."""
         self._count(trial)
-        self._show(trials, trial, trial.last_result or {}, final="done")
+        self._show(trial, trial.last_result or {}, final="done")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Shows that the trial failed."""
         self._count(trial)
-        self._show(trials, trial, trial.last_result or {}, final="FAILED")
+        self._show(trial, trial.last_result or {}, final="FAILED")
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Ends an interrupted run when every running trial is saved, or has taken too long."""
@@ -204,9 +211,8 @@ class TrialMonitor(Callback):
 
     def close(self) -> None:
         """Gives the terminal back."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        if self._lines is not None:
+            self._lines.close()
 
     def _count(self, trial: Trial) -> None:
         now = time.monotonic()
@@ -214,169 +220,20 @@ class TrialMonitor(Callback):
         self.wall_s[trial.trial_id] = self.wall_s.get(trial.trial_id, 0.0) + since
         self._last_seen[trial.trial_id] = now
 
-    def _show(self, trials: list[Trial], trial: Trial, result: Mapping[str, Any], final: str = "") -> None:
-        if self._console is None:
-            self._console = Console(stderr=True)
-        if (mean := latest_return(result)) is not None:
+    def _name(self, trial: Trial) -> str:
+        return f"{self.experiment} {trial.trial_id.split('_')[-1]}"
+
+    def _show(self, trial: Trial, result: Mapping[str, Any], final: str = "") -> None:
+        if (mean := latest_return(result, self.aggregation)) is not None:
             self._returns[trial.trial_id] = mean
-        name = f"{self.experiment} {trial.trial_id.split('_')[-1]}"
-        width = max(NARROWEST, self._console.width - len(name) - BAR_WIDTH - 2) if self._console.is_terminal else None
-        line = progress_line(
-            result,
-            self.wall_s.get(trial.trial_id, 0.0),
-            self.stop,
-            last_return=self._returns.get(trial.trial_id),
-            final=final,
-            width=width,
-        )
-        if not self._console.is_terminal:
-            now = time.monotonic()
-            if final or now - self._printed.get(trial.trial_id, 0.0) >= PLAIN_EVERY_S:
-                self._printed[trial.trial_id] = now
-                print(f"{name}  {line}", file=sys.stderr, flush=True)
-            return
-        if self._progress is None:
-            self._progress = Progress(
-                TextColumn("{task.fields[name]}"),
-                BarColumn(bar_width=BAR_WIDTH),
-                TextColumn("{task.description}"),
-                console=self._console,
-            )
-            self._progress.start()
-        if trial.trial_id not in self._tasks:
-            self._tasks[trial.trial_id] = self._progress.add_task("", total=1.0, name=name)
-        done = 1.0 if final == "done" else nearness(result, self.stop)
-        self._progress.update(self._tasks[trial.trial_id], description=line, completed=done)
+        wall_s, last = self.wall_s.get(trial.trial_id, 0.0), self._returns.get(trial.trial_id)
+        self.lines.show(trial.trial_id, self._name(trial), result, wall_s, last, final)
 
     def _warn(self, trial: Trial, result: Mapping[str, Any]) -> None:
         """Says once a trial what diverges; numbers that go on growing are no news."""
         for agent, shares in bound_shares(result).items():
             for name, share in shares.items():
                 for warning in divergence_warnings({agent: {name: share}}):
-                    if (trial.trial_id, name) in self._warned:
-                        continue
-                    self._warned.add((trial.trial_id, name))
-                    line = f"warning: {self.experiment} {trial.trial_id.split('_')[-1]}: {warning}"
-                    if self._progress is None:
-                        print(line, file=sys.stderr, flush=True)
-                    else:
-                        self._progress.console.print(line, style="bold yellow", markup=False, highlight=False)
-
-
-def bound_shares(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """What learners report of rewards and action values in their bounds, ``{agent: {metric: share}}``."""
-    found: dict[str, dict[str, float]] = {}
-    for module in (result.get("learners") or {}).values():
-        for agent, metrics in module.items() if isinstance(module, Mapping) else ():
-            if isinstance(metrics, Mapping):
-                shares = {name: float(metrics[name]) for name in (REWARD_SHARE, Q_SHARE) if name in metrics}
-                found |= {agent: shares} if shares else {}
-    return found
-
-
-def lookup(result: Mapping[str, Any], path: str) -> Any:
-    """Value at a ``/``-separated path of a nested result, or None."""
-    value: Any = result
-    for key in path.split("/"):
-        if not isinstance(value, Mapping) or key not in value:
-            return None
-        value = value[key]
-    return value
-
-
-def nearness(result: Mapping[str, Any], stop: Mapping[str, float]) -> float:
-    """How near a trial is to its end, from 0 to 1: the greatest share of any stopping criterion."""
-    shares = [
-        float(value) / limit
-        for key, limit in stop.items()
-        if limit > 0 and isinstance(value := lookup(result, key), Real)
-    ]
-    return min(max(shares, default=0.0), 1.0)
-
-
-def env_steps(result: Mapping[str, Any]) -> int:
-    """Joint environment steps taken so far."""
-    for path in ("env_runners/num_env_steps_sampled_lifetime", "num_env_steps_sampled_lifetime"):
-        value = lookup(result, path)
-        if isinstance(value, Real):
-            return int(float(value))
-    return 0
-
-
-def updates(result: Mapping[str, Any]) -> int:
-    """Gradient steps taken so far; 0 where the algorithm does not count them."""
-    return int(max(_found(result.get("learners"), NUM_GRADIENT_STEPS_LIFETIME), default=0))
-
-
-def expert_log_likelihood(result: Mapping[str, Any]) -> float | None:
-    """Mean over the agents of the expert actions' log-likelihood, or None where there is none."""
-    values = list(_found(result.get("learners"), EXPERT_LOG_LIKELIHOOD))
-    return sum(values) / len(values) if values else None
-
-
-def _found(value: Any, name: str) -> Iterator[float]:
-    """Numbers under the key ``name``, at any depth."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key == name and isinstance(item, Real):
-                yield float(item)
-            else:
-                yield from _found(item, name)
-
-
-def latest_return(result: Mapping[str, Any]) -> float | None:
-    """Mean return of the episodes that ended lately, or None where none has."""
-    # RLlib's own algorithms report only the sum over agents.
-    for path in ("env_runners/return_mean", "env_runners/episode_return_mean"):
-        mean = lookup(result, path)
-        if isinstance(mean, Real) and mean == mean:
-            return float(mean)
-    return None
-
-
-def progress_line(
-    result: Mapping[str, Any],
-    wall_s: float,
-    stop: Mapping[str, float],
-    *,
-    last_return: float | None = None,
-    final: str = "",
-    width: int | None = None,
-) -> str:
-    """A trial's state in one line.
-
-    Args:
-        result: Its latest result.
-        wall_s: Seconds that it has run for.
-        stop: Its stopping criteria, from which the time left follows.
-        last_return: What to show where the result has no return.
-        final: ``done`` or ``FAILED`` where the trial has ended.
-        width: Characters that there is room for; what tells least is left out first. None leaves out nothing.
-    """
-    iteration, limit = result.get("training_iteration", 0), stop.get("training_iteration")
-    told = {"iteration": f"iteration {iteration}" + (f" of {limit:,.0f}" if limit else "")}
-    if (mean := latest_return(result)) is not None or (mean := last_return) is not None:
-        told["return"] = f"return {mean:.2f}"
-    told["steps"] = f"{env_steps(result):,} env steps"
-    if count := updates(result):
-        told["updates"] = f"{count:,} updates"
-    if (likelihood := expert_log_likelihood(result)) is not None:
-        told["likelihood"] = f"expert log-likelihood {likelihood:.3f}"
-    told["clock"] = clock(wall_s)
-    share = nearness(result, stop)
-    if final:
-        told["left"] = final
-    elif 0.0 < share < 1.0:
-        told["left"] = f"{clock(wall_s * (1.0 - share) / share)} left"
-    for name in ("likelihood", "updates", "steps", "clock", "return"):
-        if width is None or len(", ".join(told.values())) <= width:
-            break
-        told.pop(name, None)
-    return ", ".join(told.values())
-
-
-def clock(seconds: float) -> str:
-    """Seconds as ``1:02:03`` or ``2:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+                    if (trial.trial_id, name) not in self._warned:
+                        self._warned.add((trial.trial_id, name))
+                        self.lines.warn(f"warning: {self._name(trial)}: {warning}")

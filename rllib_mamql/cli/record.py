@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from rllib_mamql.cli.messages import next_step, say
 from rllib_mamql.cli.options import assignments, out_option, seed_option
-from rllib_mamql.cli.paths import check_new_folder, newest_checkpoint
+from rllib_mamql.cli.paths import check_new_folder, newest_checkpoint, shown
 from rllib_mamql.errors import ConfigError
 
 
@@ -26,8 +27,9 @@ def record(
 ) -> None:
     """Record a dataset of expert play."""
     check_new_folder(out)
-    from rllib_mamql.cli.report import interval
+    from rllib_mamql.cli.numbers import interval
     from rllib_mamql.cli.session import quiet
+    from rllib_mamql.cli.working import working
     from rllib_mamql.cli.yaml_loader import parse_assignments
 
     config = parse_assignments(env_config, "--env-config")
@@ -39,11 +41,15 @@ def record(
 
     quiet(verbose=False)
     command = _command(env, expert, steps, seed, env_config, licence)
-    metadata = record_dataset(env, config, expert, steps, seed, out, command, licence)
+    with working(f"recording {env}", steps) as watch:
+        metadata = record_dataset(env, config, expert, steps, seed, out, command, licence, watch)
     print(f"{out}: {steps} joint steps of {env}")
     for name, summary in (("expert", metadata.expert_return), ("random", metadata.random_return)):
         if summary is not None:
             print(f"{name} return {interval(summary.mean, summary.ci95)}, {summary.episodes} episodes")
+    if metadata.expert_return is None:
+        say("no episode ended, so that there is no return to compare with; give the environment a time limit")
+    next_step(f"rllib inspect {shown(out)}", "checks what was recorded")
 
 
 def _command(env: str, expert: str, steps: int, seed: int, env_config: Sequence[str], licence: str | None) -> str:

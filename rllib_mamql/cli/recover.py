@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from rllib_mamql.cli.messages import next_step, say
 from rllib_mamql.cli.options import checkpoint_argument, count_option, folder_option, seed_option
-from rllib_mamql.cli.paths import newest_checkpoint
+from rllib_mamql.cli.paths import newest_checkpoint, shown
 from rllib_mamql.networks.choices import REWARD_GAUGES, REWARD_INPUTS, REWARD_NETWORKS
 from rllib_mamql.rewards.settings import RecoverySettings as Default
 
@@ -43,14 +44,17 @@ def recover(checkpoint: Path, data: Path | None, **settings: Any) -> None:
     """Recover the rewards of a checkpoint in a gauge, and write them into it."""
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.algorithms.registry import read_checkpoint
-    from rllib_mamql.cli.session import quiet, say
+    from rllib_mamql.cli.session import quiet
     from rllib_mamql.cli.tables import print_recovered
-    from rllib_mamql.rewards.recover import recover_checkpoint, trained_settings
+    from rllib_mamql.cli.working import working
+    from rllib_mamql.rewards.recover import number_of_updates, recover_checkpoint, trained_settings
 
     quiet(verbose=False)
     stored = read_checkpoint(folder)
     chosen = trained_settings(stored, **settings)
-    say(f"recovering rewards of {folder}: gauge {chosen.gauge}, {chosen.updates} updates")
-    recovered = recover_checkpoint(stored, chosen, data)
+    say(f"recovering rewards of {shown(folder)}: gauge {chosen.gauge}, {chosen.updates} updates")
+    with working(f"recovering rewards of {shown(folder)}", number_of_updates(stored, chosen)) as watch:
+        recovered = recover_checkpoint(stored, chosen, data, watch)
     print_recovered(recovered)
-    print(f"{folder}/rewards.npz ({recovered.seconds:.0f} s); `rllib reward {folder}` scores it")
+    print(f"{shown(folder / 'rewards.npz')} ({recovered.seconds:.0f} s)")
+    next_step(f"rllib reward {shown(checkpoint)}", "scores them against the true rewards")

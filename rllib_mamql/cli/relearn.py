@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.options import (
     RunOptions,
     assignments,
@@ -19,7 +20,7 @@ from rllib_mamql.cli.options import (
     out_option,
     seed_option,
 )
-from rllib_mamql.cli.paths import check_new_folder, check_output, newest_checkpoint
+from rllib_mamql.cli.paths import check_new_folder, check_output, newest_checkpoint, shown
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.rewards.settings import REWARD_KINDS, RelearnSettings
 
@@ -61,8 +62,9 @@ def relearn(checkpoint: Path, algo: str, out: Path, json_path: Path | None, **op
     check_output(json_path, "--json")
     check_new_folder(out)
     folder = newest_checkpoint(checkpoint)
+    from rllib_mamql.cli.advice import record_play
     from rllib_mamql.cli.report import document, write_json
-    from rllib_mamql.cli.session import quiet, ray_session, say
+    from rllib_mamql.cli.session import quiet, ray_session
     from rllib_mamql.cli.tables import print_relearned
     from rllib_mamql.data.reading import read_metadata
     from rllib_mamql.rewards.relearn import check_environments, env_configs
@@ -73,7 +75,8 @@ def relearn(checkpoint: Path, algo: str, out: Path, json_path: Path | None, **op
     algorithm, settings = _algorithm(algo, options["sets"]), _settings(options)
     stored, how = read_with_rewards(folder)
     if options["reward"] == "recovered" and how is None:
-        say(f"{folder} holds no rewards in a gauge, only those that training regressed; `rllib recover` recovers them")
+        where = shown(folder)
+        say(f"{where} holds no rewards in a gauge, only those that training regressed; `rllib recover` recovers them")
     source, clone = _source(stored, options)
     reference = options["reference"]
     against = None if reference is None else read_metadata(str(reference))
@@ -82,7 +85,7 @@ def relearn(checkpoint: Path, algo: str, out: Path, json_path: Path | None, **op
     with ray_session(RunOptions()):
         result = learn(stored, source, algorithm, settings, out, say, against)
     print_relearned(f"{algo} from scratch on the {source.kind} reward", result.returns, result.normalised_score)
-    print(f"{result.checkpoint}: {result.env_steps:,} joint steps, {result.train_time_s:.0f} s")
+    print(f"{shown(result.checkpoint)}: {result.env_steps:,} joint steps, {result.train_time_s:.0f} s")
     inside, judged_in = env_configs(stored, settings)
     expert = (against or stored.metadata).expert_return
     fields: dict[str, Any] = {
@@ -94,6 +97,7 @@ def relearn(checkpoint: Path, algo: str, out: Path, json_path: Path | None, **op
         "curve": result.curve, "env_steps": result.env_steps, "train_time_s": result.train_time_s,
     }  # fmt: skip
     write_json(json_path, document("relearn", checkpoint=folder, **fields))
+    record_play(stored.env, judged_in, result.checkpoint)
 
 
 def _algorithm(algo: str, sets: Sequence[str]) -> type[Any]:

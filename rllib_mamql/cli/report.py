@@ -1,4 +1,4 @@
-"""Results for programs: the JSON that ``--json`` writes; and how numbers are written for people."""
+"""Results for programs: the JSON that ``--json`` writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class TrialReport:
-    """One trial's row; the fields are those of the JSON document."""
+    """One trial's row; the fields are those of the JSON document.
+
+    A search's winner has three more: the file of its ``settings``, and its return and interval on fresh episodes.
+    """
 
     experiment: str
     trial: str
@@ -45,14 +48,16 @@ class TrialReport:
     warnings: Sequence[str] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     recovered_rewards: Mapping[str, Any] = field(default_factory=dict)
+    iterations: int = 0
     error: str | None = None
+    settings: str | None = None
+    fresh_return_mean: float | None = None
+    fresh_return_ci95: tuple[float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON record; ``error`` only where there is one."""
-        record = dict(vars(self))
-        if self.error is None:
-            del record["error"]
-        return record
+        """The JSON record; ``error`` and what only a search's winner has are left out where there is none."""
+        rare = ("error", "settings", "fresh_return_mean", "fresh_return_ci95")
+        return {key: value for key, value in vars(self).items() if value is not None or key not in rare}
 
 
 def document(command: str, **content: Any) -> dict[str, Any]:
@@ -66,34 +71,33 @@ def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """A number for a table, ``-`` where there is none."""
-    return "-" if value is None else f"{value:.{digits}f}"
+def flatten(value: Mapping[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:
+    """A nested mapping with one key for each value, ``{"a.b": value}``."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            flat.update(flatten(item, f"{prefix}{key}{separator}", separator))
+        else:
+            flat[f"{prefix}{key}"] = item
+    return flat
 
 
-def interval(mean: float | None, ci95: tuple[float, float] | None) -> str:
-    """A mean with its 95% interval, ``12.30 [11.90, 12.70]``."""
-    if mean is None:
-        return "-"
-    return f"{mean:.2f}" if ci95 is None else f"{mean:.2f} [{ci95[0]:.2f}, {ci95[1]:.2f}]"
-
-
-def _plain(value: Any) -> Any:
-    """JSON has neither NaN nor numpy numbers, paths or classes."""
+def plain(value: Any) -> Any:
+    """A value for JSON and YAML, which have neither NaN nor numpy numbers, paths or classes."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, bool | int | str) or value is None:
         return value
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float):
         return value if value - value == 0 else None
     return str(value)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from rllib_mamql.cli.messages import next_step, say
 from rllib_mamql.cli.options import (
     checkpoint_argument,
     clone_options,
@@ -16,7 +17,8 @@ from rllib_mamql.cli.options import (
     json_option,
     seed_option,
 )
-from rllib_mamql.cli.paths import check_output, check_picture, newest_checkpoint
+from rllib_mamql.cli.paths import check_output, check_picture, newest_checkpoint, shown
+from rllib_mamql.cli.working import working
 from rllib_mamql.rewards.settings import ScoringSettings
 
 
@@ -47,7 +49,7 @@ def reward(
     check_picture(plot, "--plot")
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.report import document, write_json
-    from rllib_mamql.cli.session import learn_clone, quiet, say
+    from rllib_mamql.cli.session import learn_clone, quiet
     from rllib_mamql.cli.tables import print_scores
     from rllib_mamql.rewards.plots import plot_scores
     from rllib_mamql.rewards.scoring import score_states, states_of
@@ -59,11 +61,12 @@ def reward(
     clone = learn_clone(stored, data, clone_steps, clone_updates, seed)
     settings = ScoringSettings(steps=steps, exact=not sampled, resamples=resamples, seed=seed)
     gauge = "none (as training regressed it)" if how is None else how["settings"]["gauge"]
-    click.echo(f"{folder}: rewards in gauge {gauge}")
+    click.echo(f"{shown(folder)}: rewards in gauge {gauge}")
     results: dict[str, Any] = {}
     paid: dict[str, Any] = {}
     for states in states_of(stored):
-        scored = score_states(stored, states, settings, clone)
+        with working(f"scoring {states} states"):
+            scored = score_states(stored, states, settings, clone)
         results[states], paid[states] = scored.to_json(), scored.where_paid
         print_scores(scored)
         say(f"{states} states: {steps} joint steps, {scored.seconds:.0f} s")
@@ -75,3 +78,4 @@ def reward(
     if plot is not None:
         plot_scores(results, plot)
         print(f"plot: {plot}")
+    next_step(f"rllib map {shown(checkpoint)} --plot map.png", "draws what the rewards value")

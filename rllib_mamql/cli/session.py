@@ -5,24 +5,20 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.options import RunOptions
+from rllib_mamql.cli.working import working
 from rllib_mamql.errors import ConfigError
 
 if TYPE_CHECKING:
     from rllib_mamql.learning.checkpoint import Checkpoint
     from rllib_mamql.rewards.clone import Clone
-
-
-def say(text: str) -> None:
-    """A line for the user that is no result."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def quiet(verbose: bool) -> None:
@@ -51,6 +47,9 @@ def ray_session(options: RunOptions, cpus: float = 1.0, gpus: float = 0.0) -> It
     Raises:
         ConfigError: If the cluster cannot be joined, or this machine has fewer GPUs.
     """
+    with working("loading Ray"):
+        import rllib_mamql.startup  # noqa: F401
+
     import ray
 
     level = logging.INFO if options.verbose else logging.ERROR
@@ -70,7 +69,8 @@ def ray_session(options: RunOptions, cpus: float = 1.0, gpus: float = 0.0) -> It
         wanted = max(available, int(-(-cpus // 1)))
         if wanted > available:
             say(f"a trial asks for {cpus:g} CPUs, this machine has {available}: its processes share them")
-        ray.init(address="local", num_cpus=wanted, include_dashboard=False, **common)
+        with working("starting Ray"):
+            ray.init(address="local", num_cpus=wanted, include_dashboard=False, **common)
     try:
         quiet(options.verbose)
         present = ray.cluster_resources().get("GPU", 0.0)
@@ -114,7 +114,7 @@ def learn_clone(
         return None
     from rllib_mamql.rewards.clone import clone_of
 
-    say(f"a behaviour clone learns from {data}")
-    clone = clone_of(stored, data, steps, updates, seed)
+    with working(f"a behaviour clone learns from {data}"):
+        clone = clone_of(stored, data, steps, updates, seed)
     say(clone.summary())
     return clone

@@ -37,6 +37,7 @@ class Prepared:
         metadata: The dataset's metadata, or None where the algorithm reads no joint dataset.
         cpus: Logical CPUs that one trial asks for, at most.
         gpus: GPUs that one trial asks for, at most.
+        aggregation: How agents' returns combine in the environment, ``mean`` or ``sum``.
     """
 
     experiment: Experiment
@@ -46,6 +47,7 @@ class Prepared:
     metadata: Any
     cpus: float
     gpus: float
+    aggregation: str = "mean"
 
 
 def prepare(experiment: Experiment) -> Prepared:
@@ -77,7 +79,8 @@ def prepare(experiment: Experiment) -> Prepared:
         raise type(error)(f"experiment {experiment.name!r}: {error}") from error
     config, num_samples = _seeds(config, experiment.settings.num_samples)
     space = to_param_space(to_overrides(config, experiment.settings.env, defaults))
-    return Prepared(experiment, algorithm, space, num_samples, metadata, cpus, gpus)
+    aggregation = _aggregation(experiment.settings.env, next(iter(variants(config))))
+    return Prepared(experiment, algorithm, space, num_samples, metadata, cpus, gpus, aggregation)
 
 
 def find_algorithm(name: str) -> type[Any]:
@@ -190,6 +193,9 @@ def _with_policies(config: Mapping[str, Any], env: str) -> dict[str, Any]:
         agents = {tuple(agents_of(env, variant["env_config"])) for variant in searched}
         names = list(agents.pop()) if len(agents) == 1 else ["shared"]
     mapping = functools.partial(_policy_of, only=names[0] if len(names) == 1 else None)
+    # RLlib's own check of the environment takes a step and refuses the reward of an agent that leaves in it. What it
+    # looks for is seen to by the checks above and by the adapter.
+    config = {"disable_env_checking": True, **config}
     return {**config, "policies": {name: PolicySpec() for name in names}, "policy_mapping_fn": mapping}
 
 
@@ -200,6 +206,18 @@ def agents_of(env: str, env_config: Mapping[str, Any]) -> list[str]:
     instance = make_env(env, env_config)
     try:
         return list(instance.possible_agents)
+    finally:
+        instance.close()
+
+
+def _aggregation(env: str, config: Mapping[str, Any]) -> str:
+    """How agents' returns combine in the environment."""
+    from rllib_mamql.environments.registry import make_env
+    from rllib_mamql.play.returns import return_aggregation
+
+    instance = make_env(env, config.get("env_config") or {})
+    try:
+        return return_aggregation(instance)
     finally:
         instance.close()
 

@@ -10,6 +10,7 @@ import click
 
 from rllib_mamql.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, RunOptions, train_options
 from rllib_mamql.cli.paths import check_output
+from rllib_mamql.cli.working import working
 
 AS_CONFIG = ("seed", "num_env_runners", "num_learners", "num_gpus_per_learner")
 """Options that are keys of ``config``."""
@@ -48,11 +49,16 @@ def train_file(path: Path, **options: Any) -> None:
         storage_path=options["storage_path"],
     )
     experiments = load_experiments(path, overrides)
-    from rllib_mamql.cli.report import document, write_json
-    from rllib_mamql.cli.tables import print_trials
-    from rllib_mamql.cli.tuning import Interrupted, run_experiments
+    from rllib_mamql.cli.yaml_loader import parse_assignments
 
-    run = RunOptions(options["resume"], options["ray_address"], options["eval_episodes"], options["verbose"])
+    with working("loading RLlib"):
+        from rllib_mamql.cli.advice import after_training
+        from rllib_mamql.cli.report import document, write_json
+        from rllib_mamql.cli.trial_tables import print_trials
+        from rllib_mamql.cli.tuning import Interrupted, run_experiments
+
+    stop = parse_assignments(options["stops"], "--stop")
+    run = RunOptions(options["resume"], options["ray_address"], options["eval_episodes"], options["verbose"], stop)
     try:
         reports = run_experiments(experiments, run)
     except Interrupted as stopped:
@@ -60,5 +66,6 @@ def train_file(path: Path, **options: Any) -> None:
         sys.exit(EXIT_INTERRUPTED)
     write_json(json_path, document("train", trials=[report.to_json() for report in reports]))
     print_trials(reports)
+    after_training(path, experiments, reports)
     if any(report.status != "finished" for report in reports):
         sys.exit(EXIT_FAILED)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
+from rllib_mamql.data.schema import ReturnSummary
 
 Array = NDArray[Any]
 
@@ -28,6 +29,9 @@ SAME_STATE = 0.02
 """States closer than so many root-mean-square deviations are the same."""
 BASE_ROWS, QUERY_ROWS = 3000, 400
 """Rows that distances are measured to and from."""
+
+FAR_BELOW = 0.1
+"""Share of the way from random play to the expert (or of the return) that greedy play may lose against sampled play."""
 
 LEAST_GAIN = 0.02
 """Nats a step that another rationality must explain the expert better by; less is noise."""
@@ -103,6 +107,30 @@ def divergence_warnings(shares: Mapping[str, Mapping[str, float]]) -> list[str]:
             (Q_SHARE, Q_LIMIT, "critic", "the mean action value", "2 chi_square_scale / (1 - gamma)"),
         )
         if name in values and not values[name] <= limit
+    ]
+
+
+def greedy_warnings(
+    greedy: ReturnSummary, sampled: ReturnSummary, expert: float | None, random: float | None
+) -> list[str]:
+    """Says where the most likely actions return far less than sampled ones.
+
+    Args:
+        greedy: Returns of the most likely actions.
+        sampled: Returns of sampled ones.
+        expert: The expert's mean return; None if unknown.
+        random: Random play's.
+
+    Returns:
+        One sentence, or none where the intervals meet.
+    """
+    known = expert is not None and random is not None and expert > random
+    scale = expert - random if known else abs(sampled.mean)  # type: ignore[operator]
+    if sampled.mean - greedy.mean <= FAR_BELOW * scale or greedy.ci95[1] >= sampled.ci95[0]:
+        return []
+    return [
+        f"the most likely actions return {greedy.mean:.2f}, sampled ones {sampled.mean:.2f}: agents that always do the "
+        "same wait for each other or go in circles; leave --greedy out"
     ]
 
 

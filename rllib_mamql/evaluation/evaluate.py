@@ -18,7 +18,7 @@ from rllib_mamql.evaluation import diagnostics
 from rllib_mamql.play.actors import checkpoint_actor, random_actor, rllib_actor
 from rllib_mamql.play.batched import make_rollout
 from rllib_mamql.play.returns import mean_events, mean_metrics, normalised_score, return_aggregation, summarise_returns
-from rllib_mamql.play.rollout import Actor, Episode
+from rllib_mamql.play.rollout import Actor, Episode, Watch
 
 VIDEO_SUFFIXES = (".gif", ".mp4", ".png")
 
@@ -32,7 +32,7 @@ class EvaluationResult:
         env_config: Its keywords.
         episodes: How many were played.
         policy: ``boltzmann`` or ``greedy``.
-        rationality: ``{module: inverse temperature}`` that they acted at.
+        rationality: ``{module: inverse temperature}`` that they acted at; empty of greedy play.
         return_mean: Mean over episodes of the return (mean over agents, or the team's; see ``episode_return``).
         return_ci95: 95% interval of it (Student's t over episodes).
         per_agent: ``{agent: {"mean": ..., "ci95": [low, high]}}``.
@@ -73,9 +73,27 @@ class EvaluationResult:
 
 
 def play(
-    env: str, env_config: Mapping[str, Any], actor: Actor, *, episodes: int, seed: int, num_envs: int
+    env: str,
+    env_config: Mapping[str, Any],
+    actor: Actor,
+    *,
+    episodes: int,
+    seed: int,
+    num_envs: int,
+    most_steps: int | None = None,
+    watch: Watch | None = None,
 ) -> tuple[list[Episode], str]:
     """Plays episodes of a registered environment with an actor.
+
+    Args:
+        env: Name of the environment.
+        env_config: Its keywords.
+        actor: Who plays.
+        episodes: How many.
+        seed: Seed of the environments.
+        num_envs: How many are stepped together, at most.
+        most_steps: Gives episodes up that are still under way after so many joint steps; None never does.
+        watch: Told how many episodes have ended.
 
     Returns:
         The episodes and how their returns combine.
@@ -87,22 +105,30 @@ def play(
         seed,
     )
     try:
-        _, finished = rollout.run(actor, num_episodes=episodes, keep=False)
+        _, finished = rollout.run(actor, num_episodes=episodes, keep=False, most_steps=most_steps, watch=watch)
         return finished, return_aggregation(rollout.envs[0])
     finally:
         rollout.close()
 
 
 def random_returns(
-    env: str, env_config: Mapping[str, Any], *, episodes: int = 100, seed: int = 0, num_envs: int = 8
-) -> ReturnSummary:
-    """Returns of uniformly random play."""
+    env: str,
+    env_config: Mapping[str, Any],
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    num_envs: int = 8,
+    most_steps: int | None = None,
+) -> ReturnSummary | None:
+    """Returns of uniformly random play; None where not all episodes have ended after ``most_steps`` joint steps."""
     probe = make_env(env, env_config)
     sizes = {agent: int(probe.action_space(agent).n) for agent in probe.possible_agents}
     probe.close()
     actor = random_actor(sizes, np.random.default_rng(seed))
-    finished, aggregation = play(env, env_config, actor, episodes=episodes, seed=seed, num_envs=num_envs)
-    return summarise_returns(finished, aggregation)
+    finished, aggregation = play(
+        env, env_config, actor, episodes=episodes, seed=seed, num_envs=num_envs, most_steps=most_steps
+    )
+    return summarise_returns(finished, aggregation) if len(finished) == episodes else None
 
 
 def evaluate_checkpoint(
@@ -114,8 +140,11 @@ def evaluate_checkpoint(
     video: str | pathlib.Path | None = None,
     num_envs: int = 25,
     data: str | pathlib.Path | None = None,
+    watch: Watch | None = None,
 ) -> EvaluationResult:
     """Plays a checkpoint's policies in its own environment.
+
+    Greedy play is compared with as many sampled episodes, of the same starts.
 
     Args:
         path: A checkpoint folder.
@@ -125,6 +154,7 @@ def evaluate_checkpoint(
         video: Films one more episode into this ``.gif``, ``.mp4`` or (its frames in a sheet) ``.png``.
         num_envs: Environments stepped together.
         data: The demonstrations, to compare play with; None takes those of training, if they are still there.
+        watch: Told how many episodes have ended, of twice as many where play is greedy.
 
     Raises:
         CheckpointError: If the folder is no checkpoint.
@@ -141,22 +171,22 @@ def evaluate_checkpoint(
 
     stored, _ = read_with_rewards(path)
     demonstrations = find_demonstrations(stored, data)
-    finished, aggregation = play(
-        stored.env,
-        stored.env_config,
-        checkpoint_actor(stored, seed, greedy=greedy),
-        episodes=episodes,
-        seed=seed,
-        num_envs=num_envs,
-    )
+    run = functools.partial(play, stored.env, stored.env_config, episodes=episodes, seed=seed, num_envs=num_envs)
+    finished, aggregation = run(checkpoint_actor(stored, seed, greedy=greedy), watch=watch)
     expert_events = stored.metadata.expert_events or {}
     expert = stored.metadata.expert_return.mean if stored.metadata.expert_return else None
     random = stored.metadata.random_return.mean if stored.metadata.random_return else None
     from rllib_mamql.rewards.by_event import reward_by_event
 
-    health = examine(stored, demonstrations, seed=seed)
+    health = examine(stored, demonstrations, seed=seed, greedy=greedy)
     played = _played(stored.env, stored.env_config, finished, aggregation)
     events = played["events_per_agent"]
+    warnings, numbers = [], dict(health.numbers)
+    if greedy:
+        sampled, _ = run(checkpoint_actor(stored, seed), watch=watch and (lambda done: watch(episodes + done)))
+        summary = summarise_returns(sampled, aggregation)
+        numbers["sampled"] = {"return_mean": summary.mean, "return_ci95": list(summary.ci95)}
+        warnings = diagnostics.greedy_warnings(summarise_returns(finished, aggregation), summary, expert, random)
 
     if video is not None:
         from rllib_mamql.evaluation.video import film
@@ -167,13 +197,13 @@ def evaluate_checkpoint(
         policy="greedy" if greedy else "boltzmann",
         expert_events={agent: dict(kinds) for agent, kinds in expert_events.items()},
         event_ratio=diagnostics.event_ratio(events, expert_events),
-        rationality={name: module.evaluation_rationality for name, module in stored.modules.items()},
-        warnings=[*diagnostics.event_warnings(events, expert_events), *health.warnings],
-        diagnostics=health.numbers,
+        rationality={} if greedy else {name: m.evaluation_rationality for name, m in stored.modules.items()},
+        warnings=[*warnings, *diagnostics.event_warnings(events, expert_events), *health.warnings],
+        diagnostics=numbers,
         normalised_score=normalised_score(played["return_mean"], expert, random),
         expert_return=expert,
         random_return=random,
-        recovered_rewards=reward_by_event(stored, episodes=min(episodes, 10), seed=seed),
+        recovered_rewards=reward_by_event(stored, episodes=min(episodes, 10), seed=seed, greedy=greedy),
         chosen=chosen(stored.settings),
     )
 
@@ -186,6 +216,7 @@ def evaluate_baseline(
     *,
     episodes: int,
     seed: int,
+    watch: Watch | None = None,
 ) -> EvaluationResult:
     """Plays the policies of one of RLlib's own algorithms, so that one table compares them with this package's.
 
@@ -196,9 +227,12 @@ def evaluate_baseline(
         module_of: Which module plays for each agent.
         episodes: How many to play.
         seed: Seed of environments and actions.
+        watch: Told how many episodes have ended.
     """
     actor = rllib_actor(pathlib.Path(checkpoint), list(module_of), seed)
-    finished, aggregation = play(env, env_config, actor, episodes=episodes, seed=seed, num_envs=min(episodes, 16))
+    finished, aggregation = play(
+        env, env_config, actor, episodes=episodes, seed=seed, num_envs=min(episodes, 16), watch=watch
+    )
     return EvaluationResult(
         **_played(env, env_config, finished, aggregation),
         policy="sampled",

@@ -51,7 +51,9 @@ class Health:
     warnings: list[str]
 
 
-def examine(stored: Checkpoint, expert: JointColumns | None, *, seed: int = 0, steps: int = STEPS) -> Health:
+def examine(
+    stored: Checkpoint, expert: JointColumns | None, *, seed: int = 0, steps: int = STEPS, greedy: bool = False
+) -> Health:
     """Plays the policies and measures what ``diagnostics`` judges.
 
     Args:
@@ -59,6 +61,7 @@ def examine(stored: Checkpoint, expert: JointColumns | None, *, seed: int = 0, s
         expert: The demonstrations; without them, only what play shows is measured.
         seed: Seed of everything.
         steps: Joint steps to play, rounded up to whole batches.
+        greedy: Plays the most likely actions.
     """
     rollout = make_rollout(
         functools.partial(make_env, stored.env, stored.env_config),
@@ -67,7 +70,7 @@ def examine(stored: Checkpoint, expert: JointColumns | None, *, seed: int = 0, s
         seed + 1,
     )
     try:
-        play, _ = rollout.run(checkpoint_actor(stored, seed + 1), num_steps=steps)
+        play, _ = rollout.run(checkpoint_actor(stored, seed + 1, greedy=greedy), num_steps=steps)
     finally:
         rollout.close()
     numbers: dict[str, Any] = {}

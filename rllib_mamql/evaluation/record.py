@@ -18,17 +18,21 @@ from rllib_mamql.columns import (
     concatenate,
     num_rows,
 )
-from rllib_mamql.data.schema import DatasetMetadata, spaces_from_gym
+from rllib_mamql.data.schema import DatasetMetadata, ReturnSummary, spaces_from_gym
 from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.environments.registry import find_environment, make_env, make_expert, resolve_env_config
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.evaluate import random_returns
 from rllib_mamql.play.actors import ScriptedActor, checkpoint_actor, random_actor, rllib_actor
 from rllib_mamql.play.returns import mean_events, return_aggregation, summarise_returns
-from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode
+from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode, Watch
 from rllib_mamql.ray_internals import RLLIB_DOCUMENT
 
 RANDOM_EPISODES = 100
+PATIENCE = 1000
+"""An episode that has not ended so many joint steps after the last one wanted (or twice as many as wanted) is cut."""
+LONGER = 10
+"""Random episodes may be so many times as long as the expert's longest; a batch of them is given up after that."""
 
 
 def record_dataset(
@@ -40,11 +44,12 @@ def record_dataset(
     out: str | pathlib.Path,
     command: str | None = None,
     licence: str | None = None,
+    watch: Watch | None = None,
 ) -> DatasetMetadata:
     """Plays whole episodes until at least ``steps`` joint steps are recorded, and writes them.
 
     The last episode is cut at ``steps`` by marking its last row truncated, so that the dataset holds exactly
-    ``steps`` rows.
+    ``steps`` rows. Returns are of whole episodes, if one ends.
 
     Args:
         env: Registered environment, or ``pettingzoo:<module path>``.
@@ -56,6 +61,7 @@ def record_dataset(
         out: Folder to create.
         command: What made it, for the metadata.
         licence: Its licence, for the metadata; None: Apache-2.0 for this package's scripted experts, else unknown.
+        watch: Told how many joint steps are recorded.
 
     Returns:
         The metadata written.
@@ -68,7 +74,7 @@ def record_dataset(
     config = resolve_env_config(env, env_config)
     rollout, actor, description = _expert(env, config, expert, seed)
     try:
-        columns, episodes = _play(rollout, actor, steps)
+        columns, episodes = _play(rollout, actor, steps, watch)
         metadata = DatasetMetadata(
             agents=tuple(rollout.agents),
             spaces=spaces_from_gym(rollout.agents, rollout.observation_spaces, rollout.action_spaces),
@@ -78,9 +84,9 @@ def record_dataset(
             seed=seed,
             licence=licence or (_licence(env) if expert == "scripted" else None),
             command=command,
-            expert_return=summarise_returns(episodes, return_aggregation(rollout.envs[0])),
+            expert_return=summarise_returns(episodes, return_aggregation(rollout.envs[0])) if episodes else None,
             expert_events=mean_events(episodes),
-            random_return=random_returns(env, config, episodes=RANDOM_EPISODES, seed=seed),
+            random_return=_random_return(env, config, episodes, seed),
         )
     finally:
         rollout.close()
@@ -94,11 +100,31 @@ def _licence(env: str) -> str | None:
     return None if entry is None else entry.licence
 
 
-def _play(rollout: ColumnarRollout, actor: Actor, steps: int) -> tuple[JointColumns, list[Episode]]:
+def _random_return(env: str, config: Mapping[str, Any], episodes: list[Episode], seed: int) -> ReturnSummary | None:
+    """Of random play; None where its episodes do not end, or the expert's do not."""
+    if not episodes:
+        return None
+    longest = max(PATIENCE // LONGER, *(episode.length for episode in episodes))
+    most = RANDOM_EPISODES * LONGER * longest
+    return random_returns(env, config, episodes=RANDOM_EPISODES, seed=seed, most_steps=most)
+
+
+def _play(
+    rollout: ColumnarRollout, actor: Actor, steps: int, watch: Watch | None
+) -> tuple[JointColumns, list[Episode]]:
     parts: list[JointColumns] = []
     episodes: list[Episode] = []
-    while sum(map(num_rows, parts)) < steps:
-        columns, finished = rollout.run(actor, num_episodes=1)
+    recorded = 0
+
+    def after_step(ended: object) -> None:
+        nonlocal recorded
+        recorded += 1
+        if watch and recorded <= steps:
+            watch(recorded)
+
+    while (missing := steps - sum(map(num_rows, parts))) > 0:
+        most = missing + max(steps, PATIENCE)
+        columns, finished = rollout.run(actor, num_episodes=1, most_steps=most, after_step=after_step)
         parts.append(columns)
         episodes += finished
     columns = {name: values[:steps] for name, values in concatenate(parts).items()}

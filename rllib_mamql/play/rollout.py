@@ -35,6 +35,9 @@ from rllib_mamql.columns import (
 Actor = Callable[[Mapping[str, Array], Mapping[str, Array]], Mapping[str, Array]]
 """``(observations {agent: (num_envs, *obs)}, alive {agent: (num_envs,)}) -> actions {agent: (num_envs,)}``."""
 
+Watch = Callable[[int], None]
+"""Is told how much of a long piece of work is done so far."""
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -190,6 +193,8 @@ class ColumnarRollout:
         num_episodes: int | None = None,
         keep: bool = True,
         after_step: Callable[[Sequence[int]], None] | None = None,
+        most_steps: int | None = None,
+        watch: Watch | None = None,
     ) -> tuple[JointColumns, list[Episode]]:
         """Steps until ``num_steps`` joint steps (rounded up to whole batches) or ``num_episodes`` episodes are done.
 
@@ -202,6 +207,8 @@ class ColumnarRollout:
             num_episodes: Episodes, over all environments.
             keep: Whether to return columns; False saves memory in evaluation.
             after_step: Called after each batched step with the indices whose episode ended (before they restart).
+            most_steps: Gives episodes up that are still under way after so many joint steps; None never does.
+            watch: Told how many episodes have ended, or how many joint steps are taken.
 
         Returns:
             The joint steps taken (empty if not ``keep``) and the episodes that ended.
@@ -227,9 +234,12 @@ class ColumnarRollout:
             if done:
                 self._restart(done)
             taken += self.num_envs
+            if watch and (done or num_steps is not None):
+                watch(taken if num_episodes is None else num_episodes - len(wanted))
             if num_steps is not None and taken >= num_steps:
                 break
-            if num_episodes is not None and not wanted:
+            given_up = most_steps is not None and taken >= most_steps
+            if num_episodes is not None and (given_up or not wanted):
                 limit = f"{self._name}-{first + num_episodes:08d}"
                 episodes = [episode for episode in episodes if episode.eps_id < limit]
                 self._needs_reset = True

@@ -33,7 +33,9 @@ def recovered_reward(stored: Checkpoint, agent: str, columns: JointColumns) -> n
     return rewards.gather(-1, actions.unsqueeze(-1)).squeeze(-1).numpy()
 
 
-def reward_by_event(stored: Checkpoint, *, episodes: int = EPISODES, seed: int = 0) -> dict[str, dict[str, Any]]:
+def reward_by_event(
+    stored: Checkpoint, *, episodes: int = EPISODES, seed: int = 0, greedy: bool = False
+) -> dict[str, dict[str, Any]]:
     """Mean recovered reward at each kind of event of the environment, and where there was none.
 
     The events are the environment's own (deliveries, gems taken, ...): they serve to read the reward, the reward was
@@ -43,6 +45,7 @@ def reward_by_event(stored: Checkpoint, *, episodes: int = EPISODES, seed: int =
         stored: The checkpoint.
         episodes: Episodes to play.
         seed: Seed of environment and actions.
+        greedy: Plays the most likely actions.
 
     Returns:
         ``{agent: {kind: {"mean": recovered reward, "an_episode": how often}}}``, kinds by falling mean; empty where the
@@ -54,7 +57,7 @@ def reward_by_event(stored: Checkpoint, *, episodes: int = EPISODES, seed: int =
     happened: dict[str, list[Mapping[str, int]]] = {agent: [] for agent in rollout.agents}
     rollout.on_step = lambda agent, events: happened[agent].append(events)
     try:
-        columns, finished = rollout.run(checkpoint_actor(stored, seed), num_episodes=episodes)
+        columns, finished = rollout.run(checkpoint_actor(stored, seed, greedy=greedy), num_episodes=episodes)
     finally:
         rollout.close()
     # Environments that finish early go on with episodes that nobody asked for.

@@ -40,7 +40,9 @@ class RecoveredRewardEnv(BaseParallelWrapper):
         observations, rewards, terminateds, truncateds, infos = self.env.step(actions)
         infos = {agent: {**infos.get(agent, {}), TRUE_REWARD: float(rewards[agent])} for agent in rewards}
         if self.source.kind != "true":
-            step = JointStep(self._obs, acting, observations, {agent: bool(terminateds[agent]) for agent in acting})
+            # An agent that leaves may leave no observation: its last one is what it saw.
+            seen = {**self._obs, **observations}
+            step = JointStep(self._obs, acting, seen, {agent: bool(terminateds.get(agent)) for agent in acting})
             rewards = self.source.rewards(step)
         self._obs = dict(observations)
         return observations, rewards, terminateds, truncateds, infos

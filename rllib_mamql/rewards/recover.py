@@ -43,6 +43,7 @@ from rllib_mamql.networks.heads import JointHead, MarginalCritic
 from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
 from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import agents_by_module
+from rllib_mamql.play.rollout import Watch
 from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.marginal import ENUMERATED, policy_of
 from rllib_mamql.rewards.settings import RecoverySettings
@@ -113,8 +114,16 @@ def trained_settings(stored: Checkpoint, **changes: Any) -> RecoverySettings:
     return RecoverySettings(**kept | {key: value for key, value in changes.items() if value is not None})
 
 
+def number_of_updates(stored: Checkpoint, settings: RecoverySettings) -> int:
+    """Gradient steps that a recovery makes, over all modules."""
+    return len(stored.modules) * (settings.updates + settings.regression)
+
+
 def recover_checkpoint(
-    stored: Checkpoint, settings: RecoverySettings, data: str | pathlib.Path | None = None
+    stored: Checkpoint,
+    settings: RecoverySettings,
+    data: str | pathlib.Path | None = None,
+    watch: Watch | None = None,
 ) -> Recovered:
     """Recovers a checkpoint's rewards and writes them into its folder.
 
@@ -122,6 +131,7 @@ def recover_checkpoint(
         stored: The checkpoint.
         settings: How.
         data: Takes the rows of this dataset; None plays with a share of random actions.
+        watch: Told how many gradient steps are made, of :func:`number_of_updates`.
 
     Raises:
         DatasetError: If ``data`` is no dataset.
@@ -131,12 +141,14 @@ def recover_checkpoint(
         columns = explore(stored, settings.steps, settings.explore, settings.seed)
     else:
         columns = read_demonstrations(stored, data)
-    recovered = recover(stored, columns, settings)
+    recovered = recover(stored, columns, settings, watch)
     write_rewards(stored.path, recovered, settings)
     return recovered
 
 
-def recover(stored: Checkpoint, columns: JointColumns, settings: RecoverySettings) -> Recovered:
+def recover(
+    stored: Checkpoint, columns: JointColumns, settings: RecoverySettings, watch: Watch | None = None
+) -> Recovered:
     """Fits each module's reward to transitions.
 
     Args:
@@ -144,6 +156,7 @@ def recover(stored: Checkpoint, columns: JointColumns, settings: RecoverySetting
         columns: Joint steps that cover all actions, such as ``exploration.explore`` plays; or a
             dataset's, which cover what its expert did.
         settings: How.
+        watch: Told how many gradient steps are made.
 
     Returns:
         The rewards, in the units of the critic's: nats divided by the training rationality.
@@ -155,18 +168,31 @@ def recover(stored: Checkpoint, columns: JointColumns, settings: RecoverySetting
     for module_id, agents in agents_by_module(stored.module_of).items():
         rows = _rows(agents, list(stored.module_of), columns, policies)
         module = stored.modules[module_id]
-        fit = _Fit(module, rows, discount, rationality, settings)
+        made = len(result.rewards) * (settings.updates + settings.regression)
+        fit = _Fit(module, rows, discount, rationality, settings, _counting_on(watch, made))
         result.rewards[module_id], result.potentials[module_id] = fit.run()
         result.policy_error[module_id], result.mean_absolute[module_id] = fit.policy_error, fit.mean_absolute
     return dataclasses.replace(result, seconds=time.monotonic() - started)
+
+
+def _counting_on(watch: Watch | None, made: int) -> Watch:
+    """Tells what is made in all, where so much was made before."""
+    return lambda done: watch(made + done) if watch else None
 
 
 class _Fit:
     """The fit of one module's explanation and reward."""
 
     def __init__(
-        self, module: Any, rows: _Rows, discount: float, rationality: float, settings: RecoverySettings
+        self,
+        module: Any,
+        rows: _Rows,
+        discount: float,
+        rationality: float,
+        settings: RecoverySettings,
+        watch: Watch,
     ) -> None:
+        self.watch = watch
         self.rows, self.discount, self.rationality, self.settings = rows, discount, rationality, settings
         self.module = module
         torch.manual_seed(settings.seed)
@@ -207,6 +233,7 @@ class _Fit:
                 explaining.step(loss, progress)
             if settings.gauge == "none" or progress >= 0.2:
                 regressing.step(batch, found, progress)
+            self.watch(update + 1)
         if settings.regression:
             regressing = _Regression(self.reward, self.potential, self.rationality, settings.lr)
         for update in range(settings.regression):
@@ -214,6 +241,7 @@ class _Fit:
             with torch.no_grad():
                 found = self._implied(batch) if settings.gauge == "none" else self._explain(batch)[1]
             regressing.step(batch, found, update / settings.regression)
+            self.watch(settings.updates + update + 1)
         return self.reward.requires_grad_(False), self.potential.requires_grad_(False)
 
     def _draw(self, count: int, generator: torch.Generator) -> _Rows:

@@ -1,5 +1,6 @@
 """Tiny runs of the real command: results, resuming, stopping, and what is left behind."""
 
+import csv
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.command_line import ROOT, Rllib
+from tests.support.terminal import check_recording, run_in_terminal, screen, without_numbers
 from tests.support.toy_data import TOY
 
 RLLIB = [sys.executable, "-c", "from rllib_mamql.cli.main import main; main()"]
@@ -269,9 +271,30 @@ class TestTrain:
         assert not set(workers) - set(raylets)
 
 
+@pytest.mark.slow
+def test_a_search_on_a_terminal_and_its_longer_training(command: Command, toy_dataset: Path) -> None:
+    environ = {name: command.environ[name] for name in ("RLLIB_TEST_MARK", "PYTHONPATH")}
+    file = write(command, MAMQL, toy_dataset)
+    words = [*RLLIB, "train", "--file", file.name, "--eval-episodes", "4", "--seed", "1"]
+    search = [*words, "--set", "lr={grid_search: [0.001, 0.01]}"]
+    for columns, command_line in ((80, search), (120, [*search, "--resume", "--stop", "training_iteration=3"])):
+        status, written = run_in_terminal(command_line, columns, command.folder, **environ)
+        shown = screen(written)
+        assert status == 0, shown
+        # What takes long is told of while it does.
+        for text in ("loading RLlib", "starting Ray", "starting", "evaluating results"):
+            assert text in written, text
+        check_recording(f"train_{columns}", without_numbers(shown))
+    assert "until training_iteration 3" in shown and shown.count("goes on with iteration 3 of 3") == 2, shown
+    logs = [log.read_text().splitlines() for log in command.folder.glob("results/toy/trial_*/result.json")]
+    assert [[json.loads(line)["training_iteration"] for line in log] for log in logs] == [[1, 2, 3]] * 2
+    tables = [csv.DictReader(path.open()) for path in command.folder.glob("results/toy/trial_*/progress.csv")]
+    assert all(float(row["return_mean"]) == float(row["env_runners/return_mean"]) for table in tables for row in table)
+
+
 def test_a_second_run_does_not_touch_the_first(tmp_path: Path) -> None:
     from rllib_mamql.cli.experiment import Experiment, ExperimentSettings
-    from rllib_mamql.cli.tuning import results_folder
+    from rllib_mamql.cli.resuming import results_folder
     from rllib_mamql.errors import ConfigError
 
     experiment = Experiment("toy", ExperimentSettings(run="PPO", storage_path=str(tmp_path)), tmp_path)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from rllib_mamql.algorithms.registry import read_checkpoint
-from rllib_mamql.cli.progress import TrialMonitor, bound_shares
+from rllib_mamql.cli.progress import TrialMonitor
+from rllib_mamql.cli.results import bound_shares
 from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
 from rllib_mamql.errors import ConfigError, DatasetError
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint

@@ -1,0 +1,62 @@
+"""What to do next: the line at a command's end, where it depends on what the command found."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rllib_mamql.algorithms.registry import ALGORITHMS
+from rllib_mamql.cli.messages import next_step
+from rllib_mamql.cli.paths import shown
+
+if TYPE_CHECKING:
+    from rllib_mamql.cli.experiment import Experiment
+    from rllib_mamql.cli.report import TrialReport
+
+DATA = "demonstrations"
+"""Folder that is proposed for recordings."""
+
+
+def after_training(file: Path, experiments: Sequence[Experiment], reports: Sequence[TrialReport]) -> None:
+    """Says what to do with trained policies, a search's winner, or a trial that failed.
+
+    Args:
+        file: The experiments' file.
+        experiments: Those that it holds.
+        reports: Of their trials.
+    """
+    if any(report.error for report in reports):
+        next_step(f"rllib train --file {shown(file)} --verbose", "shows what Ray logs of the error")
+        return
+    if winner := next((report for report in reports if report.settings), None):
+        next_step(f"rllib train --file {shown(str(winner.settings))}", "trains with the best trial's settings")
+        return
+    saved = [report for report in reports if report.checkpoint]
+    if not saved:
+        return
+    last = next(each.settings for each in experiments if each.name == saved[-1].experiment)
+    run = Path(str(saved[-1].checkpoint)).parent.parent
+    if last.run not in ALGORITHMS:
+        record_play(str(last.env), saved[-1].config.get("env_config") or {}, run)
+    elif saved[-1].return_mean is None:
+        next_step(f"rllib evaluate {shown(run)}", "plays the policies")
+    else:
+        after_evaluation(run, has_rewards=bool(saved[-1].recovered_rewards))
+
+
+def record_play(env: str, env_config: Mapping[str, Any], expert: Path) -> None:
+    """Says how policies of RLlib's own are recorded, in the environment that they know."""
+    changed = "".join(f" --env-config {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in env_config.items())
+    command = f"rllib record --env {env}{changed} --expert {shown(expert)} --steps 2000 --out {DATA}"
+    next_step(command, "records what they do")
+
+
+def after_evaluation(checkpoint: Path, *, has_rewards: bool) -> None:
+    """Says what to do with policies that are good enough."""
+    if has_rewards:
+        next_step(f"rllib recover {shown(checkpoint)}", "finds the rewards that explain the policies")
+    else:
+        next_step(f"rllib export {shown(checkpoint)} --out policies", "writes the policies for use without Ray")

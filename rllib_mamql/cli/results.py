@@ -1,0 +1,97 @@
+"""What a result of Tune's says: how far a trial is, what its agents return, what diverges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from numbers import Real
+from typing import Any
+
+from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
+from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, NUM_GRADIENT_STEPS_LIFETIME
+
+RETURN_MEAN = "return_mean"
+"""Key of a result, and column of ``progress.csv``: the return as evaluation counts it, NaN before any episode ended."""
+
+
+def bound_shares(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """What learners report of rewards and action values in their bounds, ``{agent: {metric: share}}``."""
+    found: dict[str, dict[str, float]] = {}
+    for module in (result.get("learners") or {}).values():
+        for agent, metrics in module.items() if isinstance(module, Mapping) else ():
+            if isinstance(metrics, Mapping):
+                shares = {name: float(metrics[name]) for name in (REWARD_SHARE, Q_SHARE) if name in metrics}
+                found |= {agent: shares} if shares else {}
+    return found
+
+
+def lookup(result: Mapping[str, Any], path: str) -> Any:
+    """Value at a ``/``-separated path of a nested result, or None."""
+    value: Any = result
+    for key in path.split("/"):
+        if not isinstance(value, Mapping) or key not in value:
+            return None
+        value = value[key]
+    return value
+
+
+def nearness(result: Mapping[str, Any], stop: Mapping[str, float]) -> float:
+    """How near a trial is to its end, from 0 to 1: the greatest share of any stopping criterion."""
+    shares = [
+        float(value) / limit
+        for key, limit in stop.items()
+        if limit > 0 and isinstance(value := lookup(result, key), Real)
+    ]
+    return min(max(shares, default=0.0), 1.0)
+
+
+def env_steps(result: Mapping[str, Any]) -> int:
+    """Joint environment steps taken so far."""
+    for path in ("env_runners/num_env_steps_sampled_lifetime", "num_env_steps_sampled_lifetime"):
+        value = lookup(result, path)
+        if isinstance(value, Real):
+            return int(float(value))
+    return 0
+
+
+def updates(result: Mapping[str, Any]) -> int:
+    """Gradient steps taken so far; 0 where the algorithm does not count them."""
+    return int(max(_found(result.get("learners"), NUM_GRADIENT_STEPS_LIFETIME), default=0))
+
+
+def expert_log_likelihood(result: Mapping[str, Any]) -> float | None:
+    """Mean over the agents of the expert actions' log-likelihood, or None where there is none."""
+    values = list(_found(result.get("learners"), EXPERT_LOG_LIKELIHOOD))
+    return sum(values) / len(values) if values else None
+
+
+def _found(value: Any, name: str) -> Iterator[float]:
+    """Numbers under the key ``name``, at any depth."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key == name and isinstance(item, Real):
+                yield float(item)
+            else:
+                yield from _found(item, name)
+
+
+def latest_return(result: Mapping[str, Any], aggregation: str = "mean") -> float | None:
+    """Mean return of the episodes that ended lately, as evaluation counts it, or None where none has ended.
+
+    Args:
+        result: A result of Tune's.
+        aggregation: How agents' returns combine, ``mean`` or ``sum``: RLlib's own algorithms report only their sum, and
+            each agent's.
+    """
+    for path in (RETURN_MEAN, f"env_runners/{RETURN_MEAN}"):
+        if _is_number(own := lookup(result, path)):
+            return float(own)
+    agents = lookup(result, "env_runners/agent_episode_returns_mean")
+    returns = [float(value) for value in agents.values() if _is_number(value)] if isinstance(agents, Mapping) else []
+    if not returns:
+        return None
+    return sum(returns) if aggregation == "sum" else sum(returns) / len(returns)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not math.isnan(float(value))

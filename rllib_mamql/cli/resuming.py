@@ -1,0 +1,141 @@
+"""Which folder a run is in, and how a run goes on that has stopped or is to train longer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rllib_mamql import ray_internals
+from rllib_mamql.cli.experiment import Experiment
+from rllib_mamql.cli.messages import say
+from rllib_mamql.cli.options import DEFAULT_STORAGE
+from rllib_mamql.cli.paths import shown
+from rllib_mamql.cli.progress import TrialMonitor
+from rllib_mamql.cli.progress_csv import ProgressTable
+from rllib_mamql.cli.results import nearness
+from rllib_mamql.cli.settings import Prepared
+from rllib_mamql.errors import ConfigError
+
+
+def results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
+    """Storage path and folder name: the newest run to resume, else a name that is not taken yet."""
+    storage = experiment.settings.storage_path or DEFAULT_STORAGE
+    name = experiment.name
+    if "://" in storage:
+        return storage, name
+    root = Path(storage).expanduser().resolve()
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"--storage-path {storage} is a file; give a folder")
+    pattern = re.compile(re.escape(name) + r"(-(\d+))?")
+    runs = {
+        int(match.group(2) or 1): path.name
+        for path in (root.iterdir() if root.is_dir() else ())
+        if (match := pattern.fullmatch(path.name))
+    }
+    if not resume:
+        return str(root), name if not runs else f"{name}-{max(runs) + 1}"
+    for _, found in sorted(runs.items(), reverse=True):
+        if (root / found / ray_internals.TUNER_FILE).exists():
+            return str(root), found
+    raise ConfigError(f"--resume: no run of {name!r} in {root}; leave --resume out, or correct --storage-path")
+
+
+def resumed(item: Prepared, storage: str, name: str, asked: Mapping[str, float]) -> Any:
+    """The tuner of a run that goes on, with what it was started with, but for stopping criteria that are longer.
+
+    Args:
+        item: The experiment.
+        storage: Where results lie.
+        name: The run's folder there.
+        asked: Criteria of ``--stop``.
+
+    Raises:
+        ConfigError: If one of them is shorter than the run's.
+    """
+    path = f"{storage}/{name}"
+    if "://" not in path:
+        drop_half_lines(Path(path))
+    restored = ray_internals.restore(path, item.algorithm)
+    trials, results = restored.trials, list(restored.tuner.get_results())
+    started_with = dict(trials[0].stopping_criterion) if trials else {}
+    stop = longer(started_with, asked)
+    say(f"resuming {shown(path)} with the settings that it was started with" + _until(started_with, stop))
+    ended = [trial for trial in trials if is_over(trial, stop)]
+    if any(trial.status == trial.TERMINATED for trial in trials if trial not in ended):
+        restored.train_finished_trials()
+    for trial, result in zip(trials, results, strict=True):
+        say(f"{name} {trial.trial_id.split('_')[-1]}: " + _where(trial, result, stop, over=trial in ended))
+    if trials and len(ended) == len(trials):
+        say("no trial has anything left to do; to train longer, add for example --stop training_iteration=N")
+    restored.change(stop, [TrialMonitor(name, stop, item.aggregation), ProgressTable()])
+    return restored.tuner
+
+
+def longer(started_with: Mapping[str, float], asked: Mapping[str, float]) -> dict[str, float]:
+    """Stopping criteria of a resumed run.
+
+    Args:
+        started_with: Those that it has.
+        asked: Those of ``--stop``.
+
+    Raises:
+        ConfigError: If one is shorter than before.
+    """
+    for key, value in asked.items():
+        if value < started_with.get(key, value):
+            raise ConfigError(
+                f"--stop {key}={value:g}: the run was started with {started_with[key]:g}, and --resume trains at least "
+                "as long; leave --resume out to start anew"
+            )
+    return {**started_with, **asked}
+
+
+def is_over(trial: Any, stop: Mapping[str, float]) -> bool:
+    """Whether a trial has nothing left to do: it has met the criteria, or come to its algorithm's own end."""
+    if trial.status != trial.TERMINATED:
+        return False
+    last = trial.last_result or {}
+    by_itself = bool(last.get("done")) and nearness(last, trial.stopping_criterion) < 1.0
+    return by_itself or nearness(last, stop) >= 1.0
+
+
+def drop_half_lines(folder: Path) -> None:
+    """Cuts the line that a killed driver was writing off its trials' logs, to which Tune then appends."""
+    for log in (*folder.glob("*/result.json"), *folder.glob("*/progress.csv")):
+        with log.open("r+b") as file:
+            content = file.read()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                file.truncate(whole)
+
+
+def _until(before: Mapping[str, float], stop: Mapping[str, float]) -> str:
+    changed = [f"{key} {value:g}" for key, value in stop.items() if before.get(key) != value]
+    return f", until {' or '.join(changed)}" if changed else ""
+
+
+def _where(trial: Any, result: Any, stop: Mapping[str, float], over: bool) -> str:
+    """Where a trial goes on."""
+    limit = stop.get("training_iteration")
+    of = f" of {limit:,.0f}" if limit else ""
+    if over:
+        return f"has ended after iteration {(trial.last_result or {}).get('training_iteration', 0):,}"
+    done = iteration_saved(result.checkpoint, result.best_checkpoints)
+    if done is None:
+        return "starts anew, since it has no checkpoint"
+    return f"goes on with iteration {done + 1:,}{of}, from {Path(result.checkpoint.path).name}"
+
+
+def iteration_saved(checkpoint: Any, saved: Sequence[tuple[Any, Mapping[str, Any]]]) -> int | None:
+    """After which iteration a checkpoint was written; None where there is none.
+
+    Args:
+        checkpoint: A trial's newest checkpoint.
+        saved: All that it keeps, each with the result that it was written with.
+    """
+    for found, metrics in saved or ():
+        if checkpoint is not None and found.path == checkpoint.path:
+            return int(metrics.get("training_iteration", 0))
+    return None

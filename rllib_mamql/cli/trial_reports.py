@@ -1,0 +1,185 @@
+"""What becomes of a trial when it has ended: rewards are recovered, policies evaluated, and both reported."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rllib_mamql import ray_internals
+from rllib_mamql.algorithms.mamql.chosen import MULTIPLE
+from rllib_mamql.algorithms.registry import is_ours, read_checkpoint
+from rllib_mamql.cli.messages import say
+from rllib_mamql.cli.numbers import number
+from rllib_mamql.cli.options import RunOptions
+from rllib_mamql.cli.paths import shown
+from rllib_mamql.cli.progress import TrialMonitor
+from rllib_mamql.cli.report import TrialReport, document, write_json
+from rllib_mamql.cli.results import env_steps, updates
+from rllib_mamql.cli.runs import EVALUATION
+from rllib_mamql.cli.settings import Prepared, agents_of
+from rllib_mamql.cli.working import working
+from rllib_mamql.learning.config import AUTO
+from rllib_mamql.play.returns import normalised_score
+
+if TYPE_CHECKING:
+    from rllib_mamql.evaluation.evaluate import EvaluationResult
+
+
+def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -> TrialReport:
+    """Recovers rewards and evaluates, where the trial asks for it, and writes what was found into the trial's folder.
+
+    Args:
+        item: The experiment.
+        result: Tune's result of the trial.
+        tune_trial: The trial.
+        options: How the command runs.
+    """
+    metrics, trial, config = result.metrics or {}, tune_trial.trial_id, dict(tune_trial.config)
+    error = last_line(result.error) if result.error is not None else None
+    checkpoint = result.checkpoint.path if result.checkpoint is not None else None
+    if error is None and checkpoint is not None and is_ours(item.algorithm):
+        _recover(checkpoint, config)
+        _decide(checkpoint, config)
+    evaluation = as_trained = None
+    if error is None and checkpoint is not None and options.eval_episodes:
+        evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes)
+        if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
+            as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
+    expert, random = known_returns(item.metadata)
+    mean = evaluation.return_mean if evaluation else None
+    train_time = float(metrics.get("time_total_s", 0.0))
+    report = TrialReport(
+        experiment=item.experiment.name,
+        trial=trial,
+        seed=config.get("seed"),
+        status="finished" if error is None else "error",
+        config=readable(config),
+        return_mean=mean,
+        return_ci95=evaluation.return_ci95 if evaluation else None,
+        per_agent=evaluation.per_agent if evaluation else {},
+        expert_return=expert,
+        random_return=random,
+        normalised_score=None if mean is None else normalised_score(mean, expert, random),
+        env_steps=env_steps(metrics),
+        updates=updates(metrics),
+        train_time_s=train_time,
+        wall_time_s=max(TrialMonitor.wall_s.get(trial, 0.0), train_time),
+        checkpoint=checkpoint,
+        events=evaluation.events if evaluation else {},
+        events_per_agent=evaluation.events_per_agent if evaluation else {},
+        expert_events=evaluation.expert_events if evaluation else {},
+        event_ratio=evaluation.event_ratio if evaluation else {},
+        metrics=evaluation.metrics if evaluation else {},
+        rationality=evaluation.rationality if evaluation else {},
+        chosen=evaluation.chosen if evaluation else {},
+        return_as_trained=as_trained,
+        warnings=evaluation.warnings if evaluation else (),
+        diagnostics=evaluation.diagnostics if evaluation else {},
+        recovered_rewards=evaluation.recovered_rewards if evaluation else {},
+        iterations=int(metrics.get("training_iteration", 0)),
+        error=error,
+    )
+    if Path(result.path).is_dir():
+        write_json(Path(result.path) / EVALUATION, document("train", **report.to_json()))
+    return report
+
+
+def _recover(checkpoint: str, config: Mapping[str, Any]) -> None:
+    """Recovers rewards in the gauge that the trial asked for; ``none`` keeps what training regressed."""
+    if config.get("reward_gauge", "none") == "none":
+        return
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        say(f"rewards are not recovered in a gauge, {checkpoint} is not on this machine: copy it, then `rllib recover`")
+        return
+    from rllib_mamql.rewards.recover import number_of_updates, recover_checkpoint, trained_settings
+
+    stored = read_checkpoint(folder)
+    settings = trained_settings(stored, seed=config.get("seed") or 0)
+    what = f"recovering rewards of {shown(checkpoint)} in gauge {settings.gauge}"
+    with working(what, number_of_updates(stored, settings)) as watch:
+        recovered = recover_checkpoint(stored, settings, watch=watch)
+    say(f"rewards recovered ({recovered.seconds:.0f} s)")
+
+
+def _decide(checkpoint: str, config: Mapping[str, Any]) -> None:
+    """Chooses how decidedly to act, where that is left open."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return
+    stored = read_checkpoint(folder)
+    if stored.settings.get("evaluation_rationality") != AUTO:
+        return
+    from rllib_mamql.evaluation.decided import act_decidedly
+
+    with working("choosing from play how decidedly to act"):
+        found = act_decidedly(stored, seed=config.get("seed") or 0)
+    say(f"{folder.parent.name}: acts at {found.multiple:g} times the rationality of training")
+
+
+def _return_as_trained(checkpoint: str, episodes: int, seed: int) -> float:
+    from rllib_mamql.evaluation.decided import return_as_trained
+
+    with working("evaluating at the rationality of training"):
+        found = return_as_trained(read_checkpoint(checkpoint), episodes=episodes, seed=seed)
+    say(f"{Path(checkpoint).parent.name}: return {number(found)} at the rationality of training")
+    return found
+
+
+def evaluate_trial(
+    item: Prepared, config: Mapping[str, Any], checkpoint: str, episodes: int, seed_offset: int = 0
+) -> EvaluationResult:
+    """Plays a trial's policies, and says the return.
+
+    Args:
+        item: The experiment.
+        config: The trial's.
+        checkpoint: Its checkpoint.
+        episodes: How many to play.
+        seed_offset: Added to the trial's seed, for episodes of other starts.
+    """
+    from rllib_mamql.evaluation.evaluate import evaluate_baseline, evaluate_checkpoint
+
+    started = time.monotonic()
+    seed = (config.get("seed") or 0) + seed_offset
+    with working(f"evaluating {shown(checkpoint)}", episodes) as watch:
+        if is_ours(item.algorithm):
+            evaluation = evaluate_checkpoint(checkpoint, episodes=episodes, seed=seed, watch=watch)
+        else:
+            env, env_config = config["env"], config.get("env_config") or {}
+            mapping = config["policy_mapping_fn"]
+            module_of = {agent: mapping(agent) for agent in agents_of(env, env_config)}
+            evaluation = evaluate_baseline(
+                checkpoint, env, env_config, module_of, episodes=episodes, seed=seed, watch=watch
+            )
+    name = Path(checkpoint).parent.name
+    say(f"{name}: return {number(evaluation.return_mean)}, {episodes} episodes ({time.monotonic() - started:.0f} s)")
+    return evaluation
+
+
+def readable(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's config under the names of the experiment file, without the environment and its agents."""
+    names = {ray_internals.MODEL_CONFIG: "model_config"}
+    left_out = ("env", "policies", "policy_mapping_fn")
+    return {names.get(key, key): value for key, value in config.items() if key not in left_out}
+
+
+def known_returns(metadata: Any) -> tuple[float | None, float | None]:
+    """The expert's and random play's mean return, where the dataset says them."""
+    expert, random = getattr(metadata, "expert_return", None), getattr(metadata, "random_return", None)
+    return (expert.mean if expert is not None else None, random.mean if random is not None else None)
+
+
+def last_line(error: BaseException) -> str:
+    """The line of a remote traceback that says what went wrong.
+
+    RLlib raises some errors anew without their text, so a bare class name gives way to the cause above it.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt): \S", line)]
+    if not lines:
+        return type(error).__name__
+    return telling[-1] if telling and re.fullmatch(r"[\w.]+", lines[-1]) else lines[-1]

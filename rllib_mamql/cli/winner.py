@@ -1,0 +1,91 @@
+"""The best trial of a search: judged again on fresh episodes, and its settings as an experiment file, ready to run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rllib_mamql.cli.experiment import Experiment, fill_searches
+from rllib_mamql.cli.numbers import interval
+from rllib_mamql.cli.report import TrialReport, plain
+from rllib_mamql.cli.settings import ALIASES, Prepared, resolve_input
+from rllib_mamql.cli.trial_reports import evaluate_trial
+
+WINNER = "best.yaml"
+"""File in a run's folder."""
+
+FRESH_SEEDS = 2**20
+"""Added to the seed of the evaluation by which a trial was chosen."""
+
+
+def crown(
+    item: Prepared,
+    reports: Sequence[TrialReport],
+    configs: Mapping[str, Mapping[str, Any]],
+    run: Path | None,
+    episodes: int,
+) -> list[TrialReport]:
+    """Judges a search's best trial again and writes its settings, where several trials have a return.
+
+    Args:
+        item: The search.
+        reports: Of its trials.
+        configs: Tune's configs by trial.
+        run: The run's folder; None where it is on another machine, and nothing is written.
+        episodes: How many to play again.
+
+    Returns:
+        The reports; the best trial's has what was found.
+    """
+    best = best_of(reports)
+    if best is None or best.checkpoint is None:
+        return list(reports)
+    # Of several scores the best is high by luck as well: episodes that did not choose it have no part in that.
+    fresh = evaluate_trial(item, configs[best.trial], best.checkpoint, episodes, seed_offset=FRESH_SEEDS)
+    found = dataclasses.replace(best, fresh_return_mean=fresh.return_mean, fresh_return_ci95=fresh.return_ci95)
+    if run is not None:
+        found = dataclasses.replace(found, settings=str(write_winner(item.experiment, found, run)))
+    return [found if report is best else report for report in reports]
+
+
+def best_of(reports: Sequence[TrialReport]) -> TrialReport | None:
+    """The trial with the highest return; None where fewer than two have one."""
+    scored = [report for report in reports if report.return_mean is not None]
+    return max(scored, key=lambda report: report.return_mean or 0.0) if len(scored) > 1 else None
+
+
+def write_winner(experiment: Experiment, best: TrialReport, run: Path) -> Path:
+    """Writes a search's best trial as an experiment of its own; gives the file."""
+    file = run / WINNER
+    fresh = interval(best.fresh_return_mean, best.fresh_return_ci95)
+    header = (
+        f"# The best trial of {experiment.name}: {best.trial}, return {interval(best.return_mean, best.return_ci95)}.\n"
+        f"# That return chose it and flatters it; on fresh episodes: {fresh}.\n"
+    )
+    body = yaml.safe_dump({f"{experiment.name}-best": settings_of(experiment, best.config)}, sort_keys=False)
+    file.write_text(header + body, encoding="utf-8")
+    return file
+
+
+def settings_of(experiment: Experiment, config: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment's keys as in its file, with a trial's values in place of searches, for a single trial.
+
+    Args:
+        experiment: The search.
+        config: The trial's, under the names of the experiment file.
+    """
+    given = experiment.settings.model_dump(exclude_unset=True)
+    given.pop("num_samples", None)
+    written = given.get("config", {})
+    filled = fill_searches(written, {key: config.get(ALIASES.get(key, key)) for key in written})
+    for key in ("input", "input_"):
+        if key in filled:
+            filled[key] = resolve_input(filled[key], experiment.folder)
+    if config.get("seed") is not None:
+        filled["seed"] = config["seed"]
+    settings: dict[str, Any] = plain({**given, "config": filled})
+    return settings
