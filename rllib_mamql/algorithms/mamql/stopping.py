@@ -33,7 +33,7 @@ FEW = 600
 """Joint steps of demonstrations up to which scouts are sent out; more are not known by heart within usual budgets."""
 HELD_OUT_SHARE = 0.1
 """Share of the episodes, or of the time of a single one, that each scout does not see."""
-ENOUGH, MOST_SCOUTS = 100, 3
+ENOUGH, MOST_SCOUTS = 50, 3
 """Joint steps to hold out: so many scouts, each without others, as are needed for that, or 3."""
 LOOK_EVERY = 200
 """Gradient steps after which held-out steps are judged again."""
