@@ -46,6 +46,10 @@ def print_trials(reports: Sequence[TrialReport]) -> None:
             clock(report.wall_time_s),
         )
     console.print(table)
+    played = [r for r in reports if r.return_mean is not None and "input_" in r.config]
+    for text in dict.fromkeys(unscored(r.expert_return, r.random_return) for r in played):
+        if text:
+            console.print(text, markup=False, highlight=False, soft_wrap=True)
     for best in winners(reports):
         found = ", ".join(f"{key} {_flatten(best.config).get(key)}" for key in varied)
         console.print(f"best: {_name(best)}" + (f" ({found})" if found else ""), markup=False, highlight=False)
@@ -134,6 +138,16 @@ def rewards_table(recovered: Mapping[str, Mapping[str, Any]], title: str) -> Tab
     return table
 
 
+def unscored(expert: float | None, random: float | None) -> str:
+    """Why there is no normalised score; empty where both of its ends are known."""
+    ends = {
+        "the expert's return (the demonstrations have no rewards, and their metadata no expert_return)": expert,
+        "the return of random play (the metadata has no random_return)": random,
+    }
+    unknown = [text for text, value in ends.items() if value is None]
+    return f"no normalised score, for lack of {' and of '.join(unknown)}" if unknown else ""
+
+
 def print_evaluation(result: EvaluationResult) -> None:
     """Returns, what happens in an episode, and what recovered rewards pay for."""
     table = returns_table("return", result.return_mean, result.return_ci95, result.per_agent)
@@ -145,6 +159,9 @@ def print_evaluation(result: EvaluationResult) -> None:
         table.add_row("normalised score", number(result.normalised_score, 3))
     console = Console()
     console.print(table)
+    text = unscored(result.expert_return, result.random_return)
+    if text:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     print_play(result, "What happens in an episode", console)
     if result.recovered_rewards:
         console.print(rewards_table(result.recovered_rewards, "What the recovered rewards pay for"))
@@ -239,7 +256,8 @@ def print_dataset(folder: Path, dataset: JointDataset, summary: dict[str, Any]) 
         "files": len(dataset.files),
         "episodes": summary["episodes"],
         "joint steps": summary["steps"],
-        "mean return": number(summary["return_mean"]),
+        "episode lengths": "{min} to {max}, mean {mean:.1f}".format(**summary["episode_lengths"]),
+        "mean return": "no rewards recorded" if summary["return_mean"] is None else number(summary["return_mean"]),
         "expert's return": expert and interval(expert.mean, expert.ci95),
         "random return": random and interval(random.mean, random.ci95),
     }
@@ -256,10 +274,17 @@ def _describe(summary: dict[str, Any], agent: str) -> str:
     spaces = summary["spaces"][agent]
     box, shares = spaces["observation"], summary["action_shares"][agent]
     actions = " ".join(f"{share:.0%}" for share in shares)
-    return (
-        f"observation {tuple(box['shape'])} {box['dtype']}, {spaces['action']['n']} actions ({actions}), "
-        f"return {summary['return_per_agent'][agent]:.2f}"
-    )
+    parts = [f"observation {tuple(box['shape'])} {box['dtype']}", f"{spaces['action']['n']} actions ({actions})"]
+    if summary["return_per_agent"] is not None:
+        parts.append(f"return {summary['return_per_agent'][agent]:.2f}")
+    presence, outside = summary["presence"][agent], summary["out_of_bounds"][agent]
+    said = {"late": "enters late in", "early": "leaves early in", "absent": "is absent from"}
+    parts += [
+        f"{text} {presence[key]} of {summary['episodes']} episodes" for key, text in said.items() if presence[key]
+    ]
+    if outside["values"]:
+        parts.append(f"{outside['values']} values outside the bounds ({outside['lowest']:g} to {outside['highest']:g})")
+    return ", ".join(parts)
 
 
 def _name(report: TrialReport) -> str:

@@ -35,7 +35,8 @@ from rllib_mamql.errors import DatasetError
 AGENT_ID = "agent_id"
 NEW_OBS = "new_obs"
 
-_REQUIRED = (EPS_ID, AGENT_ID, T, OBS, ACTIONS, REWARDS, TERMINATEDS, TRUNCATEDS)
+_REQUIRED = (EPS_ID, AGENT_ID, T, OBS, ACTIONS, TERMINATEDS, TRUNCATEDS)
+_SCALARS = (ACTIONS, REWARDS, TERMINATEDS, TRUNCATEDS)
 
 
 def is_long_layout(schema: pa.Schema) -> bool:
@@ -112,7 +113,9 @@ def convert_long_tables(tables: Sequence[tuple[str, pa.Table]], metadata: Datase
         if not own:
             raise DatasetError(f"no rows of agent '{agent}', expected {list(metadata.agents)}: fix the metadata")
         if len({frozenset(part) for part in own}) > 1:
-            raise DatasetError("some files have the columns new_obs or weight and others not: write all files alike")
+            raise DatasetError(
+                "some files have the columns new_obs, rewards or weight and others not: write all files alike"
+            )
     agents = {agent: concatenate(own) for agent, own in parts.items()}
     return _join(agents, metadata)
 
@@ -157,7 +160,7 @@ def _join(agents: dict[str, JointColumns], metadata: DatasetMetadata) -> JointCo
         alive = np.zeros(len(keys), np.bool_)
         alive[position] = True
         columns[column(ALIVE, agent)] = alive
-        for source, prefix in ((OBS, OBS), (NEW_OBS, NEXT_OBS), *((n, n) for n in _REQUIRED[4:])):
+        for source, prefix in ((OBS, OBS), (NEW_OBS, NEXT_OBS), *((n, n) for n in _SCALARS)):
             if source in rows:
                 cells = np.zeros((len(keys), *rows[source].shape[1:]), rows[source].dtype)
                 cells[position] = rows[source]
