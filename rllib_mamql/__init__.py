@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rllib_mamql.algorithms.registry import register_algorithm as register_algorithm
     from rllib_mamql.data.episodes import AgentEpisode as AgentEpisode
     from rllib_mamql.data.frames import read_demonstrations as read_demonstrations
+    from rllib_mamql.data.sources.convert import write_demonstrations as write_demonstrations
     from rllib_mamql.data.writer import DemonstrationWriter as DemonstrationWriter
-    from rllib_mamql.data.writer import write_demonstrations as write_demonstrations
     from rllib_mamql.environments.registry import register_environment as register_environment
     from rllib_mamql.networks.encoders import register_encoder as register_encoder
 
@@ -34,7 +34,7 @@ _LAZY = {
     "register_algorithm": "rllib_mamql.algorithms.registry",
     "register_encoder": "rllib_mamql.networks.encoders",
     "register_environment": "rllib_mamql.environments.registry",
-    "write_demonstrations": "rllib_mamql.data.writer",
+    "write_demonstrations": "rllib_mamql.data.sources.convert",
 }
 
 __all__ = [

@@ -7,6 +7,7 @@ direction, a *place* is a dispenser, pot, serving counter or counter within reac
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -139,12 +140,18 @@ class Kitchen:
 
 
 @functools.cache
-def load_kitchen(name: str) -> Kitchen:
+def load_kitchen(name: str, auto_cook: bool = False) -> Kitchen:
     """The tables of one of the package's layouts; cached per process.
+
+    Args:
+        name: The layout.
+        auto_cook: Whether full pots begin to cook by themselves, and no pot does otherwise.
 
     Raises:
         UnknownKitchen: The layout cannot be written so.
     """
+    if auto_cook:
+        return _cooking_by_itself(load_kitchen(name))
     layout = load_layout(name)
     layout.activate()
     if layout.mdp.recipe_config.get("max_num_ingredients", _MAX_INGREDIENTS) != _MAX_INGREDIENTS:
@@ -170,6 +177,16 @@ def load_kitchen(name: str) -> Kitchen:
         rewards=_rewards(layout, values),
         start=_encode(layout.start_state(), floor, cells, cook_times),
     )
+
+
+def _cooking_by_itself(kitchen: Kitchen) -> Kitchen:
+    after, rules = kitchen.after.copy(), dict(kitchen.rules)
+    for recipe, ingredients in enumerate(RECIPES):
+        del rules["pot", NOTHING, IDLE + recipe]
+        if sum(ingredients) == _MAX_INGREDIENTS:
+            time = kitchen.cook_times[recipe]
+            after[IDLE + recipe] = cooking(recipe, time - 1, kitchen.cook_times)
+    return dataclasses.replace(kitchen, after=after, rules=rules)
 
 
 def _recipes(layout: Layout) -> tuple[list[int], list[float]]:

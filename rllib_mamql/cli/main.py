@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from rllib_mamql.cli.convert import convert
 from rllib_mamql.cli.evaluate import evaluate
 from rllib_mamql.cli.example import example
 from rllib_mamql.cli.export import export
@@ -36,7 +37,8 @@ def cli() -> None:
     """Multi-agent inverse reinforcement learning from demonstrations, on RLlib."""
 
 
-for _command in (train, evaluate, record, recover, reward, map_rewards, relearn, export, inspect, example):
+_COMMANDS = (train, evaluate, record, convert, inspect, recover, reward, map_rewards, relearn, export, example)
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -99,12 +99,3 @@ def _called(data: Any) -> pa.Table:
     method = getattr(data, "to_arrow", None) or data.arrow
     found = method()
     return found.read_all() if isinstance(found, pa.RecordBatchReader) else pa.table(found)
-
-
-def columns_to_arrow(columns: Mapping[str, Any]) -> pa.Table:
-    """The Arrow table of ``{column: array}``; arrays of several axes become lists in cells."""
-    arrays = {}
-    for name, values in columns.items():
-        array = np.asarray(values)
-        arrays[name] = pa.array(array.tolist()) if array.ndim > 1 else pa.array(array)
-    return pa.table(arrays)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Discrete
 
 from rllib_mamql.columns import (
     ACTIONS,
@@ -25,7 +25,7 @@ from rllib_mamql.columns import (
     column,
     concatenate,
 )
-from rllib_mamql.data.metadata import AgentSpaces, DatasetMetadata
+from rllib_mamql.data.metadata import AgentSpaces, DatasetMetadata, unbounded
 from rllib_mamql.data.next_obs import derive_next_obs
 from rllib_mamql.data.tables import array_column, text_column
 from rllib_mamql.data.validation import check_episodes, episode_order, where
@@ -64,15 +64,8 @@ def infer_metadata(tables: Sequence[pa.Table]) -> DatasetMetadata:
             actions = array_column(rows, ACTIONS, (), np.int64)[0]
             sizes[agent] = max(sizes.get(agent, 1), int(actions.max()) + 1)
     agents = tuple(sorted(shapes))
-    spaces = {agent: AgentSpaces(_unbounded(*shapes[agent]), Discrete(sizes[agent])) for agent in agents}
+    spaces = {agent: AgentSpaces(unbounded(*shapes[agent]), Discrete(sizes[agent])) for agent in agents}
     return DatasetMetadata(agents=agents, spaces=spaces, spaces_inferred=True)
-
-
-def _unbounded(shape: tuple[int, ...], dtype: Any) -> Box:
-    if dtype.kind == "f":
-        return Box(-np.inf, np.inf, shape, dtype.type)
-    limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return Box(*limits, shape, dtype.type)
 
 
 def _check_names(table: pa.Table) -> None:

@@ -360,6 +360,14 @@ def _bound_from_json(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], d
     return bound
 
 
+def unbounded(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Box:
+    """The box of all arrays of a shape and dtype, for observations whose bounds nobody says."""
+    if dtype.kind == "f":
+        return Box(-np.inf, np.inf, shape, dtype.type)
+    limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return Box(*limits, shape, dtype.type)
+
+
 def spaces_from_gym(
     agents: Sequence[str],
     observation_spaces: Mapping[str, gym.Space[Any]],

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 from rllib_mamql.columns import JointColumns, concatenate, has_rewards, num_rows
 from rllib_mamql.data.episodes import AgentEpisode, Episode, joint_steps
-from rllib_mamql.data.metadata import DatasetMetadata, spaces_from_gym
+from rllib_mamql.data.metadata import DatasetMetadata, ReturnSummary, spaces_from_gym
 from rllib_mamql.data.writing import free_folder, write_dataset
 from rllib_mamql.errors import DatasetError
 
@@ -58,6 +58,8 @@ class DemonstrationWriter:
         expert: Who plays, for the metadata.
         seed: Seed of the play, for the metadata.
         licence: Licence of the data, for the metadata.
+        command: What makes the dataset, for the metadata.
+        random_return: Return of random play, for the metadata: the lower end of normalised scores.
 
     Raises:
         DatasetError: If the spaces are not Box and Discrete, or the folder holds something.
@@ -73,9 +75,11 @@ class DemonstrationWriter:
         expert: str | None = None,
         seed: int | None = None,
         licence: str | None = None,
+        command: str | None = None,
+        random_return: ReturnSummary | None = None,
     ) -> None:
-        about: dict[str, Any] = {"expert": expert, "seed": seed, "licence": licence}
-        self.metadata = metadata_of(env, name=name, env_config=env_config, **about)
+        about: dict[str, Any] = {"expert": expert, "seed": seed, "licence": licence, "command": command}
+        self.metadata = metadata_of(env, name=name, env_config=env_config, random_return=random_return, **about)
         self.path = free_folder(path)
         self._parts: list[JointColumns] = []
         self._names: set[str] = set()
@@ -293,29 +297,3 @@ def _space(env: Any, kind: str, agent: str) -> Any:
     if agent not in spaces:
         raise DatasetError(f"the environment has no {kind} space of '{agent}': give {{agent: (observation, action)}}")
     return spaces[agent]
-
-
-def write_demonstrations(path: str | pathlib.Path, episodes: Iterable[Episode], env: Any, **about: Any) -> pathlib.Path:
-    """Writes whole episodes as a dataset.
-
-    ::
-
-        ann = AgentEpisode(observations, actions, terminated=True)  # shapes (L + 1, *obs) and (L,)
-        write_demonstrations("my_data", [{"ann": ann, "bob": bob}], {"ann": (box, discrete), "bob": (box, discrete)})
-
-    Args:
-        path: Folder to create; may exist if it is empty.
-        episodes: Each ``{agent: AgentEpisode}``.
-        env: The environment, or ``{agent: (observation space, action space)}``.
-        **about: Keywords of :class:`DemonstrationWriter`, such as ``name`` and ``licence``.
-
-    Returns:
-        The folder.
-
-    Raises:
-        DatasetError: If arrays do not fit together or the spaces, or the folder holds something.
-    """
-    with DemonstrationWriter(env, path, **about) as writer:
-        for episode in episodes:
-            writer.add_episode(episode)
-    return writer.path
