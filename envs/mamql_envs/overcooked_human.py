@@ -102,7 +102,7 @@ def read_human_play(layout: str, trials: str = "train", **config: Any) -> HumanP
     path = human_data_folder() / f"clean_{trials}_trials.pickle"
     frame = read_frame(path)
     try:
-        rows = np.flatnonzero(frame["layout_name"] == recorded_as)
+        rows = np.flatnonzero([name == recorded_as for name in frame["layout_name"]])
         columns = {name: frame[name][rows] for name in ("state", "next_state", "joint_action", "reward", "layout")}
         trial = frame["workerid_num"][rows]
     except KeyError as error:
@@ -125,6 +125,8 @@ def _stretches(batch: OvercookedBatch, columns: dict[str, NDArray[Any]], trial: 
     after = numbers.of(columns["next_state"])
     actions = np.array([_actions(text) for text in columns["joint_action"]])
     known = (before >= 0).all(axis=1) & (after >= 0).all(axis=1) & (actions >= 0).all(axis=1)
+    if not known.any():
+        raise FrameError("no state of the trials can be read: install overcooked-ai 1.1.0 again, which ships them")
     players = batch.kitchen.players
     start = np.where(known[:, None], before, before[known][0])
     batch.put(start[:, :players].T, start[:, players : 2 * players].T, start[:, 2 * players :])

@@ -165,7 +165,8 @@ def text_column(table: pa.Table, name: str) -> Array:
     if values.null_count:
         raise DatasetError(f"column '{name}' has {values.null_count} nulls, expected a value in every row")
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
+    if not any(is_kind(kind) for is_kind in texts):
         raise DatasetError(f"column '{name}' has type {values.type}, expected string")
     return np.asarray(values.cast(pa.string()).to_pylist(), dtype=np.str_)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ class Found:
         spaces: ``{agent: (observation space, action space)}`` where the source says them.
     """
 
-    episodes: list[tuple[str, Episode]]
+    episodes: Sequence[tuple[str, Episode]]
     notes: list[str] = field(default_factory=list)
     spaces: dict[str, tuple[Any, Any]] | None = None
 

@@ -134,8 +134,8 @@ def _agent(agent: str, state: Mapping[str, Any], start: int) -> AgentEpisode | N
         return None
     if isinstance(observations, Mapping) or (len(observations) and isinstance(observations[0], Mapping | tuple)):
         raise DatasetError(f"observations of '{agent}' are no arrays: flatten them to a Box")
-    arrays = (np.asarray(values) for values in (observations, actions, rewards))
-    return AgentEpisode(*arrays, terminated=bool(state["is_terminated"]), start=start)
+    seen, chosen, paid = (np.asarray(values) for values in (observations, actions, rewards))
+    return AgentEpisode(seen, chosen, paid, bool(state["is_terminated"]), start)
 
 
 def _buffer(state: Any) -> Any:

@@ -100,7 +100,8 @@ def from_table(table: pa.Table, columns: Mapping[str, str] | None = None) -> Fou
     empty: dict[str, Array] = {}
     for meaning, chosen in names.items():
         if meaning in (EPS_ID, AGENT_ID):
-            arrays[meaning] = text_column(table, chosen[0])
+            if table.column(chosen[0]).null_count < len(table):  # RLlib names no agent where there is one only.
+                arrays[meaning] = text_column(table, chosen[0])
             continue
         parts, nulls = zip(*(array_column(_numbers(table, name), name, None, None) for name in chosen), strict=True)
         arrays[meaning] = parts[0] if len(parts) == 1 else np.stack(parts, axis=1)
@@ -195,7 +196,8 @@ def _numbers(table: pa.Table, name: str) -> pa.Table:
     kind = table.column(name).type
     if pa.types.is_null(kind):
         return pa.table({name: table.column(name).cast(pa.float64())})
-    if pa.types.is_binary(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    texts = (pa.types.is_binary, pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    if any(is_kind(kind) for is_kind in texts):
         words = [str(value)[:20] for value in table.column(name).slice(0, 3).to_pylist()]
         raise DatasetError(
             f"column '{name}' holds texts such as {words}, expected numbers: nothing is decoded or unpickled "
