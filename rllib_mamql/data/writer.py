@@ -91,8 +91,8 @@ class DemonstrationWriter:
 
     @property
     def steps(self) -> int:
-        """Joint steps of the episodes that are over."""
-        return sum(map(num_rows, self._parts))
+        """Joint steps so far."""
+        return sum(map(num_rows, self._parts)) + (self._t or 0)
 
     def reset(self, observations: Mapping[str, Any]) -> None:
         """Begins an episode.

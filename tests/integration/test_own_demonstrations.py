@@ -79,17 +79,17 @@ def test_from_demonstrations_without_rewards_to_policies_and_rewards(
     assert done.status == 0 and "no normalised score" in done.out, done.out + done.err
     done = rllib("recover", "results/toy", "--data", "data", "--updates", 20)
     assert done.status == 0, done.out + done.err
-    done = rllib("reward", "results/toy", "--data", "data", "--steps", 40, "--clone-updates", 5, "--states", "rollout")
+    done = rllib("reward", "results/toy", "--data", "data", "--steps", 40, "--clone-updates", 5)
     assert done.status == 0, done.out + done.err
 
 
 @pytest.mark.slow
 def test_rows_without_rewards_stream(tmp_path: Path, ray_session: None) -> None:
     from rllib_mamql.learning.offline_input import JointOfflineData
+    from rllib_mamql.learning.streaming import iterate_batches
     from tests.integration.test_offline_data import config, one_epoch, ordered
 
     record(tmp_path / "data")
-    from rllib_mamql.learning.streaming import iterate_batches
 
     data = JointOfflineData(config(tmp_path / "data", expert_in_memory=False))
     assert data.metadata.expert_return is None

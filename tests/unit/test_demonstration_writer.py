@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,17 @@ def test_episodes_that_do_not_fit_are_refused(episode: Any, message: str, tmp_pa
 def test_actions_out_of_range_are_refused_when_it_closes(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="action of 'ann' is 7, expected 0 to 2"):
         write_demonstrations(tmp_path / "data", [{"ann": AgentEpisode(np.zeros((2, 2)), [7])}], SPACES)
+
+
+def test_the_code_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "your_data.md").read_text()
+    names: dict[str, Any] = {}
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.S | re.M):
+        exec(compile(block, "your_data.md", "exec"), names)
+    first = read_demonstrations("my_data")
+    assert first["actions.bob"].tolist() == [2, 2] and first["truncateds.ann"].tolist() == [False, True]
+    assert read_demonstrations("episodes")["alive.bob"].tolist() == [False] * 3 + [True] * 2
+    assert read_demonstrations("other_data.parquet")["actions.ann"].tolist() == [0, 2]
+    assert len(names["late"]) == 3
+    assert names["act"]({"ann": np.zeros(2)}, np.random.default_rng(0)) == {"ann": 0}
