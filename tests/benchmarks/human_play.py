@@ -25,9 +25,9 @@ OUT = pathlib.Path(__file__).parents[2] / "docs" / "results"
 TEXT = """# People's play in Overcooked
 
 Pairs of people played five kitchens in 2019, three minutes a trial. The package overcooked-ai ships their trials, in a
-train and a test file; nothing of them is in this repository. `rllib convert overcooked-human` plays each trial again, from
-each recorded state by the recorded actions, and compares the state and the payment that follow. What differs is left out
-and counted.
+train and a test file; nothing of them is in this repository. `rllib convert overcooked-human` plays each trial again,
+from each recorded state by the recorded actions, and compares the state and the payment that follow. What differs is
+left out and counted.
 
 `auto_cook: true` is their game: a pot with three onions cooks by itself. A soup paid 5 then, and pays 20 here.
 
