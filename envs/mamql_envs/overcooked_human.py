@@ -124,7 +124,7 @@ def _stretches(batch: OvercookedBatch, columns: dict[str, NDArray[Any]], trial: 
     before = numbers.of(columns["state"])
     after = numbers.of(columns["next_state"])
     actions = np.array([_actions(text) for text in columns["joint_action"]])
-    known = (before >= 0).all(axis=1) & (after >= 0).all(axis=1) & (actions >= 0).all(axis=1)
+    known = np.all(np.concatenate([before, after, actions], axis=1) >= 0, axis=1)
     if not known.any():
         raise FrameError("no state of the trials can be read: install overcooked-ai 1.1.0 again, which ships them")
     players = batch.kitchen.players

@@ -139,7 +139,6 @@ class Kitchen:
         return state
 
 
-@functools.cache
 def load_kitchen(name: str, auto_cook: bool = False) -> Kitchen:
     """The tables of one of the package's layouts; cached per process.
 
@@ -150,8 +149,11 @@ def load_kitchen(name: str, auto_cook: bool = False) -> Kitchen:
     Raises:
         UnknownKitchen: The layout cannot be written so.
     """
-    if auto_cook:
-        return _cooking_by_itself(load_kitchen(name))
+    return _auto_kitchen(name) if auto_cook else _kitchen(name)
+
+
+@functools.cache
+def _kitchen(name: str) -> Kitchen:
     layout = load_layout(name)
     layout.activate()
     if layout.mdp.recipe_config.get("max_num_ingredients", _MAX_INGREDIENTS) != _MAX_INGREDIENTS:
@@ -179,7 +181,10 @@ def load_kitchen(name: str, auto_cook: bool = False) -> Kitchen:
     )
 
 
-def _cooking_by_itself(kitchen: Kitchen) -> Kitchen:
+@functools.cache
+def _auto_kitchen(name: str) -> Kitchen:
+    """The same kitchen where full pots are a step further next, and empty hands do nothing to them."""
+    kitchen = _kitchen(name)
     after, rules = kitchen.after.copy(), dict(kitchen.rules)
     for recipe, ingredients in enumerate(RECIPES):
         del rules["pot", NOTHING, IDLE + recipe]

@@ -40,43 +40,22 @@ def convert(out: Path, **options: Any) -> None:
     """
     check_new_folder(out)
     from rllib_mamql.cli.session import say
-    from rllib_mamql.cli.yaml_loader import parse_assignments
     from rllib_mamql.data.reading import read_dataset
     from rllib_mamql.data.sources.convert import renamed, write_found
     from rllib_mamql.data.summary import summarise
 
-    sources: Sequence[str] = options["sources"]
-    form = options["form"] or _form(sources)
-    env, env_config = options["env"], parse_assignments(options["env_config"], "--env-config")
-    if env_config and env is None and form != HUMAN:
-        raise ConfigError("--env-config is given without --env: name the environment")
-    if options["trials"] and form != HUMAN:
-        raise ConfigError(f"--trials is of {HUMAN} alone: leave it out")
-    about = {name: options[name] for name in ("expert", "licence")}
-    if form == HUMAN:
-        from rllib_mamql.environments.human_play import ENVIRONMENT, LICENCE, human_trials
-
-        if env not in (None, ENVIRONMENT):
-            raise ConfigError(f"--env is {env!r}, but {HUMAN} was played in {ENVIRONMENT!r}: leave it out")
-        played = human_trials(env_config, options["trials"] or "train")
-        found, env, env_config = played.found, ENVIRONMENT, played.env_config
-        about = {"expert": f"people, {options['trials'] or 'train'} trials", "licence": LICENCE} | {
-            name: value for name, value in about.items() if value
-        }
-    else:
-        found = _found(form, sources, _pairs(options["column"], "--column"))
+    found, about = _read(options)
     found = renamed(found, _pairs(options["agent"], "--agent"))
     spaces = None
-    if env is not None:
-        from rllib_mamql.environments.registry import resolve_env_config
+    if "name" in about:
         from rllib_mamql.environments.spaces import environment_spaces
 
-        spaces, env_config = environment_spaces(env, env_config), resolve_env_config(env, env_config)
-        about |= {"name": env, "env_config": env_config}
+        spaces = environment_spaces(about["name"], about["env_config"])
         if options["random_episodes"]:
             from rllib_mamql.evaluation.evaluate import random_returns
 
-            about["random_return"] = random_returns(env, env_config, episodes=options["random_episodes"], seed=0)
+            name, config = about["name"], about["env_config"]
+            about["random_return"] = random_returns(name, config, episodes=options["random_episodes"], seed=0)
     for note in found.notes:
         say(note)
     write_found(found, out, spaces, command=_command(options), **about)
@@ -86,6 +65,39 @@ def convert(out: Path, **options: Any) -> None:
     print(f"{out}: {summary['steps']} joint steps, {summary['episodes']} episodes, {rewards}")
     if dataset.metadata.spaces_inferred:
         say("spaces are those of the values found: give --env to have them checked against an environment's")
+
+
+def _read(options: dict[str, Any]) -> tuple[Found, dict[str, Any]]:
+    """The episodes, and what is known about them; the environment's ``name`` and ``env_config`` where it is named."""
+    from rllib_mamql.cli.yaml_loader import parse_assignments
+
+    sources: Sequence[str] = options["sources"]
+    form = options["form"] or _form(sources)
+    env, env_config = options["env"], parse_assignments(options["env_config"], "--env-config")
+    about = {name: options[name] for name in ("expert", "licence") if options[name]}
+    if form == HUMAN:
+        return _human(env, env_config, options["trials"] or "train", about)
+    if env_config and env is None:
+        raise ConfigError("--env-config is given without --env: name the environment")
+    if options["trials"]:
+        raise ConfigError(f"--trials is of {HUMAN} alone: leave it out")
+    if env is not None:
+        from rllib_mamql.environments.registry import resolve_env_config
+
+        about |= {"name": env, "env_config": resolve_env_config(env, env_config)}
+    return _found(form, sources, _pairs(options["column"], "--column")), about
+
+
+def _human(
+    env: str | None, env_config: dict[str, Any], trials: str, about: dict[str, Any]
+) -> tuple[Found, dict[str, Any]]:
+    from rllib_mamql.environments.human_play import ENVIRONMENT, LICENCE, human_trials
+
+    if env not in (None, ENVIRONMENT):
+        raise ConfigError(f"--env is {env!r}, but {HUMAN} was played in {ENVIRONMENT!r}: leave it out")
+    played = human_trials(env_config, trials)
+    known = {"expert": f"people, {trials} trials", "licence": LICENCE, "name": ENVIRONMENT}
+    return played.found, {**known, "env_config": played.env_config, **about}
 
 
 def _form(sources: Sequence[str]) -> str:

@@ -240,7 +240,7 @@ def test_where_single_environments_have_to_do(monkeypatch):
     with pytest.raises(ConfigError, match="cramped_rom"):
         make_batch("overcooked", {"layout": "cramped_rom"}, 2)
 
-    def unknown(name):
+    def unknown(name, auto_cook):
         raise UnknownKitchen(name)
 
     monkeypatch.setattr("mamql_envs.overcooked_batch.load_kitchen", unknown)

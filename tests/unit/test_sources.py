@@ -130,9 +130,10 @@ def test_a_parquet_table_with_lists_and_names_of_its_own(tmp_path: Path, rllib: 
     same(read_demonstrations(str(tmp_path / "data")), expected(tmp_path / "same", episodes))
 
 
-def test_what_is_read_can_be_written_again(tmp_path: Path) -> None:
+def test_what_is_read_can_be_written_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     columns = expected(tmp_path / "data", played())
-    write_demonstrations(tmp_path / "arrays", columns, SPACES)
+    write_demonstrations(tmp_path / "arrays", columns | {"weight": np.ones(len(columns["t"]), np.float32)}, SPACES)
+    assert "'weight' is left out" in caplog.text
     same(read_demonstrations(str(tmp_path / "arrays")), columns)
     frame = read_demonstrations(str(tmp_path / "data"), "pandas")
     write_demonstrations(tmp_path / "again", frame[frame["eps_id"] != "eps-000001"], SPACES)

@@ -20,6 +20,7 @@ from rllib_mamql.columns import (
     REWARDS,
     TERMINATEDS,
     TRUNCATEDS,
+    WEIGHT,
     Array,
     T,
     column,
@@ -108,7 +109,7 @@ def from_table(table: pa.Table, columns: Mapping[str, str] | None = None) -> Fou
         empty[meaning] = np.any(nulls, axis=0)
     if T in empty and empty[T].any():
         raise DatasetError(f"'{T}' is empty in row {int(empty[T].argmax())}, expected a number in every row")
-    return _episodes(arrays, empty, len(table))
+    return _noted(_episodes(arrays, empty, len(table)), table.column_names)
 
 
 def from_arrays(arrays: Mapping[str, Any], columns: Mapping[str, str] | None = None) -> Found:
@@ -138,7 +139,14 @@ def from_arrays(arrays: Mapping[str, Any], columns: Mapping[str, str] | None = N
     lengths = {meaning: len(values) for meaning, values in chosen.items()}
     if len(set(lengths.values())) > 1:
         raise DatasetError(f"arrays have different numbers of steps, {lengths}: give each a row for every step")
-    return _episodes(chosen, {}, next(iter(lengths.values()), 0))
+    return _noted(_episodes(chosen, {}, next(iter(lengths.values()), 0)), list(found))
+
+
+def _noted(found: Found, names: Sequence[str]) -> Found:
+    """Says that weights, which datasets know and episodes do not, are left out."""
+    if WEIGHT in names:
+        found.notes.append(f"'{WEIGHT}' is left out: every step counts alike")
+    return found
 
 
 def _unstacked(arrays: dict[str, Array], agents: Array | None) -> dict[str, Array]:
