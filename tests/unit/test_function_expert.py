@@ -47,6 +47,7 @@ number = 3
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_policy.py").write_text(POLICY)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("rllib_mamql.evaluation.record.RANDOM_EPISODES", 1)
     return tmp_path
 
 
