@@ -103,12 +103,12 @@ def test_what_is_converted_is_checked_against_the_environment(tmp_path: Path, rl
         f"actions.agent_{i}": np.array([0, 1, 2, i]) for i in range(2)
     }
     np.savez(tmp_path / "play.npz", **arrays)
-    words = ("convert", tmp_path / "play.npz", "--env", TOY, "--random-episodes", 2)
+    words = ("convert", tmp_path / "play.npz", "--env", TOY, "--env-config", "steps=7", "--random-episodes", 2)
     done = rllib(*words, "--out", tmp_path / "data")
     assert done.status == 0 and "3 joint steps, 1 episodes, no rewards" in done.out, done.err
     assert "an agent's last step is left out (2 times)" in done.err
     metadata = read_dataset(str(tmp_path / "data")).metadata
-    assert metadata.env == TOY and metadata.env_config is not None and metadata.env_config["steps"] == 10
+    assert metadata.env == TOY and metadata.env_config is not None and metadata.env_config["steps"] == 7
     assert metadata.random_return is not None and metadata.random_return.episodes == 2
     assert not metadata.spaces_inferred and int(metadata.spaces["agent_0"].action.n) == 3
     done = rllib(*words, "--out", tmp_path / "other", "--agent", "anna=agent_0")
