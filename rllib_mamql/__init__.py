@@ -14,30 +14,42 @@ if TYPE_CHECKING:
     from rllib_mamql.algorithms.mamql.algorithm import MAMQL as MAMQL
     from rllib_mamql.algorithms.mamql.config import MAMQLConfig as MAMQLConfig
     from rllib_mamql.algorithms.registry import register_algorithm as register_algorithm
+    from rllib_mamql.data.episodes import AgentEpisode as AgentEpisode
+    from rllib_mamql.data.frames import read_demonstrations as read_demonstrations
+    from rllib_mamql.data.sources.convert import write_demonstrations as write_demonstrations
+    from rllib_mamql.data.writer import DemonstrationWriter as DemonstrationWriter
     from rllib_mamql.environments.registry import register_environment as register_environment
     from rllib_mamql.networks.encoders import register_encoder as register_encoder
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "AgentEpisode": "rllib_mamql.data.episodes",
+    "DemonstrationWriter": "rllib_mamql.data.writer",
     "MABC": "rllib_mamql.algorithms.cloning.algorithm",
     "MABCConfig": "rllib_mamql.algorithms.cloning.config",
     "MAMQL": "rllib_mamql.algorithms.mamql.algorithm",
     "MAMQLConfig": "rllib_mamql.algorithms.mamql.config",
+    "read_demonstrations": "rllib_mamql.data.frames",
     "register_algorithm": "rllib_mamql.algorithms.registry",
     "register_encoder": "rllib_mamql.networks.encoders",
     "register_environment": "rllib_mamql.environments.registry",
+    "write_demonstrations": "rllib_mamql.data.sources.convert",
 }
 
 __all__ = [
     "MABC",
     "MAMQL",
+    "AgentEpisode",
+    "DemonstrationWriter",
     "MABCConfig",
     "MAMQLConfig",
     "__version__",
+    "read_demonstrations",
     "register_algorithm",
     "register_encoder",
     "register_environment",
+    "write_demonstrations",
 ]
 
 

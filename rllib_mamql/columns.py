@@ -12,7 +12,7 @@ prefix          shape, dtype        meaning
 obs             (N, \*obs), space   observation in which the action was taken
 next_obs        (N, \*obs), space   observation after the step (the true one, also at the end)
 actions         (N,), int64         discrete action
-rewards         (N,), float32       the environment's own reward
+rewards         (N,), float32       the environment's own reward; may be absent, then for all agents
 terminateds     (N,), bool          the agent's episode ended in a terminal state at this step
 truncateds      (N,), bool          the agent's episode was cut at this step
 alive           (N,), bool          the agent acted in this step; its other cells mean nothing where False
@@ -22,7 +22,7 @@ alive           (N,), bool          the agent acted in this step; its other cell
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -60,6 +60,12 @@ EVENTS = "events"
 def column(prefix: str, agent: str) -> str:
     """Name of an agent's column, for example ``column(OBS, "agent_0") == "obs.agent_0"``."""
     return f"{prefix}.{agent}"
+
+
+def has_rewards(columns: Iterable[str], agents: Iterable[str]) -> bool:
+    """Whether columns of these names hold the agents' rewards; who has demonstrations often has none."""
+    names = set(columns)
+    return all(column(REWARDS, agent) in names for agent in agents)
 
 
 def num_rows(columns: Mapping[str, Array]) -> int:

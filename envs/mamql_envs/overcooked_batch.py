@@ -69,7 +69,7 @@ class OvercookedBatch(BatchedEnv):
         self.action_spaces = {agent: single.action_space(agent) for agent in self.agents}
         self.horizon = single.horizon
         self.random_starts = single.random_starts
-        self.kitchen: Kitchen = load_kitchen(single.layout.name)
+        self.kitchen: Kitchen = load_kitchen(single.layout.name, single.auto_cook)
         self._views = make_views(self.kitchen, single.observation)
         self._team = single.reward_split == "team"
         sparse, shaped = self.kitchen.rewards
@@ -103,6 +103,13 @@ class OvercookedBatch(BatchedEnv):
         self._steps[rows] = 0
         self._running[rows] = True
         self._left = self.horizon - int(self._steps.max()) if self._running.all() else 0
+
+    def put(self, poses: Array, held: Array, lying: Array) -> None:
+        """Puts every environment into a state, where a new episode starts; the arguments are as `state` gives them."""
+        self._poses[:], self._held[:], self._lying[:, :-1] = poses, held, lying
+        self._steps[:] = 0
+        self._running[:] = True
+        self._left = self.horizon
 
     def _scatter(self, rows: NDArray[np.int64], seeds: Array) -> None:
         """Puts those environments into a random state whose seed draws one."""

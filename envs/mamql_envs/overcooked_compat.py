@@ -18,6 +18,7 @@ import contextvars
 import functools
 import importlib
 import os
+import pathlib
 import sys
 import threading
 import types
@@ -117,6 +118,11 @@ def layout_names() -> tuple[str, ...]:
     """The layouts that the installed package ships, sorted by name."""
     files = os.listdir(_module("static").LAYOUTS_DIR)
     return tuple(sorted(f[: -len(_LAYOUT_SUFFIX)] for f in files if f.endswith(_LAYOUT_SUFFIX)))
+
+
+def human_data_folder() -> pathlib.Path:
+    """Where the installed package keeps the pickled trials of people's play."""
+    return pathlib.Path(_module("static").HUMAN_DATA_DIR)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ direction, a *place* is a dispenser, pot, serving counter or counter within reac
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -138,13 +139,21 @@ class Kitchen:
         return state
 
 
-@functools.cache
-def load_kitchen(name: str) -> Kitchen:
+def load_kitchen(name: str, auto_cook: bool = False) -> Kitchen:
     """The tables of one of the package's layouts; cached per process.
+
+    Args:
+        name: The layout.
+        auto_cook: Whether full pots begin to cook by themselves, and no pot does otherwise.
 
     Raises:
         UnknownKitchen: The layout cannot be written so.
     """
+    return _auto_kitchen(name) if auto_cook else _kitchen(name)
+
+
+@functools.cache
+def _kitchen(name: str) -> Kitchen:
     layout = load_layout(name)
     layout.activate()
     if layout.mdp.recipe_config.get("max_num_ingredients", _MAX_INGREDIENTS) != _MAX_INGREDIENTS:
@@ -170,6 +179,19 @@ def load_kitchen(name: str) -> Kitchen:
         rewards=_rewards(layout, values),
         start=_encode(layout.start_state(), floor, cells, cook_times),
     )
+
+
+@functools.cache
+def _auto_kitchen(name: str) -> Kitchen:
+    """The same kitchen where full pots are a step further next, and empty hands do nothing to them."""
+    kitchen = _kitchen(name)
+    after, rules = kitchen.after.copy(), dict(kitchen.rules)
+    for recipe, ingredients in enumerate(RECIPES):
+        del rules["pot", NOTHING, IDLE + recipe]
+        if sum(ingredients) == _MAX_INGREDIENTS:
+            time = kitchen.cook_times[recipe]
+            after[IDLE + recipe] = cooking(recipe, time - 1, kitchen.cook_times)
+    return dataclasses.replace(kitchen, after=after, rules=rules)
 
 
 def _recipes(layout: Layout) -> tuple[list[int], list[float]]:

@@ -34,9 +34,9 @@ Observations = dict[str, NDArray[np.float32]]
 Infos = dict[str, dict[str, Any]]
 
 
-def _kitchen(layout: Layout, random_starts: float) -> Kitchen:
+def _kitchen(layout: Layout, random_starts: float, auto_cook: bool) -> Kitchen:
     try:
-        return load_kitchen(layout.name)
+        return load_kitchen(layout.name, auto_cook)
     except UnknownKitchen as error:
         raise ValueError(
             f"random_starts={random_starts!r} cannot be had in layout {layout.name!r}, whose states cannot be written "
@@ -62,6 +62,9 @@ class OvercookedParallelEnv(ParallelEnv):
 
     If moves collide, nobody moves. Interacting picks up, puts down, fills a pot, starts to cook (with empty
     hands), ladles a ready soup (with a dish) or delivers it.
+
+    With `auto_cook` a pot begins to cook by itself, in the step in which its last ingredient comes in, and no cook
+    can start one: the game of 2019, in which people were recorded.
 
     ## Observations
 
@@ -147,6 +150,7 @@ class OvercookedParallelEnv(ParallelEnv):
         observation: "vector" or "entities".
         render_mode: None or "rgb_array".
         random_starts: Probability, in [0, 1], with which an episode starts in a random state of the kitchen.
+        auto_cook: Whether full pots cook by themselves, as in the game of 2019; else a cook starts them.
 
     Raises:
         ValueError: An argument is not among the known values, an action is not among the six, or `random_starts`
@@ -173,6 +177,7 @@ class OvercookedParallelEnv(ParallelEnv):
         observation: str = "vector",
         render_mode: str | None = None,
         random_starts: float = 0.0,
+        auto_cook: bool = False,
     ) -> None:
         self.layout = load_layout(checks.one_of("layout", layout, layout_names()))
         self.horizon = checks.steps("horizon", horizon)
@@ -181,7 +186,8 @@ class OvercookedParallelEnv(ParallelEnv):
         self.observation: str = checks.one_of("observation", observation, OBSERVATIONS)
         self.render_mode = checks.render_mode(render_mode, RENDER_MODES)
         self.random_starts = checks.probability("random_starts", random_starts)
-        self._kitchen = _kitchen(self.layout, self.random_starts) if self.random_starts else None
+        self.auto_cook = checks.flag("auto_cook", auto_cook)
+        self._kitchen = _kitchen(self.layout, self.random_starts, self.auto_cook) if self.random_starts else None
         self._rng: np.random.Generator | None = None
         aggregation = "mean" if self.reward_split == "team" else "sum"
         self.metadata = {  # type: ignore[misc]
@@ -252,6 +258,8 @@ class OvercookedParallelEnv(ParallelEnv):
         joint_action = [self._checked_action(agent, actions) for agent in agents]
         # What `OvercookedGridworld.get_state_transition` does, less its copy of the state and its checks.
         sparse, shaped, events = self._interact(joint_action)
+        if self.auto_cook:
+            self._light_full_pots()
         self._move(joint_action)
         self.layout.mdp.step_environment_effects(state)
 
@@ -311,6 +319,8 @@ class OvercookedParallelEnv(ParallelEnv):
         interact = self._actions[-1]
         players = self._state.players
         nothing = [0.0] * len(players)
+        if self.auto_cook:
+            joint_action = [self._unlit(player, a) for player, a in zip(players, joint_action, strict=True)]
         for player, action in zip(players, joint_action, strict=True):
             if action == interact:
                 (x, y), (dx, dy) = player.position, player.orientation
@@ -321,6 +331,17 @@ class OvercookedParallelEnv(ParallelEnv):
         events = {event: [False] * len(players) for event in event_types()}
         sparse, shaped = self.layout.mdp.resolve_interacts(self._state, joint_action, events)
         return [float(r) for r in sparse], [float(r) for r in shaped], events
+
+    def _unlit(self, player: Any, action: Any) -> Any:
+        """The action, or to stay where it would start a pot: empty hands do nothing else to one."""
+        (x, y), (dx, dy) = player.position, player.orientation
+        starts = action == self._actions[-1] and player.held_object is None and self._terrain[y + dy][x + dx] == "P"
+        return (0, 0) if starts else action
+
+    def _light_full_pots(self) -> None:
+        for thing in self._state.objects.values():
+            if thing.name == "soup" and thing.is_idle and thing.is_full:
+                thing.begin_cooking()
 
     def _move(self, joint_action: list[Any]) -> None:
         """Turns and moves the players; if any two would meet or cross, all stay where they are."""

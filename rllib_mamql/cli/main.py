@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from rllib_mamql.cli.convert import convert
 from rllib_mamql.cli.evaluate import evaluate
 from rllib_mamql.cli.example import example
 from rllib_mamql.cli.export import export
@@ -37,9 +38,10 @@ def cli() -> None:
     """Multi-agent inverse reinforcement learning from demonstrations, on RLlib."""
 
 
-for _command in (
-    train, status, evaluate, record, recover, reward, map_rewards, relearn, export, inspect, example,
-):  # fmt: skip
+_COMMANDS = (
+    train, status, evaluate, record, convert, inspect, recover, reward, map_rewards, relearn, export, example,
+)  # fmt: skip
+for _command in _COMMANDS:
     cli.add_command(_command)
 
 

@@ -16,7 +16,7 @@ from rllib_mamql.errors import ConfigError
 
 @click.command()
 @click.option("--env", required=True, help="Name of an environment, or pettingzoo:<module path>.")
-@click.option("--expert", required=True, metavar="scripted|random|CHECKPOINT", help="Who plays.")
+@click.option("--expert", required=True, metavar="scripted|random|MODULE:FUNCTION|CHECKPOINT", help="Who plays.")
 @click.option("--steps", type=click.IntRange(min=1), required=True, help="Joint steps to record.")
 @seed_option
 @out_option
@@ -33,10 +33,10 @@ def record(
     from rllib_mamql.cli.yaml_loader import parse_assignments
 
     config = parse_assignments(env_config, "--env-config")
-    if expert not in ("scripted", "random"):
-        if not Path(expert).exists():
-            raise ConfigError(f"--expert {expert!r}: write scripted, random, or a checkpoint's folder")
+    if Path(expert).exists() and expert not in ("scripted", "random"):
         expert = str(newest_checkpoint(Path(expert)))
+    elif expert not in ("scripted", "random") and ":" not in expert:
+        raise ConfigError(f"--expert {expert!r}: write scripted, random, or a checkpoint's folder, or module:function")
     from rllib_mamql.evaluation.record import record_dataset
 
     quiet(verbose=False)

@@ -76,6 +76,16 @@ def _paid(row: Mapping[str, Any] | None) -> str:
     return "" if row is None else f"{row['mean']:+.3f} (x {row['an_episode']:.1f})"
 
 
+def unscored(expert: float | None, random: float | None) -> str:
+    """Why there is no normalised score; empty where both of its ends are known."""
+    ends = {
+        "the expert's return (the demonstrations have no rewards, and their metadata no expert_return)": expert,
+        "the return of random play (the metadata has no random_return)": random,
+    }
+    unknown = [text for text, value in ends.items() if value is None]
+    return f"no normalised score, for lack of {' and of '.join(unknown)}" if unknown else ""
+
+
 def print_evaluation(result: EvaluationResult) -> None:
     """Returns, what happens in an episode, and what recovered rewards pay for."""
     rows = returns_rows(result.return_mean, result.return_ci95, result.per_agent)
@@ -85,6 +95,8 @@ def print_evaluation(result: EvaluationResult) -> None:
     if result.normalised_score is not None:
         rows.append(["normalised score", number(result.normalised_score, 3)])
     show(table_of(("", "return [95% CI]"), rows))
+    if text := unscored(result.expert_return, result.random_return):
+        tell(text)
     print_play(result, "What happens in an episode")
     print_rewards(result.recovered_rewards, "What the recovered rewards pay for")
 
@@ -164,7 +176,8 @@ def print_dataset(folder: Path, dataset: JointDataset, summary: dict[str, Any]) 
         "files": len(dataset.files),
         "episodes": summary["episodes"],
         "joint steps": summary["steps"],
-        "mean return": number(summary["return_mean"]),
+        "episode lengths": "{min} to {max}, mean {mean:.1f}".format(**summary["episode_lengths"]),
+        "mean return": "no rewards recorded" if summary["return_mean"] is None else number(summary["return_mean"]),
         "expert's return": expert and interval(expert.mean, expert.ci95),
         "random return": random and interval(random.mean, random.ci95),
     }
@@ -183,7 +196,14 @@ def _describe(summary: dict[str, Any], agent: str) -> str:
     spaces = summary["spaces"][agent]
     box, shares = spaces["observation"], summary["action_shares"][agent]
     actions = " ".join(f"{share:.0%}" for share in shares)
-    return (
-        f"observation {tuple(box['shape'])} {box['dtype']}, {spaces['action']['n']} actions ({actions}), "
-        f"return {summary['return_per_agent'][agent]:.2f}"
-    )
+    parts = [f"observation {tuple(box['shape'])} {box['dtype']}", f"{spaces['action']['n']} actions ({actions})"]
+    if summary["return_per_agent"] is not None:
+        parts.append(f"return {summary['return_per_agent'][agent]:.2f}")
+    presence, outside = summary["presence"][agent], summary["out_of_bounds"][agent]
+    said = {"late": "enters late in", "early": "leaves early in", "absent": "is absent from"}
+    parts += [
+        f"{text} {presence[key]} of {summary['episodes']} episodes" for key, text in said.items() if presence[key]
+    ]
+    if outside["values"]:
+        parts.append(f"{outside['values']} values outside the bounds ({outside['lowest']:g} to {outside['highest']:g})")
+    return ", ".join(parts)

@@ -10,7 +10,7 @@ from rllib_mamql.cli.numbers import clock, interval, number
 from rllib_mamql.cli.paths import shown
 from rllib_mamql.cli.report import TrialReport, flatten
 from rllib_mamql.cli.runs import Trial
-from rllib_mamql.cli.tables import print_play, print_rewards
+from rllib_mamql.cli.tables import print_play, print_rewards, unscored
 
 
 def print_trials(reports: Sequence[TrialReport]) -> None:
@@ -59,6 +59,9 @@ def _print_experiment(reports: Sequence[TrialReport]) -> None:
         show(table_of(("trial", *headings), rows), title, caption)
         for name, values in zip(numbers, settings, strict=True):
             tell(f"{name}: {_in_words(varied, values)}")
+    if first.return_mean is not None and "input_" in first.config:
+        if text := unscored(first.expert_return, first.random_return):
+            tell(text)
     for best in winners(reports):
         found = _in_words(varied, [str(flatten(best.config).get(key)) for key in varied])
         tell(f"best: {name_of(best)}" + (f" ({found})" if found else ""))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Discrete
 
 from rllib_mamql.columns import (
     ACTIONS,
@@ -25,7 +25,7 @@ from rllib_mamql.columns import (
     column,
     concatenate,
 )
-from rllib_mamql.data.metadata import AgentSpaces, DatasetMetadata
+from rllib_mamql.data.metadata import AgentSpaces, DatasetMetadata, unbounded
 from rllib_mamql.data.next_obs import derive_next_obs
 from rllib_mamql.data.tables import array_column, text_column
 from rllib_mamql.data.validation import check_episodes, episode_order, where
@@ -35,7 +35,8 @@ from rllib_mamql.errors import DatasetError
 AGENT_ID = "agent_id"
 NEW_OBS = "new_obs"
 
-_REQUIRED = (EPS_ID, AGENT_ID, T, OBS, ACTIONS, REWARDS, TERMINATEDS, TRUNCATEDS)
+_REQUIRED = (EPS_ID, AGENT_ID, T, OBS, ACTIONS, TERMINATEDS, TRUNCATEDS)
+_SCALARS = (ACTIONS, REWARDS, TERMINATEDS, TRUNCATEDS)
 
 
 def is_long_layout(schema: pa.Schema) -> bool:
@@ -63,15 +64,8 @@ def infer_metadata(tables: Sequence[pa.Table]) -> DatasetMetadata:
             actions = array_column(rows, ACTIONS, (), np.int64)[0]
             sizes[agent] = max(sizes.get(agent, 1), int(actions.max()) + 1)
     agents = tuple(sorted(shapes))
-    spaces = {agent: AgentSpaces(_unbounded(*shapes[agent]), Discrete(sizes[agent])) for agent in agents}
+    spaces = {agent: AgentSpaces(unbounded(*shapes[agent]), Discrete(sizes[agent])) for agent in agents}
     return DatasetMetadata(agents=agents, spaces=spaces, spaces_inferred=True)
-
-
-def _unbounded(shape: tuple[int, ...], dtype: Any) -> Box:
-    if dtype.kind == "f":
-        return Box(-np.inf, np.inf, shape, dtype.type)
-    limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return Box(*limits, shape, dtype.type)
 
 
 def _check_names(table: pa.Table) -> None:
@@ -112,7 +106,9 @@ def convert_long_tables(tables: Sequence[tuple[str, pa.Table]], metadata: Datase
         if not own:
             raise DatasetError(f"no rows of agent '{agent}', expected {list(metadata.agents)}: fix the metadata")
         if len({frozenset(part) for part in own}) > 1:
-            raise DatasetError("some files have the columns new_obs or weight and others not: write all files alike")
+            raise DatasetError(
+                "some files have the columns new_obs, rewards or weight and others not: write all files alike"
+            )
     agents = {agent: concatenate(own) for agent, own in parts.items()}
     return _join(agents, metadata)
 
@@ -157,7 +153,7 @@ def _join(agents: dict[str, JointColumns], metadata: DatasetMetadata) -> JointCo
         alive = np.zeros(len(keys), np.bool_)
         alive[position] = True
         columns[column(ALIVE, agent)] = alive
-        for source, prefix in ((OBS, OBS), (NEW_OBS, NEXT_OBS), *((n, n) for n in _REQUIRED[4:])):
+        for source, prefix in ((OBS, OBS), (NEW_OBS, NEXT_OBS), *((n, n) for n in _SCALARS)):
             if source in rows:
                 cells = np.zeros((len(keys), *rows[source].shape[1:]), rows[source].dtype)
                 cells[position] = rows[source]

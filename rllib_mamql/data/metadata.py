@@ -159,7 +159,8 @@ class DatasetMetadata:
         expert_events: ``{agent: {kind: count}}``, the expert's reward events, mean an episode.
         command: Command that remakes the files.
         schema_version: Version of this document.
-        spaces_inferred: Whether the spaces were guessed from the data (never written).
+        spaces_inferred: Whether the spaces were guessed from the data: observations have no bounds, and there may be
+            more actions than were seen.
     """
 
     agents: tuple[str, ...]
@@ -197,6 +198,8 @@ class DatasetMetadata:
             "agents": list(self.agents),
             "spaces": {agent: self.spaces[agent].to_json() for agent in self.agents},
         }
+        if self.spaces_inferred:
+            document["spaces_inferred"] = True
         for name in ("env", "env_config", "expert", "seed", "licence", "command", "expert_events"):
             if getattr(self, name) is not None:
                 document[name] = getattr(self, name)
@@ -255,6 +258,7 @@ class DatasetMetadata:
             expert_events=events,
             expert_return=returns.get("expert_return"),
             random_return=returns.get("random_return"),
+            spaces_inferred=document.get("spaces_inferred") is True,
         )
 
 
@@ -354,6 +358,14 @@ def _bound_from_json(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], d
     if dtype.kind == "f" and np.isnan(bound).any():
         raise ValueError("a bound is NaN")
     return bound
+
+
+def unbounded(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Box:
+    """The box of all arrays of a shape and dtype, for observations whose bounds nobody says."""
+    if dtype.kind == "f":
+        return Box(-np.inf, np.inf, shape, dtype.type)
+    limits = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return Box(*limits, shape, dtype.type)
 
 
 def spaces_from_gym(

@@ -47,7 +47,8 @@ class JointDataset:
 
     Attributes:
         columns: Joint steps in the order of the files, see :mod:`rllib_mamql.columns`.
-        metadata: What the files say about themselves; ``expert_return`` is computed where they do not.
+        metadata: What the files say about themselves; ``expert_return`` is computed where they do not
+            and there are rewards.
         files: Names of the files.
     """
 
@@ -60,7 +61,7 @@ def read_dataset(path: str | Sequence[str], filesystem: Any = None) -> JointData
     """Reads and validates a dataset.
 
     Accepts the joint layout (one row a joint step) and RLlib's long layout (one row an agent a step). A missing
-    ``alive`` is all True; a missing ``next_obs`` is the next row's observation.
+    ``alive`` is all True; a missing ``next_obs`` is the next row's observation; ``rewards`` may be missing.
 
     Args:
         path: Folder, file, glob, or URI of one (``s3://``, ``gs://``, any that pyarrow or fsspec knows), or a list.
@@ -112,7 +113,7 @@ def read_structure(files: Sequence[ParquetFile]) -> tuple[JointColumns, DatasetM
     """Everything but observations and actions: enough to check episodes and returns of a dataset too large to hold.
 
     Returns:
-        Columns eps_id, t, rewards, terminateds, truncateds and alive, and the metadata as
+        Columns eps_id, t, rewards (if there are any), terminateds, truncateds and alive, and the metadata as
         :func:`read_dataset` gives it.
 
     Raises:

@@ -7,12 +7,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rllib_mamql.columns import ALIVE, EPS_ID, REWARDS, Array, column
+from rllib_mamql.columns import ALIVE, EPS_ID, REWARDS, Array, column, has_rewards
 from rllib_mamql.data.metadata import ReturnSummary
 
 
-def recorded_return(columns: Mapping[str, Array], agents: Sequence[str]) -> ReturnSummary:
-    """Mean over episodes of the undiscounted return, averaged over agents; rewards of dead agents do not count."""
+def recorded_return(columns: Mapping[str, Array], agents: Sequence[str]) -> ReturnSummary | None:
+    """Mean over episodes of the undiscounted return, averaged over agents; rewards of dead agents do not count.
+
+    Returns:
+        The return; None where the columns hold no rewards.
+    """
+    if not has_rewards(columns, agents):
+        return None
     _, episode = np.unique(columns[EPS_ID].astype(str), return_inverse=True)
     returns = {
         agent: np.bincount(

@@ -5,35 +5,84 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, REWARDS, column, num_rows
+from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, NEXT_OBS, OBS, JointColumns, T, column, num_rows
+from rllib_mamql.data.metadata import AgentSpaces
 from rllib_mamql.data.reading import JointDataset
+from rllib_mamql.data.returns import recorded_return
 
 
 def summarise(dataset: JointDataset) -> dict[str, Any]:
     """What is in a valid dataset, as ``inspect --json`` says it.
 
     Returns:
-        ``episodes``, ``steps``, ``agents``, ``spaces``, ``return_mean`` (of agents and episodes), ``return_per_agent``,
-        ``action_shares`` (``{agent: share of each action}``) and ``problems``, of which there are none.
+        ``episodes``, ``steps``, ``agents``, ``spaces``, ``return_mean`` (of agents and episodes) and
+        ``return_per_agent``, both None where no rewards are recorded, ``action_shares``
+        (``{agent: share of each action}``), ``episode_lengths`` (``min``, ``mean``, ``max`` in joint steps),
+        ``presence`` and ``out_of_bounds`` (see below), and ``problems``, of which there are none.
+
+        ``presence`` says in how many episodes an agent never acts (``absent``), enters after the first step (``late``)
+        and leaves before the last (``early``). ``out_of_bounds`` counts the observed ``values`` that the agent's space
+        does not allow, with the ``lowest`` and ``highest`` of them (None where there are none).
     """
     columns, metadata = dataset.columns, dataset.metadata
-    episodes, number_of = np.unique(np.asarray(columns[EPS_ID]).astype(str), return_inverse=True)
-    returns, shares = {}, {}
-    for agent in metadata.agents:
-        alive = np.asarray(columns[column(ALIVE, agent)], dtype=bool)
-        rewards = np.where(alive, columns[column(REWARDS, agent)], 0.0)
-        returns[agent] = float(np.bincount(number_of, rewards, minlength=len(episodes)).mean())
-        actions = np.asarray(columns[column(ACTIONS, agent)])[alive]
-        counts = np.bincount(actions.astype(np.int64), minlength=int(metadata.spaces[agent].action.n))
-        shares[agent] = (counts / max(counts.sum(), 1)).tolist()
+    _, number_of = np.unique(np.asarray(columns[EPS_ID]).astype(str), return_inverse=True)
+    lengths = np.bincount(number_of)
+    returns = recorded_return(columns, metadata.agents)
     return {
-        "episodes": len(episodes),
+        "episodes": len(lengths),
         "steps": num_rows(columns),
         "agents": list(metadata.agents),
         "spaces": {agent: metadata.spaces[agent].to_json() for agent in metadata.agents},
-        "return_mean": float(np.mean(list(returns.values()))),
-        "return_per_agent": returns,
-        "action_shares": shares,
+        "return_mean": None if returns is None else returns.mean,
+        "return_per_agent": None if returns is None else {a: one["mean"] for a, one in returns.per_agent.items()},
+        "action_shares": {agent: _shares(columns, agent, metadata.spaces[agent]) for agent in metadata.agents},
+        "episode_lengths": {"min": int(lengths.min()), "mean": float(lengths.mean()), "max": int(lengths.max())},
+        "presence": {agent: _presence(columns, agent, number_of, lengths) for agent in metadata.agents},
+        "out_of_bounds": {agent: _out_of_bounds(columns, agent, metadata.spaces[agent]) for agent in metadata.agents},
         "problems": [],
+    }
+
+
+def _alive(columns: JointColumns, agent: str) -> npt.NDArray[np.bool_]:
+    return np.asarray(columns[column(ALIVE, agent)], dtype=bool)
+
+
+def _shares(columns: JointColumns, agent: str, spaces: AgentSpaces) -> list[float]:
+    actions = np.asarray(columns[column(ACTIONS, agent)])[_alive(columns, agent)]
+    counts = np.bincount(actions.astype(np.int64), minlength=int(spaces.action.n))
+    return (counts / max(counts.sum(), 1)).tolist()
+
+
+def _presence(
+    columns: JointColumns, agent: str, episode: npt.NDArray[np.intp], lengths: npt.NDArray[np.intp]
+) -> dict[str, int]:
+    alive, time = _alive(columns, agent), np.asarray(columns[T]).astype(np.int64)
+    first, last = np.full(len(lengths), np.iinfo(np.int64).max), np.full(len(lengths), -1)
+    np.minimum.at(first, episode[alive], time[alive])
+    np.maximum.at(last, episode[alive], time[alive])
+    present = last >= 0
+    return {
+        "absent": int((~present).sum()),
+        "late": int((present & (first > 0)).sum()),
+        "early": int((present & (last < lengths - 1)).sum()),
+    }
+
+
+def _out_of_bounds(columns: JointColumns, agent: str, spaces: AgentSpaces) -> dict[str, Any]:
+    """Observations, and the last ones of episodes, against the bounds of the space."""
+    alive = _alive(columns, agent)
+    outside = []
+    for prefix in (OBS, NEXT_OBS):
+        values = np.asarray(columns[column(prefix, agent)])[alive]
+        low, high = spaces.observation.low, spaces.observation.high
+        outside.append(values[(values < low) | (values > high)])
+    # A value is observed twice, as what follows one step and what the next begins with.
+    wrong = outside[0] if len(outside[0]) else outside[1]
+    both = np.concatenate(outside)
+    return {
+        "values": len(wrong),
+        "lowest": float(both.min()) if len(both) else None,
+        "highest": float(both.max()) if len(both) else None,
     }

@@ -26,7 +26,7 @@ from rllib_mamql.columns import (
     column,
 )
 from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata
-from rllib_mamql.data.validation import check_names
+from rllib_mamql.data.validation import check_names, check_rewards
 from rllib_mamql.errors import DatasetError
 
 PANDAS_INDEX = "__index_level_0__"
@@ -46,6 +46,8 @@ def to_table(columns: Mapping[str, Array], metadata: DatasetMetadata) -> pa.Tabl
     for agent in metadata.agents:
         for prefix in AGENT_PREFIXES:
             name = column(prefix, agent)
+            if prefix == REWARDS and name not in columns:
+                continue
             values = np.ascontiguousarray(columns[name])
             arrays[name] = _tensor(values) if values.ndim > 1 else pa.array(values)
     if WEIGHT in columns:
@@ -71,8 +73,8 @@ def from_table(
         prefixes: Which per-agent columns are wanted.
 
     Returns:
-        The columns in the schema's dtypes. ``next_obs`` is left out where the table has none, ``weight`` too;
-        a missing ``alive`` is all True.
+        The columns in the schema's dtypes. ``next_obs``, ``rewards`` and ``weight`` are left out where the table has
+        none; a missing ``alive`` is all True.
 
     Raises:
         DatasetError: If a column is missing, one too many, or cannot be cast without loss.
@@ -87,7 +89,7 @@ def from_table(
 def check_table_names(
     names: Sequence[str], metadata: DatasetMetadata, prefixes: Sequence[str] = AGENT_PREFIXES
 ) -> None:
-    """Checks a table's column names; next_obs, alive and weight may be missing.
+    """Checks a table's column names; next_obs, alive, weight and all agents' rewards may be missing.
 
     Raises:
         DatasetError: If another one is missing, or a column is not part of the schema.
@@ -95,9 +97,10 @@ def check_table_names(
     needed, optional = [EPS_ID, T], [WEIGHT]
     for agent in metadata.agents:
         for prefix in AGENT_PREFIXES:
-            wanted = prefix in prefixes and prefix not in (NEXT_OBS, ALIVE)
+            wanted = prefix in prefixes and prefix not in (NEXT_OBS, ALIVE, REWARDS)
             (needed if wanted else optional).append(column(prefix, agent))
     check_names([name for name in names if name != PANDAS_INDEX], needed, optional, metadata.agents)
+    check_rewards(names, metadata.agents)
 
 
 def _joint_columns(table: pa.Table, metadata: DatasetMetadata, prefixes: Sequence[str]) -> JointColumns:
@@ -162,7 +165,8 @@ def text_column(table: pa.Table, name: str) -> Array:
     if values.null_count:
         raise DatasetError(f"column '{name}' has {values.null_count} nulls, expected a value in every row")
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
+    if not any(is_kind(kind) for is_kind in texts):
         raise DatasetError(f"column '{name}' has type {values.type}, expected string")
     return np.asarray(values.cast(pa.string()).to_pylist(), dtype=np.str_)
 
@@ -197,7 +201,7 @@ def array_column(table: pa.Table, name: str, shape: tuple[int, ...] | None, dtyp
         empty_shape = shape or ()
         return np.zeros((len(null), *empty_shape), dtype or np.float32), null
     found = np.concatenate(parts)
-    cast = found if dtype is None else _cast(found, np.dtype(dtype), name)
+    cast = found if dtype is None else cast_numbers(found, dtype, f"column '{name}'")
     if null.any():
         full = np.zeros((len(null), *cast.shape[1:]), cast.dtype)
         full[~null] = cast
@@ -249,8 +253,18 @@ def _cells(array: pa.Array, name: str, shape: tuple[int, ...] | None) -> np.ndar
     return values.reshape(rows, *(cell if shape is None else shape))
 
 
-def _cast(values: np.ndarray, dtype: np.dtype[Any], name: str) -> np.ndarray:
-    """Casts where no information is lost, but for the rounding of floats."""
+def cast_numbers(values: Array, dtype: Any, what: str) -> np.ndarray:
+    """Casts where no information is lost, but for the rounding of floats.
+
+    Args:
+        values: Numbers.
+        dtype: Wanted dtype.
+        what: Names the values in a message.
+
+    Raises:
+        DatasetError: If a number does not fit.
+    """
+    dtype = np.dtype(dtype)
     if values.dtype == dtype:
         return values
     with np.errstate(over="ignore", invalid="ignore"):
@@ -261,5 +275,5 @@ def _cast(values: np.ndarray, dtype: np.dtype[Any], name: str) -> np.ndarray:
             lossless = cast.astype(values.dtype) == values
     if not lossless.all():
         bad = values[~lossless].flat[0]
-        raise DatasetError(f"column '{name}' holds {bad}, which does not fit in {dtype}: fix the column")
+        raise DatasetError(f"{what} holds {bad}, which does not fit in {dtype}: fix the column")
     return cast

@@ -60,8 +60,10 @@ def check_form(columns: Mapping[str, Array], metadata: DatasetMetadata) -> None:
     Raises:
         DatasetError: If not.
     """
-    required = [EPS_ID, T, *(column(prefix, agent) for agent in metadata.agents for prefix in AGENT_PREFIXES)]
-    check_names(list(columns), required, [WEIGHT], metadata.agents)
+    required = [EPS_ID, T, *(column(p, agent) for agent in metadata.agents for p in AGENT_PREFIXES if p != REWARDS)]
+    paid = [column(REWARDS, agent) for agent in metadata.agents]
+    check_names(list(columns), required, [WEIGHT, *paid], metadata.agents)
+    check_rewards(list(columns), metadata.agents)
     rows = num_rows(columns)
     if rows == 0:
         raise DatasetError("the dataset has no rows, expected at least one joint step: record it again")
@@ -84,6 +86,8 @@ def check_form(columns: Mapping[str, Array], metadata: DatasetMetadata) -> None:
         space = metadata.spaces[agent].observation
         for prefix in AGENT_PREFIXES:
             name = column(prefix, agent)
+            if prefix == REWARDS and name not in columns:
+                continue
             is_obs = prefix in (OBS, NEXT_OBS)
             dtype = np.dtype(space.dtype if is_obs else _DTYPES[prefix])
             check(name, space.shape if is_obs else (), columns[name].dtype == dtype, str(dtype))
@@ -108,6 +112,20 @@ def check_names(found: Sequence[str], required: Sequence[str], optional: Sequenc
         )
 
 
+def check_rewards(found: Sequence[str], agents: Sequence[str]) -> None:
+    """Checks that all agents have rewards, or none.
+
+    Raises:
+        DatasetError: If some have none.
+    """
+    without = [name for agent in agents if (name := column(REWARDS, agent)) not in found]
+    if 0 < len(without) < len(agents):
+        raise DatasetError(
+            f"columns {without} are missing, while other agents (of {list(agents)}) have rewards: "
+            "add them, or leave out every agent's rewards"
+        )
+
+
 def check_values(columns: Mapping[str, Array], metadata: DatasetMetadata, locate: Locate | None = None) -> None:
     """Checks the values of each row on its own: action range, NaN or infinity, weights.
 
@@ -128,8 +146,8 @@ def check_values(columns: Mapping[str, Array], metadata: DatasetMetadata, locate
                 f"(Discrete({n})): record it with the same action space, or fix the metadata"
             )
         for prefix in (OBS, NEXT_OBS, REWARDS):
-            values = columns[column(prefix, agent)]
-            if values.dtype.kind != "f":
+            values = columns.get(column(prefix, agent))
+            if values is None or values.dtype.kind != "f":
                 continue
             bad = alive & ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
             if bad.any():

@@ -21,6 +21,18 @@ FILE_NAME = "part-00000.parquet"
 _ROW_GROUP_BYTES = 64 * 1024**2
 
 
+def free_folder(path: str | pathlib.Path) -> pathlib.Path:
+    """The path, which a dataset can be written to.
+
+    Raises:
+        DatasetError: If a file is there, or a folder that holds something.
+    """
+    out = pathlib.Path(path)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DatasetError(f"{out} exists and is not an empty folder: choose another name or remove it")
+    return out
+
+
 def write_dataset(columns: Mapping[str, Array], metadata: DatasetMetadata, out_dir: str | pathlib.Path) -> pathlib.Path:
     """Validates and writes joint steps as ``part-00000.parquet`` (zstd) in a new folder.
 
@@ -38,9 +50,7 @@ def write_dataset(columns: Mapping[str, Array], metadata: DatasetMetadata, out_d
         DatasetError: If the columns are not valid, or the folder exists and is not empty or cannot be written.
     """
     validate_columns(columns, metadata)
-    out = pathlib.Path(out_dir)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DatasetError(f"{out} exists and is not an empty folder: choose another name or remove it")
+    out = free_folder(out_dir)
     temporary = out.parent / f".{out.name}.{uuid.uuid4().hex}"
     try:
         temporary.mkdir(parents=True)

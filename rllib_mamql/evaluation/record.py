@@ -24,6 +24,7 @@ from rllib_mamql.environments.registry import find_environment, make_env, make_e
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.evaluate import random_returns
 from rllib_mamql.play.actors import ScriptedActor, checkpoint_actor, random_actor, rllib_actor
+from rllib_mamql.play.function_expert import load_expert
 from rllib_mamql.play.returns import mean_events, return_aggregation, summarise_returns
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode, Watch
 from rllib_mamql.ray_internals import RLLIB_DOCUMENT
@@ -54,8 +55,9 @@ def record_dataset(
     Args:
         env: Registered environment, or ``pettingzoo:<module path>``.
         env_config: Its keywords.
-        expert: ``scripted``, ``random``, or the checkpoint folder of an algorithm of this package or of RLlib's. RLlib
-            pickles its checkpoints, so name only one that you trust.
+        expert: ``scripted``, ``random``, ``module:function`` (which is imported, see
+            :func:`~rllib_mamql.play.function_expert.load_expert`), or the checkpoint folder of an algorithm of this
+            package or of RLlib's. RLlib pickles its checkpoints, so name only one that you trust.
         steps: Joint steps, >= 1.
         seed: Seed of environments and expert.
         out: Folder to create.
@@ -92,6 +94,11 @@ def record_dataset(
         rollout.close()
     write_dataset(columns, metadata, out)
     return metadata
+
+
+def names_function(expert: str) -> bool:
+    """Whether an expert is ``module:function``, not a folder."""
+    return ":" in expert and not pathlib.Path(expert).exists()
 
 
 def _licence(env: str) -> str | None:
@@ -146,6 +153,9 @@ def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[C
     if expert == "scripted":
         scripted = ScriptedActor(make_expert(env))
         return ColumnarRollout(build, 1, seed, on_reset=scripted.on_reset), scripted, "scripted"
+    if names_function(expert):
+        scripted = ScriptedActor(load_expert(expert))
+        return ColumnarRollout(build, 1, seed, on_reset=scripted.on_reset), scripted, expert
     from rllib_mamql.algorithms.registry import read_checkpoint
     from rllib_mamql.learning.checkpoint import DOCUMENT
 

@@ -29,7 +29,7 @@ def find_demonstrations(stored: Checkpoint, data: str | pathlib.Path | None = No
         ConfigError: If ``data`` is of other agents or observations.
     """
     if data is not None:
-        return read_demonstrations(stored, data)
+        return demonstrations_for(stored, data)
     paths = stored.settings.get("input") or []
     if not paths or not all(pathlib.Path(path).exists() for path in paths):
         return None
@@ -43,7 +43,7 @@ def find_demonstrations(stored: Checkpoint, data: str | pathlib.Path | None = No
     return found.columns if _fits(stored, found.metadata) else None
 
 
-def read_demonstrations(stored: Checkpoint, data: str | pathlib.Path) -> JointColumns:
+def demonstrations_for(stored: Checkpoint, data: str | pathlib.Path) -> JointColumns:
     """The joint steps of a dataset of a checkpoint's agents and observations.
 
     Raises:

@@ -15,7 +15,7 @@ from rllib_mamql.data.selection import select_steps
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.course import Course
-from rllib_mamql.learning.demonstrations import read_demonstrations
+from rllib_mamql.learning.demonstrations import demonstrations_for
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.play.actors import agents_by_module
 
@@ -97,7 +97,7 @@ def clone_of(stored: Checkpoint, data: str | pathlib.Path, steps: int | None, up
         DatasetError: If ``data`` is no dataset or has fewer steps.
         ConfigError: If it is of other agents or observations.
     """
-    columns = read_demonstrations(stored, data)
+    columns = demonstrations_for(stored, data)
     # All of them stay in the dataset's order, so that asking for all changes no draw.
     if steps is not None and steps != num_rows(columns):
         columns = select_steps(columns, steps, seed)

@@ -37,7 +37,7 @@ from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.others import enumerate_others
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, JointColumns, column
 from rllib_mamql.learning.checkpoint import Checkpoint
-from rllib_mamql.learning.demonstrations import read_demonstrations
+from rllib_mamql.learning.demonstrations import demonstrations_for
 from rllib_mamql.networks.encoders import build_encoder
 from rllib_mamql.networks.heads import JointHead, MarginalCritic
 from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
@@ -140,7 +140,7 @@ def recover_checkpoint(
     if data is None:
         columns = explore(stored, settings.steps, settings.explore, settings.seed)
     else:
-        columns = read_demonstrations(stored, data)
+        columns = demonstrations_for(stored, data)
     recovered = recover(stored, columns, settings, watch)
     write_rewards(stored.path, recovered, settings)
     return recovered

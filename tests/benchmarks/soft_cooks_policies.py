@@ -28,7 +28,7 @@ from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.cli.paths import newest_checkpoint
 from rllib_mamql.columns import Array
 from rllib_mamql.environments.registry import make_batch, make_env
-from rllib_mamql.learning.demonstrations import read_demonstrations
+from rllib_mamql.learning.demonstrations import demonstrations_for
 from rllib_mamql.play.batched import BatchedRollout
 from rllib_mamql.rewards.clone import fit_clone
 from rllib_mamql.rewards.sources import LogPolicy
@@ -103,7 +103,7 @@ def main(words: Sequence[str] | None = None) -> int:
     for folder in arguments.checkpoints:
         checkpoint, _ = read_with_rewards(newest_checkpoint(folder))
         policies = {"MAMQL": learned(checkpoint)}
-        data = read_demonstrations(checkpoint, DATA)
+        data = demonstrations_for(checkpoint, DATA)
         for updates in arguments.clone_updates:
             clone = fit_clone(checkpoint, data, updates=updates, seed=arguments.seed)
             policies[f"clone, {updates} updates"] = clone

@@ -13,7 +13,7 @@ from rllib_mamql.columns import ACTIONS, EPS_ID, OBS, JointColumns, column, num_
 from rllib_mamql.errors import DatasetError
 from rllib_mamql.learning import course
 from rllib_mamql.learning.checkpoint import Checkpoint
-from rllib_mamql.learning.demonstrations import read_demonstrations
+from rllib_mamql.learning.demonstrations import demonstrations_for
 from rllib_mamql.rewards import clone as cloning
 from rllib_mamql.rewards.clone import clone_of, fit_clone
 
@@ -32,7 +32,7 @@ def test_noise_is_learned_for_the_fewest_updates_and_a_rule_for_more(
 ) -> None:
     monkeypatch.setattr(course, "FEWEST", 10)
     monkeypatch.setattr(course, "MOST", 160)
-    columns = read_demonstrations(stored, toy_dataset)
+    columns = demonstrations_for(stored, toy_dataset)
     rng = np.random.default_rng(0)
     agents = list(stored.module_of)
     dtype = columns[column(ACTIONS, agents[0])].dtype
@@ -66,7 +66,7 @@ def test_the_clone_sees_the_steps_that_training_would_draw(
 
 
 def test_one_step_cannot_choose(stored: Checkpoint, toy_dataset: Path) -> None:
-    columns = read_demonstrations(stored, toy_dataset)
+    columns = demonstrations_for(stored, toy_dataset)
     with pytest.raises(DatasetError, match="--clone-updates"):
         fit_clone(stored, take(columns, np.arange(1)))
 
@@ -76,6 +76,6 @@ def test_one_episode_is_judged_by_blocks_of_its_time(
 ) -> None:
     monkeypatch.setattr(course, "FEWEST", 10)
     monkeypatch.setattr(course, "MOST", 20)
-    columns = read_demonstrations(stored, toy_dataset)
+    columns = demonstrations_for(stored, toy_dataset)
     episodes = columns[EPS_ID].astype(str)
     assert set(fit_clone(stored, take(columns, episodes == episodes[0])).held_out) == {10, 20}

@@ -15,11 +15,13 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 
 from rllib_mamql.columns import JointColumns, concatenate, take
-from rllib_mamql.data.reading import read_dataset, read_metadata, select_steps, size_in_bytes
+from rllib_mamql.data.files import find_files
+from rllib_mamql.data.reading import read_dataset, read_metadata, read_structure, select_steps, size_in_bytes
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
+from rllib_mamql.data.summary import summarise
 from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.errors import DatasetError
-from tests.support.joint_data import assert_equal, make_columns, make_metadata, write_plain
+from tests.support.joint_data import assert_equal, long_rows, make_columns, make_metadata, write_plain
 
 
 @pytest.fixture
@@ -310,3 +312,60 @@ def test_select_steps_takes_whole_episodes_and_cuts_one() -> None:
     assert set(other["eps_id"]) != set(chosen["eps_id"])
     with pytest.raises(DatasetError, match=r"41 expert steps.*has 40"):
         select_steps(columns, 41, seed=0)
+
+
+# -- no rewards ----------------------------------------------------------------------------------------------------
+
+
+def without_rewards(columns: JointColumns) -> JointColumns:
+    return {name: values for name, values in columns.items() if not name.startswith("rewards.")}
+
+
+def test_rewards_may_be_missing(tmp_path: Path) -> None:
+    columns = without_rewards(make_columns())
+    folder = write_dataset(columns, make_metadata(), tmp_path / "data")
+    dataset = read_dataset(str(folder))
+    assert_equal(dataset.columns, columns)
+    assert dataset.metadata.expert_return is None
+    structure, metadata = read_structure(find_files(str(folder)))
+    assert "rewards.agent_0" not in structure and metadata.expert_return is None
+    write_plain(str(tmp_path / "plain.parquet"), columns, make_metadata())
+    assert_equal(read_dataset(str(tmp_path / "plain.parquet")).columns, columns)
+
+
+def test_rewards_may_be_missing_in_the_long_layout(tmp_path: Path) -> None:
+    rows = long_rows(make_columns(early_end=True))
+    del rows["rewards"]
+    pq.write_table(pa.table(rows), tmp_path / "long.parquet")
+    dataset = read_dataset(str(tmp_path / "long.parquet"))
+    assert "rewards.agent_0" not in dataset.columns and dataset.metadata.expert_return is None
+    assert summarise(dataset)["return_per_agent"] is None
+
+
+def test_rewards_are_those_of_all_agents_or_of_none(tmp_path: Path) -> None:
+    columns = make_columns()
+    del columns["rewards.agent_0"]
+    with pytest.raises(DatasetError, match=r"rewards\.agent_0.*missing, while other agents.*leave out every agent's"):
+        write_dataset(columns, make_metadata(), tmp_path / "data")
+    for name, part in (("a", make_columns()), ("b", without_rewards(make_columns(prefix="f")))):
+        write_plain(str(tmp_path / f"{name}.parquet"), part, make_metadata())
+    with pytest.raises(DatasetError, match=r"rewards\.agent_0.* some files only: write all files alike"):
+        read_dataset(str(tmp_path))
+
+
+def test_inferred_spaces_stay_inferred_when_written(tmp_path: Path) -> None:
+    metadata = replace(make_metadata(), spaces_inferred=True)
+    folder = write_dataset(make_columns(), metadata, tmp_path / "data")
+    assert read_metadata(str(folder)).spaces_inferred
+
+
+def test_what_lies_outside_the_bounds_is_counted(tmp_path: Path) -> None:
+    columns = make_columns(early_end=True)
+    columns["obs.agent_0"][2, 0, :2] = 3.0, 5.0
+    columns["next_obs.agent_0"][1, 0, :2] = 3.0, 5.0
+    columns["obs.agent_1"][3] = 7.0  # not there any more: its cells mean nothing
+    found = summarise(read_dataset(str(write_dataset(columns, make_metadata(), tmp_path / "data"))))
+    assert found["out_of_bounds"]["agent_0"] == {"values": 2, "lowest": 3.0, "highest": 5.0}
+    assert found["out_of_bounds"]["agent_1"] == {"values": 0, "lowest": None, "highest": None}
+    assert found["presence"]["agent_1"] == {"absent": 0, "late": 0, "early": 2}
+    assert found["episode_lengths"] == {"min": 4, "mean": 5.0, "max": 6}

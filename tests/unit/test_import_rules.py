@@ -191,6 +191,8 @@ LOADS_WITHOUT = [
     ("rllib_mamql.data.schema", "ray torch"),
     ("rllib_mamql.data.reading", "ray torch"),
     ("rllib_mamql.data.writing", "ray torch"),
+    ("rllib_mamql.data.sources.convert", "ray torch"),
+    ("rllib_mamql.data.sources.minari_datasets", "ray torch"),
     ("rllib_mamql.cli.main", "ray torch"),
     ("rllib_mamql.algorithms.mamql.objective", "ray"),
     ("rllib_mamql.solvable", "ray"),

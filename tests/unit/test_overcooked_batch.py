@@ -240,7 +240,7 @@ def test_where_single_environments_have_to_do(monkeypatch):
     with pytest.raises(ConfigError, match="cramped_rom"):
         make_batch("overcooked", {"layout": "cramped_rom"}, 2)
 
-    def unknown(name):
+    def unknown(name, auto_cook):
         raise UnknownKitchen(name)
 
     monkeypatch.setattr("mamql_envs.overcooked_batch.load_kitchen", unknown)
@@ -253,3 +253,41 @@ def test_a_state_without_a_number_is_refused():
     env._state.players[0].held_object = kitchen.layout.soup(1, 0, 3)
     with pytest.raises(UnknownKitchen, match="not ready"):
         kitchen.encode(env._state)
+
+
+# -- full pots that cook by themselves -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["cramped_room", pytest.param("cramped_room_tomato", marks=pytest.mark.slow)])
+def test_pots_that_cook_by_themselves_do_so_in_both(layout):
+    rng = np.random.default_rng(4)
+    pair = SideBySide(6, layout=layout, horizon=10_000, reward="shaped", observation="entities", auto_cook=True)
+    for t in range(60):
+        if t % 3 == 0:
+            pair.scatter(rng)
+        pair.step(pair.random_actions(rng, 0.8))
+
+
+def test_a_soup_cooks_without_being_lit():
+    batch = OvercookedBatch(1, layout="cramped_room", auto_cook=True)
+    batch.reset(0)
+    full, cooked = COOKING[:16], COOKING[17:]
+    paid = 0.0
+    # Interacting in front of the full pot, with empty hands, neither starts nor stops it.
+    for action in [*full, INTERACT, *cooked]:
+        rewards, *_ = batch.step({"agent_0": np.array([action]), "agent_1": np.array([STAY])})
+        paid += float(rewards["agent_0"][0])
+    assert paid == 20
+
+
+def test_nobody_lights_a_pot_that_cooks_by_itself():
+    batch, kitchen = OvercookedBatch(1, layout="cramped_room", auto_cook=True), load_kitchen("cramped_room")
+    batch.reset(0)
+    for action in [*COOKING[:6], INTERACT, STAY]:  # one onion, then empty hands
+        batch.step({"agent_0": np.array([action]), "agent_1": np.array([STAY])})
+    assert batch.state[2][0, kitchen.pots] == [IDLE + RECIPES.index((1, 0))]
+
+
+def test_auto_cook_is_true_or_false():
+    with pytest.raises(ValueError, match="auto_cook='yes' is neither true nor false"):
+        parallel_env(auto_cook="yes")

@@ -212,7 +212,7 @@ def test_what_is_no_probability_is_refused(value):
 
 
 def test_a_kitchen_without_numbers_has_no_random_starts(monkeypatch):
-    def unknown(name):
+    def unknown(name, auto_cook):
         raise UnknownKitchen("a soup that never cooks")
 
     monkeypatch.setattr("mamql_envs.overcooked_v0.load_kitchen", unknown)
