@@ -46,6 +46,8 @@ class ImitationConfig(AlgorithmConfig):
     """Keys of ``model_config`` beside RLlib's."""
     RECORDED: ClassVar[tuple[str, ...]] = ("mode", "gamma", "rationality", "evaluation_rationality")
     """Settings that a checkpoint's document carries, for those who read it without the config."""
+    FITS_RATIONALITY: ClassVar[bool] = False
+    """Whether the algorithm fits ``evaluation_rationality: auto`` to held-out demonstrations."""
 
     def __init__(self, algo_class: type[Any] | None = None) -> None:
         super().__init__(algo_class=algo_class)
@@ -191,6 +193,8 @@ class ImitationConfig(AlgorithmConfig):
         """
         _check_ranges(self)
         self.check()
+        if self.evaluation_rationality == AUTO and not self.FITS_RATIONALITY:
+            raise ConfigError(f"evaluation_rationality is 'auto', but {self.NAME} does not fit it: give a number")
         _check_sources(self)
         _check_learner(self)
         if not self._is_frozen:
