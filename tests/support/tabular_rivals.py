@@ -13,7 +13,7 @@ from torch import Tensor
 from rllib_mamql.algorithms.iq_learn.losses import IQLearnLosses
 from rllib_mamql.algorithms.iq_learn.module import own_scores
 from rllib_mamql.algorithms.mifq.losses import MIFQLosses
-from rllib_mamql.algorithms.mifq.module import MonotoneMixing
+from rllib_mamql.algorithms.mifq.module import EQUAL, MonotoneMixing
 from rllib_mamql.algorithms.sqil.losses import SQILLosses
 from rllib_mamql.networks.precision import Precision
 from rllib_mamql.solvable import Game, occupancy
@@ -64,12 +64,18 @@ def iq_learn(
 
 
 def mifq(
-    game: Game, experts: Sequence[Array], units: int, *, scale: float = CHI_SQUARE_SCALE, iterations: int = 60
+    game: Game,
+    experts: Sequence[Array],
+    units: int,
+    *,
+    equal: float = EQUAL,
+    scale: float = CHI_SQUARE_SCALE,
+    iterations: int = 60,
 ) -> Policies:
     """MIFQ, tables and mixing network together."""
     agents = agents_of(game)
     torch.manual_seed(0)
-    network = MonotoneMixing(game.states * game.agents, game.agents, units).double()
+    network = MonotoneMixing(game.states * game.agents, game.agents, units, equal).double()
     losses = MIFQLosses(
         settings(game, scale),
         lambda seen, values, counted: network(seen.double(), values, counted),

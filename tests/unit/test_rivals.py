@@ -170,6 +170,7 @@ def test_mixing_never_falls_and_leaves_out_who_does_not_count(units: int) -> Non
     assert (slope.sum(-1) <= 1 + 1e-6).all()
     if not units:
         torch.testing.assert_close(slope[0].sum(), torch.tensor(1.0))
+        assert (slope[counted] >= 0.5 / 3).all(), "no agent is left out"
     torch.testing.assert_close(mixing(seen, torch.stack([values, values]), counted)[1], mixed)
 
 
@@ -211,7 +212,7 @@ def test_inverse_q_methods_find_the_experts_policies_exactly() -> None:
         "independent": functools.partial(iq_learn, critic="independent"),
         "joint": functools.partial(iq_learn, critic="joint"),
         "with rollouts": functools.partial(iq_learn, critic="independent", rollouts=uniform(game)),
-        "MIFQ, linear": functools.partial(mifq, units=0),
+        "MIFQ": functools.partial(mifq, units=0),
     }
     for name, way in ways.items():
         worst, _ = distances(game, way(game, experts), experts)
@@ -226,8 +227,8 @@ VARIANTS: list[tuple[type[Any], dict[str, Any]]] = [
     (IQLearnMAConfig, {"critic": "joint", "mode": "offline"}),
     (SQILConfig, {}),
     (SQILConfig, {"parameter_sharing": "all", "target_rate": 1.0}),
-    (MIFQConfig, {}),
-    (MIFQConfig, {"mixing_units": 0, "parameter_sharing": "all", "value_term": "initial"}),
+    (MIFQConfig, {"mixing_units": 8}),
+    (MIFQConfig, {"parameter_sharing": "all", "value_term": "initial"}),
 ]
 
 

@@ -30,13 +30,14 @@ class MIFQConfig(InverseQConfig):
 
             algo_class = MIFQ
         super().__init__(algo_class=algo_class)
-        self.mixing_units = 32
+        self.mixing_units = 0
 
     def training(self, *, mixing_units: Any = NotProvided, **kwargs: Any) -> MIFQConfig:
         """Sets the mixing network; settings of ``InverseQConfig.training`` and RLlib's by ``kwargs``.
 
         Args:
-            mixing_units: Hidden units >= 0 of the network that mixes the agents' values; 0 mixes them linearly.
+            mixing_units: Hidden units >= 0 of the network that mixes the agents' values; 0 mixes them linearly, with
+                which alone the objective is concave in the agents' values.
             **kwargs: Settings of ``InverseQConfig.training`` and RLlib's.
 
         Returns:

@@ -62,7 +62,10 @@ class MIFQLosses(Losses):
     ) -> dict[str, Tensor]:
         """``{agent: loss}``: the team's in equal parts; see :class:`~rllib_mamql.learning.losses.Losses`."""
         config, lam, columns = self._config, self._config.rationality, batch.columns
-        taken, value, next_value, start_value = ({} for _ in range(4))  # by agent, each (rows,)
+        taken: dict[str, Tensor] = {}
+        value: dict[str, Tensor] = {}
+        next_value: dict[str, Tensor] = {}
+        start_value: dict[str, Tensor] = {}
         for module_id, agents in self._agents_of.items():
             rows = AgentRows.of(batch, agents)
             q, next_q, start_q = batch.places(scores[module_id])

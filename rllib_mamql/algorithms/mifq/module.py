@@ -13,6 +13,8 @@ MIXING = "mixing"
 """Key of model_config: sizes of the mixing network, or None for modules without one."""
 HYPER_UNITS = 64
 """Hidden units of the network that gives the mixing weights."""
+EQUAL = 0.5
+"""Share of the mixing weights that is the same for all agents."""
 
 
 class MonotoneMixing(nn.Module):
@@ -24,18 +26,21 @@ class MonotoneMixing(nn.Module):
         units 0:  M(s; x) = sum_i w_i(s) x_i + b(s)
         units K:  M(s; x) = sum_k v_k(s) elu(sum_i w_ki(s) x_i + b_k(s)) + b(s)
 
-    The weights of a layer's unit sum to one, by a softmax. Free weights could all go to zero, where ``Q`` and ``V`` of
-    the team are the same and its policy seems to explain every action perfectly.
+    The weights of a unit sum to one, by a softmax, and ``equal`` of them is the same for all agents. Free weights
+    could all go to zero, where ``Q`` and ``V`` of the team are the same and its policy seems to explain every action
+    perfectly. By a softmax alone all weight goes to the agent whose actions are easiest to explain, and the others
+    learn nothing (docs/results/rivals.md).
 
     Args:
         features: Numbers in the joint observation.
         agents: n.
         units: K, >= 0.
+        equal: Share of the agents' weights, in [0, 1], that is dealt out equally.
     """
 
-    def __init__(self, features: int, agents: int, units: int) -> None:
+    def __init__(self, features: int, agents: int, units: int, equal: float = EQUAL) -> None:
         super().__init__()
-        self.agents, self.units = agents, units
+        self.agents, self.units, self.equal = agents, units, equal
         rows = max(1, units)
         sizes = {"mix": rows * agents, "bias": 1}
         if units:
@@ -56,6 +61,7 @@ class MonotoneMixing(nn.Module):
         """
         hidden = self.body(observations)
         mix = torch.softmax(self.heads["mix"](hidden).view(len(hidden), -1, self.agents), -1)
+        mix = self.equal / self.agents + (1.0 - self.equal) * mix
         mixed = (mix * (values * counted).unsqueeze(-2)).sum(-1)
         if self.units:
             join = torch.softmax(self.heads["join"](hidden), -1)

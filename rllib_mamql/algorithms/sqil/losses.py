@@ -93,7 +93,8 @@ class SQILLosses(Losses):
         # Here and not after the optimiser: a gradient step that is recorded for a GPU ends with that.
         module.move_target(self._config.target_rate)
         observations = torch.cat([batch.columns[column(NEXT_OBS, agent)] for agent in agents])
-        return self._precision(module.target, observations).unflatten(0, (len(agents), -1))
+        values = self._precision(module.target, observations)
+        return values.view(len(agents), -1, values.shape[-1])
 
 
 def bellman_error(q_taken: Tensor, reward: Tensor, next_value: Tensor, terminated: Tensor, discount: float) -> Tensor:
