@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import ray
 import torch
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
@@ -186,6 +187,7 @@ def with_sets(sets: Row) -> Row:
 
 def train_and_score(document: Row, seed: int, episodes: int, sets: Row) -> Row:
     """Trains in this process and scores the last iterate; ``iterations`` among ``sets`` is how long."""
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
     sets = dict(sets)
     iterations = int(sets.pop("iterations", document["stop"]["training_iteration"]))
     document = {**document, "config": {**document["config"], **sets, "seed": seed}}
