@@ -280,6 +280,9 @@ def returns_table(rows: list[Row], by: str, heads: tuple[str, ...]) -> list[str]
     return [*lines, ""]
 
 
+IMITATION_NOTE = ["Lines of `imitation` are that package's own algorithms (tests/benchmarks/rivals_imitation.py)."]
+
+
 def cartpole_lines(parts: dict[str, list[Row]]) -> list[str]:
     rows = parts["cartpole"] + parts["imitation"]
     if not rows:
@@ -289,9 +292,9 @@ def cartpole_lines(parts: dict[str, list[Row]]) -> list[str]:
         "",
         "## One agent: CartPole",
         "",
-        "Mean return of 50 episodes, one number a seed; the expert, a scripted controller, returns 500, random play",
-        "about 22. Networks of 64 x 64 units. Lines of `imitation` are that package's own algorithms on the same steps",
-        "(tests/benchmarks/rivals_imitation.py).",
+        "Trials, not a study. Mean return of 50 episodes, one number a seed; the expert, a scripted controller,",
+        "returns 500, random play about 20. Networks of 64 x 64 units, one gradient step for each environment step.",
+        *(IMITATION_NOTE if parts["imitation"] else []),
         "",
         *returns_table(rows, "steps", (*heads, "updates", "training")),
     ]
