@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rllib_mamql.algorithms.cloning.algorithm import MABC as MABC
     from rllib_mamql.algorithms.cloning.config import MABCConfig as MABCConfig
+    from rllib_mamql.algorithms.iq_learn.algorithm import IQLearnMA as IQLearnMA
+    from rllib_mamql.algorithms.iq_learn.config import IQLearnMAConfig as IQLearnMAConfig
     from rllib_mamql.algorithms.mamql.algorithm import MAMQL as MAMQL
     from rllib_mamql.algorithms.mamql.config import MAMQLConfig as MAMQLConfig
+    from rllib_mamql.algorithms.mifq.algorithm import MIFQ as MIFQ
+    from rllib_mamql.algorithms.mifq.config import MIFQConfig as MIFQConfig
     from rllib_mamql.algorithms.registry import register_algorithm as register_algorithm
+    from rllib_mamql.algorithms.sqil.algorithm import SQIL as SQIL
+    from rllib_mamql.algorithms.sqil.config import SQILConfig as SQILConfig
     from rllib_mamql.data.episodes import AgentEpisode as AgentEpisode
     from rllib_mamql.data.frames import read_demonstrations as read_demonstrations
     from rllib_mamql.data.sources.convert import write_demonstrations as write_demonstrations
@@ -26,11 +32,17 @@ __version__ = "0.1.0"
 _LAZY = {
     "AgentEpisode": "rllib_mamql.data.episodes",
     "DemonstrationWriter": "rllib_mamql.data.writer",
+    "IQLearnMA": "rllib_mamql.algorithms.iq_learn.algorithm",
+    "IQLearnMAConfig": "rllib_mamql.algorithms.iq_learn.config",
     "MABC": "rllib_mamql.algorithms.cloning.algorithm",
     "MABCConfig": "rllib_mamql.algorithms.cloning.config",
     "MAMQL": "rllib_mamql.algorithms.mamql.algorithm",
     "MAMQLConfig": "rllib_mamql.algorithms.mamql.config",
     "read_demonstrations": "rllib_mamql.data.frames",
+    "MIFQ": "rllib_mamql.algorithms.mifq.algorithm",
+    "MIFQConfig": "rllib_mamql.algorithms.mifq.config",
+    "SQIL": "rllib_mamql.algorithms.sqil.algorithm",
+    "SQILConfig": "rllib_mamql.algorithms.sqil.config",
     "register_algorithm": "rllib_mamql.algorithms.registry",
     "register_encoder": "rllib_mamql.networks.encoders",
     "register_environment": "rllib_mamql.environments.registry",
@@ -40,10 +52,16 @@ _LAZY = {
 __all__ = [
     "MABC",
     "MAMQL",
+    "MIFQ",
+    "SQIL",
     "AgentEpisode",
     "DemonstrationWriter",
+    "IQLearnMA",
+    "IQLearnMAConfig",
     "MABCConfig",
     "MAMQLConfig",
+    "MIFQConfig",
+    "SQILConfig",
     "__version__",
     "read_demonstrations",
     "register_algorithm",

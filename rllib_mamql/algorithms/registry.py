@@ -56,6 +56,17 @@ register_algorithm(
 register_algorithm(
     "MABC", "rllib_mamql.algorithms.cloning.algorithm:MABC", "rllib_mamql.networks.module:BoltzmannModule"
 )
+register_algorithm(
+    "IQLearnMA",
+    "rllib_mamql.algorithms.iq_learn.algorithm:IQLearnMA",
+    "rllib_mamql.algorithms.iq_learn.module:IQLearnModule",
+)
+register_algorithm(
+    "SQIL", "rllib_mamql.algorithms.sqil.algorithm:SQIL", "rllib_mamql.algorithms.sqil.module:SQILModule"
+)
+register_algorithm(
+    "MIFQ", "rllib_mamql.algorithms.mifq.algorithm:MIFQ", "rllib_mamql.algorithms.mifq.module:MIFQModule"
+)
 
 
 def algorithm_class(name: str) -> type[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
@@ -33,6 +35,12 @@ def explained(log_policies: Tensor, actions: Tensor, weights: Tensor) -> dict[st
         POLICY_ENTROPY: entropy,
     }
     return {name: (value * weights).sum(-1) / total for name, value in values.items()}
+
+
+def by_agent(values: Mapping[str, Tensor], agents: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+    """Metrics ``(n,)`` of n agents as ``{agent: {metric: scalar}}``, without gradients."""
+    of = {name: value.detach().unbind() for name, value in values.items()}
+    return {agent: {name: of[name][k] for name in of} for k, agent in enumerate(agents)}
 
 
 def to_floats(values: dict[str, Tensor]) -> list[dict[str, float]]:

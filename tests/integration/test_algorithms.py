@@ -1,4 +1,4 @@
-"""Behaviour cloning and a third algorithm go through the whole house: YAML, learners, resume, film, export, record."""
+"""Behaviour cloning, MAMQL's rivals and a third algorithm go through the whole house, from YAML to exports."""
 
 from __future__ import annotations
 
@@ -25,13 +25,18 @@ from tests.support.toy_data import TOY, write_toy_dataset
 THIRD = "tests.support.third_algorithm:Margin"
 NETWORK = {"fcnet_hiddens": [16]}
 COMMON = {"model_config": NETWORK, "seed": 0, "num_cpus_per_learner": 0.25}
+FEW = {"min_sample_timesteps_per_iteration": 160}
 CHOICE: dict[str, dict[str, Any]] = {
     "MABC": {"config": {"clone_updates": 60, "offline_updates": 20}, "stop": {}},
     "Margin": {
         "config": {"margin": 1.0, "num_learners": 2, "min_sample_timesteps_per_iteration": 160},
         "stop": {"training_iteration": 1},
     },
+    "IQLearnMA": {"config": {"critic": "joint", "parameter_sharing": "all", **FEW}, "stop": {"training_iteration": 1}},
+    "SQIL": {"config": FEW, "stop": {"training_iteration": 1}},
+    "MIFQ": {"config": FEW, "stop": {"training_iteration": 1}},
 }
+RIVALS = ["IQLearnMA", "SQIL", "MIFQ"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -87,11 +92,67 @@ def test_a_clone_trains_with_two_learners(ray_session: None, data: Path, tmp_pat
     assert report.updates >= 60
 
 
+def updated(algorithm: Any) -> Any:
+    """The trained networks, by module."""
+    return algorithm.on_learner(0, lambda learner: learner.describe())[1]
+
+
+@pytest.mark.slow
+def test_rivals_train_with_two_learners_and_go_through_the_house(ray_session: None, data: Path, tmp_path: Path) -> None:
+    reports = train(tmp_path, data, RIVALS[1:], num_learners=2)
+    for name, report in reports.items():
+        assert report.status == "finished", report.error
+        assert report.updates >= 60
+        go_through_the_house(name, Path(report.checkpoint), tmp_path / name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RIVALS)
+def test_a_rival_goes_on_from_where_it_was_stopped(name: str, ray_session: None, data: Path, tmp_path: Path) -> None:
+    import rllib_mamql
+
+    def build() -> Any:
+        config = getattr(rllib_mamql, f"{name}Config")().environment(TOY).offline_data(input_=str(data))
+        config.debugging(seed=3).training(lr=1e-2).rl_module(model_config=NETWORK)
+        config.env_runners(num_envs_per_env_runner=2, rollout_fragment_length=10)
+        config.min_sample_timesteps_per_iteration = 40
+        return config.build_algo()
+
+    first, second = build(), build()
+    try:
+        first.train()
+        second.restore(first.save(str(tmp_path / "checkpoint")).checkpoint.path)
+        before, found = updated(first), updated(second)
+        for module, weights in before.items():
+            for parameter, values in weights.items():
+                np.testing.assert_array_equal(found[module][parameter], values, err_msg=f"{module}/{parameter}")
+        second.train()
+        moved = [np.abs(updated(second)[m][p] - v).max() for m, ws in before.items() for p, v in ws.items() if v.size]
+        assert max(moved) > 0 and np.isfinite(moved).all()
+    finally:
+        first.stop()
+        second.stop()
+
+
 @pytest.mark.parametrize("name", ["MABC", "Margin"])
 def test_an_algorithm_goes_through_the_whole_house(name: str, trained: dict[str, Any], tmp_path: Path) -> None:
-    checkpoint = Path(trained[name].checkpoint)
+    go_through_the_house(name, Path(trained[name].checkpoint), tmp_path)
+
+
+@pytest.mark.parametrize("name", RIVALS[:1])
+def test_a_rival_goes_through_the_whole_house(name: str, ray_session: None, data: Path, tmp_path: Path) -> None:
+    report = train(tmp_path, data, [name])[name]
+    assert report.status == "finished", report.error
+    assert report.updates >= 60
+    go_through_the_house(name, Path(report.checkpoint), tmp_path)
+
+
+def go_through_the_house(name: str, checkpoint: Path, tmp_path: Path) -> None:
+    """Evaluates, films, exports and records from a checkpoint."""
+    tmp_path.mkdir(exist_ok=True)
     stored = read_checkpoint(checkpoint)
-    assert stored.algorithm == name and set(stored.modules) == {"agent_0", "agent_1"}
+    shared = "parameter_sharing" in CHOICE[name]["config"]
+    assert stored.algorithm == name and set(stored.modules) == ({"shared"} if shared else {"agent_0", "agent_1"})
     result = evaluate_checkpoint(checkpoint, episodes=3, video=tmp_path / "play.gif")
     assert np.isfinite(result.return_mean) and (tmp_path / "play.gif").stat().st_size > 0
     assert result.recovered_rewards == {}

@@ -12,6 +12,7 @@ import sys
 import pytest
 import yaml
 
+from rllib_mamql.algorithms.registry import ALGORITHMS
 from tests.learning.test_readme_scores import ROWS
 from tests.support.command_line import ROOT, Rllib, run
 
@@ -32,7 +33,7 @@ IN_FULL = {row.example for row in ROWS}
 @pytest.mark.parametrize("example", [each for each in EXAMPLES if each.stem not in IN_FULL], ids=str)
 def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path, rllib_on_ray: Rllib) -> None:
     experiment = next(iter(yaml.safe_load((ROOT / example).read_text()).values()))
-    config, ours = experiment["config"], experiment["run"] in ("MAMQL", "MABC")
+    config, ours = experiment["config"], experiment["run"] in ALGORITHMS
     out = tmp_path / "out.json"
     options = ["--stop", "training_iteration=1", "--eval-episodes", "2", "--storage-path", str(tmp_path)]
     settings = {"min_sample_timesteps_per_iteration": 160, "offline_updates": 10}

@@ -280,6 +280,7 @@ def test_every_setting_is_explained() -> None:
     same_as_rllib = {"lr", "num_env_runners"}
     configs = [
         ROOT / "rllib_mamql" / "learning" / "config.py",
+        ROOT / "rllib_mamql" / "learning" / "inverse_config.py",
         *(ROOT / "rllib_mamql" / "algorithms").glob("*/config.py"),
     ]
     settings = {name for file in configs for name in assigned_in_init(file) if not name.startswith("_")}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rllib_mamql.learning.losses import Losses
-from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, explained
+from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, by_agent, explained
 from rllib_mamql.learning.minibatch import AgentRows, Minibatch
 
 
@@ -39,6 +39,5 @@ class CloningLosses(Losses):
             found = explained(log_policies, rows.actions, rows.weights)
             losses.update(zip(agents, (-found[EXPERT_LOG_LIKELIHOOD]).unbind(), strict=True))
             if report:
-                of = {name: value.detach().unbind() for name, value in found.items()}
-                self.terms |= {agent: {name: of[name][k] for name in of} for k, agent in enumerate(agents)}
+                self.terms |= by_agent(found, agents)
         return losses

@@ -11,6 +11,7 @@ from rllib_mamql.algorithms.mamql.module import CRITIC, MAMQLModule
 from rllib_mamql.algorithms.mamql.rules import check_enumeration, check_settings
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.learning.config import AUTO, ImitationConfig
+from rllib_mamql.learning.inverse_config import fill_in_value_term
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.networks.module import BoltzmannModule
 from rllib_mamql.networks.rewards import DEFAULT_HIDDENS, REWARD_HIDDENS, REWARD_INPUTS_KEY, REWARD_NETWORK_KEY
@@ -134,8 +135,7 @@ class MAMQLConfig(ImitationConfig):
         super().fill_in()
         if self.mode == "offline" and self.evaluation_rationality == AUTO:  # It is chosen from play.
             self.evaluation_rationality = None
-        if self.value_term is None:
-            self.value_term = "rollout+expert" if self.mode == "online" else "expert"
+        fill_in_value_term(self)
         if self.rollout_share == AUTO and not (self.mode == "online" and self.value_term == "rollout+expert"):
             self.rollout_share = None
 

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number
+from rllib_mamql.learning.inverse_config import check_objective
 from rllib_mamql.networks.choices import REWARD_GAUGES, REWARD_INPUTS, REWARD_NETWORKS
 
 CRITICS = ("marginal", "joint")
-VALUE_TERMS = ("initial", "expert", "rollout", "rollout+expert")
-CHI_SQUARE_STATES = ("expert", "mixture")
 MOST_ENUMERATED = 4096
 """Joint actions of the others up to which a joint critic may enumerate them all, for every row of a minibatch."""
 
@@ -72,12 +71,10 @@ def check_settings(config: Any) -> None:
     for size in hiddens:
         check_integer("reward_hiddens", size)
     check_choice("critic", config.critic, CRITICS)
-    check_choice("chi_square_states", config.chi_square_states, CHI_SQUARE_STATES)
     check_choice("reward_inputs", config.reward_inputs, REWARD_INPUTS)
     check_choice("reward_network", config.reward_network, REWARD_NETWORKS)
     check_choice("reward_gauge", config.reward_gauge, REWARD_GAUGES)
-    if config.value_term is not None:
-        check_choice("value_term", config.value_term, VALUE_TERMS)
+    check_objective(config)
     if isinstance(config.rollout_share, str):
         check_choice("rollout_share", config.rollout_share, ("auto",))
     elif config.rollout_share is not None:
@@ -91,7 +88,3 @@ def check_settings(config: Any) -> None:
             raise ConfigError(
                 f"rollout_share is {config.rollout_share}, but mode 'offline' has no rollouts: leave it out"
             )
-    if config.mode == "offline" and config.value_term not in ("expert", "initial", None):
-        raise ConfigError(
-            f"value_term is {config.value_term!r}, but mode 'offline' has no rollouts: use 'expert' or 'initial'"
-        )
