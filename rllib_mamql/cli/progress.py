@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
 from rllib_mamql.evaluation.diagnostics import divergence_warnings
-from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, NUM_GRADIENT_STEPS_LIFETIME
+from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT, EXPERT_LOG_LIKELIHOOD, NUM_GRADIENT_STEPS_LIFETIME
 
 SAVE_EVERY_S = 30.0
 """A checkpoint at least this often, at the next iteration's end, so that a crash loses a minute at most."""
@@ -181,7 +181,8 @@ class TrialMonitor(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Shows the trial's last line."""
         self._count(trial)
-        self._show(trials, trial, trial.last_result or {}, final="done")
+        result = trial.last_result or {}
+        self._show(trials, trial, result, final="FAILED" if ENVIRONMENT_FAULT in result else "done")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Shows that the trial failed."""

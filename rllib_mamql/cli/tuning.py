@@ -15,7 +15,7 @@ from rllib_mamql.cli.options import DEFAULT_STORAGE, RunOptions
 from rllib_mamql.cli.report import TrialReport, number
 from rllib_mamql.cli.session import quiet, ray_session, say
 from rllib_mamql.cli.settings import Prepared, agents_of, prepare
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.errors import ConfigError, EnvironmentFault
 
 
 class Interrupted(Exception):
@@ -142,16 +142,22 @@ def _trial_folder(trial: Any) -> str:
 
 def _report(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -> TrialReport:
     from rllib_mamql.cli.progress import TrialMonitor, env_steps, updates
+    from rllib_mamql.evaluation.evaluate import NoEnd
+    from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT
     from rllib_mamql.play.returns import normalised_score
 
     metrics, trial, config = result.metrics or {}, tune_trial.trial_id, dict(tune_trial.config)
-    error = last_line(result.error) if result.error is not None else None
+    error = last_line(result.error) if result.error is not None else metrics.get(ENVIRONMENT_FAULT)
     checkpoint = result.checkpoint.path if result.checkpoint is not None else None
     if error is None and checkpoint is not None and is_ours(item.algorithm):
         _recover(checkpoint, config)
     evaluation = None
     if error is None and checkpoint is not None and options.eval_episodes:
-        evaluation = _evaluate(item, config, checkpoint, options.eval_episodes)
+        try:
+            evaluation = _evaluate(item, config, checkpoint, options.eval_episodes)
+        except (EnvironmentFault, NoEnd) as fault:
+            # What the other trials came to is not lost with it.
+            error = str(fault)
     expert, random = known_returns(item.metadata)
     mean = evaluation.return_mean if evaluation else None
     train_time = float(metrics.get("time_total_s", 0.0))

@@ -18,17 +18,21 @@ from rllib_mamql.columns import (
     concatenate,
     num_rows,
 )
-from rllib_mamql.data.schema import DatasetMetadata, spaces_from_gym
+from rllib_mamql.data.schema import DatasetMetadata, ReturnSummary, spaces_from_gym
+from rllib_mamql.data.tables import count_from_start
 from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.environments.registry import find_environment, make_env, make_expert, resolve_env_config
+from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.evaluation.evaluate import random_returns
+from rllib_mamql.evaluation.evaluate import NoEnd, random_returns
 from rllib_mamql.play.actors import ScriptedActor, checkpoint_actor, random_actor, rllib_actor
 from rllib_mamql.play.returns import mean_events, return_aggregation, summarise_returns
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode
 from rllib_mamql.ray_internals import RLLIB_DOCUMENT
 
 RANDOM_EPISODES = 100
+PATIENCE = 10_000
+"""Joint steps after which the last episode is no longer played to its end for its return."""
 
 
 def record_dataset(
@@ -62,30 +66,41 @@ def record_dataset(
 
     Raises:
         ConfigError: If there is no such expert, or a setting is out of range.
+        EnvironmentFault: If the environment breaks PettingZoo's contract.
     """
     if steps < 1:
         raise ConfigError(f"steps is {steps}: it must be at least 1")
     config = resolve_env_config(env, env_config)
+    environment_spaces(env, config)
     rollout, actor, description = _expert(env, config, expert, seed)
     try:
         columns, episodes = _play(rollout, actor, steps)
+        first = rollout.envs[0]
         metadata = DatasetMetadata(
             agents=tuple(rollout.agents),
-            spaces=spaces_from_gym(rollout.agents, rollout.observation_spaces, rollout.action_spaces),
+            spaces=spaces_from_gym(rollout.agents, rollout.observation_spaces, first.numbered_actions()),
             env=env,
             env_config=config,
             expert=description,
             seed=seed,
             licence=licence or (_licence(env) if expert == "scripted" else None),
             command=command,
-            expert_return=summarise_returns(episodes, return_aggregation(rollout.envs[0])),
+            expert_return=summarise_returns(episodes, return_aggregation(first)) if episodes else None,
             expert_events=mean_events(episodes),
-            random_return=random_returns(env, config, episodes=RANDOM_EPISODES, seed=seed),
+            random_return=_random_return(env, config, seed),
         )
     finally:
         rollout.close()
-    write_dataset(columns, metadata, out)
+    write_dataset(count_from_start(columns, metadata), metadata, out)
     return metadata
+
+
+def _random_return(env: str, config: Mapping[str, Any], seed: int) -> ReturnSummary | None:
+    """The return of random play; None where its episodes do not end."""
+    try:
+        return random_returns(env, config, episodes=RANDOM_EPISODES, seed=seed)
+    except NoEnd:
+        return None
 
 
 def _licence(env: str) -> str | None:
@@ -98,7 +113,9 @@ def _play(rollout: ColumnarRollout, actor: Actor, steps: int) -> tuple[JointColu
     parts: list[JointColumns] = []
     episodes: list[Episode] = []
     while sum(map(num_rows, parts)) < steps:
-        columns, finished = rollout.run(actor, num_episodes=1)
+        # An episode that does not end is cut as well.
+        wanted = steps - sum(map(num_rows, parts))
+        columns, finished = rollout.run(actor, num_episodes=1, patience=max(wanted, PATIENCE))
         parts.append(columns)
         episodes += finished
     columns = {name: values[:steps] for name, values in concatenate(parts).items()}

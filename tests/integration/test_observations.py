@@ -21,7 +21,7 @@ from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.recover import RecoverySettings, recover
 from tests.support.toy_data import TOY
 
-PICTURE = {"conv_filters": [[4, 3, 2], [8, 3, 2]], "head_fcnet_hiddens": [16]}
+PICTURE = {"conv_filters": [[4, 3, 2], [8, 3, 2]]}
 
 
 def trained(form: str, folder: Path) -> tuple[Any, Path]:
