@@ -96,11 +96,11 @@ class BatchedRollout(ColumnarRollout):
     def _check_finite(self) -> None:
         # A sum goes over the numbers once, which is felt where thousands of kitchens step together.
         for agent, values in self.observations.items():
-            if values.dtype.kind == "f" and not np.isfinite(values.sum()):
-                self._t += 1
-                for index, run in enumerate(self._running):
-                    run.t = int(self._t[index])
-                self._refuse(agent, self.alive[agent])
+            if values.dtype.kind != "f" or np.isfinite(values.sum()) or self._bounds[agent].hold(values):
+                continue
+            for run, steps in zip(self._running, self._t.tolist(), strict=True):
+                run.t = steps + 1
+            self._refuse(agent, self.alive[agent])
 
     def _count(self, events: Mapping[str, Mapping[str, Array]]) -> None:
         for agent, kinds in events.items():

@@ -164,8 +164,9 @@ def table(rows: list[Row]) -> str:
         "# Environments from elsewhere",
         "",
         f"Each was recorded with random play ({STEPS} steps), inspected, trained for an iteration, evaluated for two",
-        "episodes, its rewards recovered, and exported; `tests/support/awkward_env.py` has the awkward ones, by what is",
-        "odd about them. A row says `works`, or the line with which the environment is refused, and after which phase.",
+        "episodes, its rewards recovered, and exported; `tests/support/awkward_env.py` has the awkward ones, by what",
+        "is odd about them. A row says `works`, or the line with which the environment is refused, and after which",
+        "phase.",
         "Environments whose packages are not installed are refused as such.",
         "",
         f"{len(rows)} environments: {works} work, {refused} are refused in one line, {len(rows) - works - refused} end "
