@@ -9,10 +9,9 @@ import gymnasium as gym
 from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.conversions import aec_to_parallel
 
+from rllib_mamql.environments.standard import ALL
 from rllib_mamql.errors import ConfigError, EnvironmentFault
 
-ALL = "__all__"
-"""Key of RLlib's flags that speak of all agents."""
 ONLY_AGENT = "agent_0"
 """What the agent of a Gymnasium environment is called."""
 

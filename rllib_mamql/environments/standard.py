@@ -20,8 +20,9 @@ from rllib_mamql.environments.observations import ObservationCoding, observation
 from rllib_mamql.errors import ConfigError, EnvironmentFault, UserError
 
 ALL = "__all__"
-"""Key that RLlib's environments put among flags, and some parallel ones with them."""
+"""Key of RLlib's flags that speak of all agents; some parallel environments have it too."""
 LARGEST_REWARD = 3e38
+"""What float32, in which rewards are kept, can still hold."""
 FORBIDDEN = set('<>:"/\\|?*')
 """Characters that no file can have in its name; modules are called after agents, and written to files."""
 
