@@ -174,7 +174,7 @@ def count_from_start(columns: JointColumns, metadata: DatasetMetadata) -> JointC
     for agent in metadata.agents:
         if start := metadata.spaces[agent].start:
             name = column(ACTIONS, agent)
-            shifted[name] = columns[name] + start  # type: ignore[operator]
+            shifted[name] = columns[name] + start
     return shifted
 
 
