@@ -19,8 +19,8 @@ from rllib_mamql.errors import ConfigError, check_choice, nearest
 from rllib_mamql.learning.env_runner import ColumnarEnvRunner
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.learning.offline_input import MEMORY_LIMIT, JointOfflineData, JointOfflinePreLearner
+from rllib_mamql.learning.rules import AUTO as AUTO
 from rllib_mamql.learning.rules import (
-    AUTO,
     check_honoured,
     check_learner,
     check_networks,
