@@ -24,6 +24,10 @@ class UnknownEnvironmentError(UserError):
     """An environment or layout is unknown, or does not fit its configuration."""
 
 
+class EnvironmentFault(UserError):
+    """An environment breaks PettingZoo's contract, or fails, while it is stepped: says where, what, and the remedy."""
+
+
 class DatasetError(UserError):
     """A dataset is missing, unreadable, or does not fit the environment."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pathlib
 import pickle
 import re
@@ -36,6 +37,26 @@ VARIABLES = {
     "TUNE_GLOBAL_CHECKPOINT_S": "5",
 }
 """Environment variables by which the command line asks Ray for no telemetry, no advertisements, and its signals."""
+
+FOLDER = "RLLIB_MAMQL_FOLDER"
+"""Environment variable by which the command line tells Ray's workers the folder that it was started in."""
+
+
+def job_config() -> Any:
+    """What ``ray.init`` is given so that workers import what this process imports.
+
+    Ray puts the current folder before all else where its workers look for modules: a file called ``pyarrow.py`` there
+    would take the library's place. It does not for a job with a working directory of its own, as this one claims to
+    have. The folder of the calling script, which Python itself searches first, stays.
+    """
+    from ray.job_config import JobConfig
+
+    class OwnPath(JobConfig):
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True
+
+    script = os.path.dirname(os.path.realpath(sys.argv[0]))
+    return OwnPath(_py_driver_sys_path=[script] if script in sys.path else [])
 
 
 # -- objects by name, in all processes ------------------------------------------------------------------------------
@@ -88,7 +109,7 @@ def shared(name: str) -> Any | None:
     Ray has no public way to look up what ``tune.register_env`` registered. In a process without Ray there is nothing.
     """
     ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized() or not name.isascii():
+    if ray is None or not name.isascii() or not (ray.is_initialized() or "ray.tune.registry" in sys.modules):
         return None
     from ray.tune.registry import ENV_CREATOR, _global_registry
 
@@ -186,6 +207,22 @@ def own_model_config(config: Any) -> dict[str, Any]:
     return dict(own) if isinstance(own, Mapping) else {f.name: getattr(own, f.name) for f in fields(own)}
 
 
+def default_model_config() -> dict[str, Any]:
+    """RLlib's keys of ``model_config`` with the values that they ship with."""
+    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+
+    shipped = DefaultModelConfig()
+    return {f.name: getattr(shipped, f.name) for f in fields(shipped)}
+
+
+def activations() -> tuple[str, ...]:
+    """Names that RLlib's networks take for activations: a few of its own, and all that torch has."""
+    from torch import nn
+
+    named = [name for name in dir(nn.modules.activation) if isinstance(getattr(nn, name, None), type)]
+    return ("relu", "tanh", "silu", "swish", "elu", "linear", *sorted(named))
+
+
 def known_settings(config: Any) -> dict[str, Any]:
     """All settings of an AlgorithmConfig with their values: RLlib has no list, its attributes are its settings."""
     return {
@@ -211,6 +248,17 @@ def build_catalog_encoder(observation_space: Any, action_space: Any, model_confi
 
     catalog = Catalog(observation_space, action_space, dict(model_config))
     return catalog.build_encoder(framework="torch"), int(catalog.latent_dims[0])
+
+
+def has_default_filters(shape: tuple[int, ...]) -> bool:
+    """Whether RLlib has convolutions of its own for images of a shape; its catalog fails where it has none."""
+    from ray.rllib.models.utils import get_filter_config
+
+    try:
+        get_filter_config(list(shape))
+    except ValueError:
+        return False
+    return True
 
 
 def layers_of_mlp(encoder: Any) -> list[Any] | None:
@@ -306,6 +354,12 @@ NAMES = (
         TRAINABLE_CLASS="the registry's key of algorithms",
     ),
     *_of("ray._private.worker", _THIS, _post_init_hooks="hands what is shared to each Ray that the program starts"),
+    *_of(
+        "ray.job_config:JobConfig",
+        _THIS,
+        _runtime_env_has_working_dir="keeps the current folder from the front of the workers' path",
+        _py_driver_sys_path="puts the calling script's folder there",
+    ),
     *_of("ray.tune.result_grid:ResultGrid", _THIS, _experiment_analysis="has the trials that never reported"),
     *_of("ray.tune:Tuner", _THIS, _local_tuner="has the stopping criteria and callbacks of a restored experiment"),
     RayName("ray.tune.tuner", "lets trials that have finished go on", _THIS, "_resume_config"),
@@ -328,6 +382,7 @@ NAMES = (
     *_of("ray.tune.impl.tuner_internal", _THIS, _TUNER_PKL="a folder that can be resumed is known by this file"),
     *_of("ray._common.deprecation", _THIS, DEPRECATED_VALUE="a setting that RLlib no longer has is none"),
     *_of("ray.rllib.core.models.catalog:Catalog", _THIS, latent_dims="the width of what a catalog builds"),
+    *_of("ray.rllib.models.utils", _THIS, get_filter_config="which images RLlib has convolutions for"),
     *_of("ray.rllib.core.models.base", "networks/encoders.py", ENCODER_OUT="the key of an encoder's features"),
     *_of("ray.rllib.core.models.torch.encoder:TorchMLPEncoder", _THIS, net=_LAYERS),
     *_of("ray.rllib.core.models.torch.encoder:TorchCNNEncoder", _THIS, net=_LAYERS),
@@ -360,6 +415,7 @@ NAMES = (
         _CONFIG,
         _model_config="model_config is a property without a setter",
         _model_config_auto_includes="adds this package's settings to those of every module",
+        _train_batch_size_per_learner="is refused; its property gives a share of train_batch_size instead",
         _is_frozen="a frozen config is validated again, and must not be written to",
         _env_to_module_connector=_CONNECTORS,
         _module_to_env_connector=_CONNECTORS,

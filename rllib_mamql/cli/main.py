@@ -26,7 +26,7 @@ from rllib_mamql.cli.reward import reward
 from rllib_mamql.cli.status import status
 from rllib_mamql.cli.train import train
 from rllib_mamql.errors import UserError
-from rllib_mamql.ray_internals import VARIABLES
+from rllib_mamql.ray_internals import FOLDER, VARIABLES
 
 ENVIRONMENT = {**VARIABLES, "RLLIB_MAMQL_COMMAND_LINE": "1", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
 """Defaults of this process and the workers: no telemetry, no advertisements, signals are ours."""
@@ -49,10 +49,9 @@ def main() -> NoReturn:
     """Runs the command line; the entry point of the console script."""
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    # A module of the user's own (env: pettingzoo:my_env) is looked for in the current folder, after all that is
-    # installed: a file called random.py there is not the library's.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    # Modules that env names are looked for in the current folder too, after all that is installed, and nothing else is:
+    # a file called random.py there takes no library's place.
+    os.environ[FOLDER] = os.getcwd()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         status = cli.main(standalone_mode=False)

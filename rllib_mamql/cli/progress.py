@@ -22,6 +22,7 @@ from ray.tune.result import SHOULD_CHECKPOINT
 from rllib_mamql.cli.results import RETURN_MEAN, bound_shares, latest_return
 from rllib_mamql.cli.trial_lines import TrialLines
 from rllib_mamql.evaluation.diagnostics import divergence_warnings
+from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT
 
 SAVE_EVERY_S = 30.0
 """A checkpoint at least this often, at the next iteration's end, so that a crash loses a minute at most."""
@@ -188,7 +189,8 @@ class TrialMonitor(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Shows the trial's last line."""
         self._count(trial)
-        self._show(trial, trial.last_result or {}, final="done")
+        result = trial.last_result or {}
+        self._show(trial, result, final="FAILED" if ENVIRONMENT_FAULT in result else "done")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Shows that the trial failed."""

@@ -15,6 +15,7 @@ from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.cli.working import working
 from rllib_mamql.errors import ConfigError
+from rllib_mamql.ray_internals import job_config
 
 if TYPE_CHECKING:
     from rllib_mamql.learning.checkpoint import Checkpoint
@@ -70,7 +71,7 @@ def ray_session(options: RunOptions, cpus: float = 1.0, gpus: float = 0.0) -> It
         if wanted > available:
             say(f"a trial asks for {cpus:g} CPUs, this machine has {available}: its processes share them")
         with working("starting Ray"):
-            ray.init(address="local", num_cpus=wanted, include_dashboard=False, **common)
+            ray.init(address="local", num_cpus=wanted, include_dashboard=False, job_config=job_config(), **common)
     try:
         quiet(options.verbose)
         present = ray.cluster_resources().get("GPU", 0.0)

@@ -227,11 +227,11 @@ def _policy_of(agent: str, episode: Any = None, only: str | None = None, **kwarg
 
 
 def _check_variant(variant: Mapping[str, Any], env: str, algorithm: type[Any], datasets: dict[Any, Any]) -> Any:
-    """Builds the environment and the config of one variant, and checks its dataset; gives its metadata."""
-    from rllib_mamql.environments.registry import make_env
+    """Tries the environment and builds the config of one variant, and checks its dataset; gives its metadata."""
+    from rllib_mamql.environments.spaces import environment_spaces
 
     env_config = dict(variant.get("env_config") or {})
-    make_env(env, env_config).close()
+    environment_spaces(env, env_config)
 
     config = algorithm.get_default_config()
     overrides = to_overrides(variant, env, config)

@@ -21,7 +21,9 @@ from rllib_mamql.cli.results import env_steps, updates
 from rllib_mamql.cli.runs import EVALUATION
 from rllib_mamql.cli.settings import Prepared, agents_of
 from rllib_mamql.cli.working import working
+from rllib_mamql.errors import EnvironmentFault
 from rllib_mamql.learning.config import AUTO
+from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT
 from rllib_mamql.play.returns import normalised_score
 
 if TYPE_CHECKING:
@@ -37,17 +39,23 @@ def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptio
         tune_trial: The trial.
         options: How the command runs.
     """
+    from rllib_mamql.evaluation.evaluate import NoEnd
+
     metrics, trial, config = result.metrics or {}, tune_trial.trial_id, dict(tune_trial.config)
-    error = last_line(result.error) if result.error is not None else None
+    error = last_line(result.error) if result.error is not None else metrics.get(ENVIRONMENT_FAULT)
     checkpoint = result.checkpoint.path if result.checkpoint is not None else None
     if error is None and checkpoint is not None and is_ours(item.algorithm):
         _recover(checkpoint, config)
         _decide(checkpoint, config)
     evaluation = as_trained = None
     if error is None and checkpoint is not None and options.eval_episodes:
-        evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes)
-        if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
-            as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
+        try:
+            evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes)
+            if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
+                as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
+        except (EnvironmentFault, NoEnd) as fault:
+            # What the other trials came to is not lost with it.
+            error = str(fault)
     expert, random = known_returns(item.metadata)
     mean = evaluation.return_mean if evaluation else None
     train_time = float(metrics.get("time_total_s", 0.0))

@@ -31,7 +31,7 @@ class AgentSpaces:
 
     Attributes:
         observation: A box of any shape and numeric dtype.
-        action: A discrete space that starts at 0.
+        action: A discrete space; where it starts is what a dataset's first action is.
     """
 
     observation: Box
@@ -40,8 +40,13 @@ class AgentSpaces:
     def __post_init__(self) -> None:
         if not isinstance(self.observation, Box):
             raise DatasetError(f"observation space is {self.observation}, expected a Box: flatten it")
-        if not isinstance(self.action, Discrete) or self.action.start != 0:
-            raise DatasetError(f"action space is {self.action}, expected Discrete(n) that starts at 0")
+        if not isinstance(self.action, Discrete):
+            raise DatasetError(f"action space is {self.action}, expected Discrete(n): number the combinations")
+
+    @property
+    def start(self) -> int:
+        """The first action."""
+        return int(self.action.start)
 
     @property
     def row_bytes(self) -> int:
@@ -49,7 +54,10 @@ class AgentSpaces:
         return 2 * int(np.prod(self.observation.shape)) * np.dtype(self.observation.dtype).itemsize + 15
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form, ``{"observation": {"type": "Box", ...}, "action": {"type": "Discrete", "n"}}``."""
+        """The JSON form, ``{"observation": {"type": "Box", ...}, "action": {"type": "Discrete", "n"}}``.
+
+        Actions that do not start at 0 have a ``start`` as well.
+        """
         box = self.observation
         return {
             "observation": {
@@ -59,7 +67,7 @@ class AgentSpaces:
                 "low": _bound_to_json(box.low),
                 "high": _bound_to_json(box.high),
             },
-            "action": {"type": "Discrete", "n": int(self.action.n)},
+            "action": {"type": "Discrete", "n": int(self.action.n)} | ({"start": self.start} if self.start else {}),
         }
 
     @staticmethod
@@ -79,7 +87,8 @@ class AgentSpaces:
                 raise ValueError(f"dtype is {dtype}, expected a number")
             low = _bound_from_json(observation.get("low"), shape, dtype, -math.inf)
             high = _bound_from_json(observation.get("high"), shape, dtype, math.inf)
-            return AgentSpaces(Box(low, high, shape, dtype.type), Discrete(int(action["n"])))
+            start = int(action.get("start", 0))
+            return AgentSpaces(Box(low, high, shape, dtype.type), Discrete(int(action["n"]), start=start))
         except DatasetError as error:
             raise DatasetError(f"spaces of agent '{agent}' in the metadata: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError, AssertionError, OverflowError) as error:
@@ -185,6 +194,15 @@ class DatasetMetadata:
             raise DatasetError(
                 f"the metadata has spaces for {sorted(self.spaces)}, but its agents are {sorted(self.agents)}"
             )
+
+    def counted_from_zero(self) -> DatasetMetadata:
+        """The same with actions from 0 on, whatever they start at in the files."""
+        if not any(spaces.start for spaces in self.spaces.values()):
+            return self
+        spaces = {
+            agent: AgentSpaces(each.observation, Discrete(int(each.action.n))) for agent, each in self.spaces.items()
+        }
+        return replace(self, spaces=spaces)
 
     @property
     def row_bytes(self) -> int:

@@ -26,7 +26,7 @@ from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata, merge_metad
 from rllib_mamql.data.next_obs import derive_next_obs
 from rllib_mamql.data.returns import recorded_return
 from rllib_mamql.data.selection import select_episodes, select_steps
-from rllib_mamql.data.tables import STRUCTURE_PREFIXES, check_table_names, from_table
+from rllib_mamql.data.tables import STRUCTURE_PREFIXES, check_table_names, count_from_zero, from_table
 from rllib_mamql.data.validation import Locate, check_episodes, episode_order, validate_columns
 from rllib_mamql.errors import DatasetError
 
@@ -46,7 +46,7 @@ class JointDataset:
     """A dataset in memory.
 
     Attributes:
-        columns: Joint steps in the order of the files, see :mod:`rllib_mamql.columns`.
+        columns: Joint steps in the order of the files, see :mod:`rllib_mamql.columns`; actions count from 0.
         metadata: What the files say about themselves; ``expert_return`` is computed where they do not
             and there are rewards.
         files: Names of the files.
@@ -78,7 +78,7 @@ def read_dataset(path: str | Sequence[str], filesystem: Any = None) -> JointData
 
 def read_files(files: Sequence[ParquetFile]) -> JointDataset:
     """As :func:`read_dataset`, of files that are open already."""
-    metadata = _metadata(files)
+    metadata = stated_metadata(files)
     if is_long_layout(files[0].schema):
         tables = [file.read() for file in files]
         if metadata is None:
@@ -93,6 +93,7 @@ def read_files(files: Sequence[ParquetFile]) -> JointDataset:
         _add_next_obs(columns, metadata.agents, locate)
         _order_columns(columns, metadata.agents)
         validate_columns(columns, metadata, locate)
+    columns, metadata = count_from_zero(columns, metadata), metadata.counted_from_zero()
     if metadata.expert_return is None:
         metadata = replace(metadata, expert_return=recorded_return(columns, metadata.agents))
     return JointDataset(columns, metadata, _names(files))
@@ -105,8 +106,8 @@ def read_metadata(path: str | Sequence[str], filesystem: Any = None) -> DatasetM
         DatasetError: As :func:`read_dataset`, but for faults in the rows.
     """
     files = find_files(path, filesystem)
-    metadata = _metadata(files)
-    return infer_metadata([file.read() for file in files]) if metadata is None else metadata
+    metadata = stated_metadata(files)
+    return infer_metadata([file.read() for file in files]) if metadata is None else metadata.counted_from_zero()
 
 
 def read_structure(files: Sequence[ParquetFile]) -> tuple[JointColumns, DatasetMetadata]:
@@ -120,7 +121,7 @@ def read_structure(files: Sequence[ParquetFile]) -> tuple[JointColumns, DatasetM
         DatasetError: If the dataset has the long layout or no ``next_obs``, which need all rows at once, or if
             its episodes do not hold together.
     """
-    metadata = _metadata(files)
+    metadata = stated_metadata(files)
     advice = "read it in memory (expert_in_memory: true) or write it again with write_dataset"
     if metadata is None or is_long_layout(files[0].schema):
         raise DatasetError(f"{files[0].name} has RLlib's long layout, which cannot be streamed: {advice}")
@@ -139,7 +140,7 @@ def read_structure(files: Sequence[ParquetFile]) -> tuple[JointColumns, DatasetM
     check_episodes(columns, metadata.agents, _locator(files))
     if metadata.expert_return is None:
         metadata = replace(metadata, expert_return=recorded_return(columns, metadata.agents))
-    return columns, metadata
+    return columns, metadata.counted_from_zero()
 
 
 def size_in_bytes(path: str | Sequence[str], filesystem: Any = None) -> int:
@@ -176,8 +177,12 @@ def _cell_bytes(kind: pa.DataType) -> int:
     return 8
 
 
-def _metadata(files: Sequence[ParquetFile]) -> DatasetMetadata | None:
-    """Metadata of all files, or None for the long layout without any."""
+def stated_metadata(files: Sequence[ParquetFile]) -> DatasetMetadata | None:
+    """Metadata of all files as they state it, or None for the long layout without any.
+
+    Raises:
+        DatasetError: If a file states none, or they do not fit together.
+    """
     layouts = {is_long_layout(file.schema) for file in files}
     if len(layouts) > 1:
         raise DatasetError(f"{files[0].name} and the files beside it have different layouts: read them separately")

@@ -25,7 +25,7 @@ from rllib_mamql.columns import (
     T,
     column,
 )
-from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata
+from rllib_mamql.data.metadata import METADATA_KEY, AgentSpaces, DatasetMetadata
 from rllib_mamql.data.validation import check_names, check_rewards
 from rllib_mamql.errors import DatasetError
 
@@ -127,7 +127,7 @@ def _joint_columns(table: pa.Table, metadata: DatasetMetadata, prefixes: Sequenc
                     f"eps_id '{eps_id[row]}', t={t[row]}: '{name}' is null, expected a value: "
                     f"nulls are allowed only where '{column(ALIVE, agent)}' is false"
                 )
-        _mend_dead_cells(columns, agent, alive, int(metadata.spaces[agent].action.n))
+        _mend_dead_cells(columns, agent, alive, metadata.spaces[agent])
     if WEIGHT in table.column_names:
         columns[WEIGHT] = _full(table, WEIGHT, np.float32)
     return columns
@@ -140,7 +140,7 @@ def _full(table: pa.Table, name: str, dtype: Any) -> Array:
     return values
 
 
-def _mend_dead_cells(columns: JointColumns, agent: str, alive: npt.NDArray[np.bool_], n: int) -> None:
+def _mend_dead_cells(columns: JointColumns, agent: str, alive: npt.NDArray[np.bool_], spaces: AgentSpaces) -> None:
     """Makes a dead agent's cells harmless: 0 times NaN is NaN, and an action indexes a table."""
     dead = ~alive
     if not dead.any():
@@ -152,7 +152,33 @@ def _mend_dead_cells(columns: JointColumns, agent: str, alive: npt.NDArray[np.bo
             values[rows] = np.nan_to_num(values[rows], nan=0.0, posinf=0.0, neginf=0.0)
     actions = columns.get(column(ACTIONS, agent))
     if actions is not None:
-        actions[dead & ((actions < 0) | (actions >= n))] = 0  # type: ignore[operator]
+        first, end = spaces.start, spaces.start + int(spaces.action.n)
+        actions[dead & ((actions < first) | (actions >= end))] = first  # type: ignore[operator]
+
+
+def count_from_zero(columns: JointColumns, metadata: DatasetMetadata) -> JointColumns:
+    """The same joint steps with actions as numbers from 0 on, as all but files have them.
+
+    Args:
+        columns: As files hold them.
+        metadata: What the files say of the actions' start.
+    """
+    shifted = dict(columns)
+    for agent in metadata.agents:
+        if start := metadata.spaces[agent].start:
+            name = column(ACTIONS, agent)
+            shifted[name] = np.where(columns[column(ALIVE, agent)], columns[name] - start, 0)
+    return shifted
+
+
+def count_from_start(columns: JointColumns, metadata: DatasetMetadata) -> JointColumns:
+    """Undoes :func:`count_from_zero`: the same joint steps as files hold them."""
+    shifted = dict(columns)
+    for agent in metadata.agents:
+        if start := metadata.spaces[agent].start:
+            name = column(ACTIONS, agent)
+            shifted[name] = columns[name] + start
+    return shifted
 
 
 def text_column(table: pa.Table, name: str) -> Array:

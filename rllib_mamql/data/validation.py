@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium.spaces import Box
 
 from rllib_mamql.columns import (
     ACTIONS,
@@ -26,6 +27,7 @@ from rllib_mamql.columns import (
     column,
     num_rows,
 )
+from rllib_mamql.data.bounds import Bounds
 from rllib_mamql.data.metadata import DatasetMetadata, _plain
 from rllib_mamql.errors import DatasetError, nearest
 
@@ -127,7 +129,7 @@ def check_rewards(found: Sequence[str], agents: Sequence[str]) -> None:
 
 
 def check_values(columns: Mapping[str, Array], metadata: DatasetMetadata, locate: Locate | None = None) -> None:
-    """Checks the values of each row on its own: action range, NaN or infinity, weights.
+    """Checks the values of each row on its own: action range, NaN or infinity, bounds of observations, weights.
 
     Cells of an agent that is not alive mean nothing and are not looked at.
 
@@ -136,14 +138,15 @@ def check_values(columns: Mapping[str, Array], metadata: DatasetMetadata, locate
     """
     for agent in metadata.agents:
         alive = columns[column(ALIVE, agent)].astype(bool)
-        n = int(metadata.spaces[agent].action.n)
+        spaces = metadata.spaces[agent]
+        first, last = spaces.start, spaces.start + int(spaces.action.n) - 1
         actions = columns[column(ACTIONS, agent)]
-        bad = alive & ((actions < 0) | (actions >= n))  # type: ignore[operator]
+        bad = alive & ((actions < first) | (actions > last))  # type: ignore[operator]
         if bad.any():
             row = int(bad.argmax())
             raise DatasetError(
-                f"{where(columns, row, locate)}: action of '{agent}' is {actions[row]}, expected 0 to {n - 1} "
-                f"(Discrete({n})): record it with the same action space, or fix the metadata"
+                f"{where(columns, row, locate)}: action of '{agent}' is {actions[row]}, expected {first} to {last} "
+                f"({spaces.action}): record it with the same action space, or fix the metadata"
             )
         for prefix in (OBS, NEXT_OBS, REWARDS):
             values = columns.get(column(prefix, agent))
@@ -157,6 +160,7 @@ def check_values(columns: Mapping[str, Array], metadata: DatasetMetadata, locate
                     f"{where(columns, row, locate)}: '{column(prefix, agent)}' holds "
                     f"{cell[~np.isfinite(cell)][0]}, expected finite numbers: drop the episode or record it again"
                 )
+        _check_bounds(columns, agent, spaces.observation, alive, locate)
     if WEIGHT in columns:
         weight = columns[WEIGHT]
         bad = ~np.isfinite(weight) | (weight < 0)  # type: ignore[operator]
@@ -165,6 +169,23 @@ def check_values(columns: Mapping[str, Array], metadata: DatasetMetadata, locate
             raise DatasetError(
                 f"{where(columns, row, locate)}: weight is {weight[row]}, expected a finite number >= 0: "
                 "0 leaves a row out, 1 is the default"
+            )
+
+
+def _check_bounds(
+    columns: Mapping[str, Array], agent: str, space: Box, alive: npt.NDArray[np.bool_], locate: Locate | None
+) -> None:
+    bounds = Bounds(space)
+    for prefix in (OBS, NEXT_OBS):
+        values = columns[column(prefix, agent)]
+        if bounds.hold(values):
+            continue
+        bad = alive & bounds.unsound(values)
+        if bad.any():
+            row = int(bad.argmax())
+            raise DatasetError(
+                f"{where(columns, row, locate)}: '{column(prefix, agent)}' holds {bounds.describe(values[row])}: drop "
+                "the episode, or widen low and high in the metadata and in the environment's space"
             )
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +10,18 @@ from typing import Any, Protocol
 import numpy as np
 from pettingzoo import ParallelEnv
 
+from rllib_mamql.environments.converted import as_parallel
+from rllib_mamql.environments.names import (
+    PETTINGZOO_PREFIX,
+    Factory,
+    RLlibFactory,
+    defaults_of,
+    gymnasium_factory,
+    import_path,
+    resolve,
+    with_keywords,
+)
+from rllib_mamql.environments.standard import StandardEnv, one_line
 from rllib_mamql.errors import ConfigError, UnknownEnvironmentError, nearest
 from rllib_mamql.ray_internals import share, shared
 
@@ -24,9 +34,6 @@ class Expert(Protocol):
 
     def act(self, env: ParallelEnv, observations: Mapping[str, np.ndarray]) -> dict[str, int]:
         """Actions of the agents in ``env.agents``."""
-
-
-Factory = Callable[..., ParallelEnv]
 
 
 @dataclass(frozen=True)
@@ -84,9 +91,6 @@ KNOWN_SYMMETRIES = {
     "pettingzoo.sisl.pursuit_v5": "mamql_envs.known_symmetries:pursuit",
 }
 """By module, symmetries of environments of other packages."""
-
-PETTINGZOO_PREFIX = "pettingzoo:"
-"""Names that start with this are a module with a ``parallel_env`` function, ``pettingzoo:<module path>``."""
 
 
 def register_environment(
@@ -195,7 +199,8 @@ class RLlibCreator:
 
 
 def register_with_rllib(name: str) -> None:
-    """Makes an environment that is known here, or a ``pettingzoo:`` one, known to RLlib under its own name."""
+    """Makes an environment that is known here, or named by a path or an id, known to RLlib under its own name."""
+    find_environment(name)
     share(name, RLlibCreator(name, ENVIRONMENTS.get(name)), f"environment {name!r}")
 
 
@@ -205,82 +210,75 @@ def register_all() -> None:
         register_with_rllib(name)
 
 
+def register_class(kind: Callable[..., Any]) -> str:
+    """Registers a class of environments under its own path, where it is not yet; gives that name."""
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    register_environment(name, kind)
+    return name
+
+
 def find_environment(name: str) -> EnvEntry | None:
     """The entry of an environment; None where there is none.
 
     Args:
-        name: Registered here or in the program whose worker this process is, or ``pettingzoo:`` and a path.
+        name: Registered here or in the program whose worker this process is, by this package or by RLlib's
+            ``register_env``; ``pettingzoo:`` and a module; ``module:attribute`` of a class or function; a Gymnasium id.
     """
     if name.startswith(PETTINGZOO_PREFIX):
         module = name[len(PETTINGZOO_PREFIX) :]
         return EnvEntry(module, symmetries=KNOWN_SYMMETRIES.get(module))
     if name not in ENVIRONMENTS:
         creator = shared(name)
-        if isinstance(creator, RLlibCreator) and creator.entry is not None:
-            ENVIRONMENTS.setdefault(name, creator.entry)
-    return ENVIRONMENTS.get(name)
+        if isinstance(creator, RLlibCreator):
+            creator = creator.entry
+        if isinstance(creator, EnvEntry):
+            ENVIRONMENTS.setdefault(name, creator)
+        elif creator is not None:
+            ENVIRONMENTS.setdefault(name, EnvEntry(RLlibFactory(creator)))
+    if name in ENVIRONMENTS:
+        return ENVIRONMENTS[name]
+    elsewhere = gymnasium_factory(name) or import_path(name)
+    return None if elsewhere is None else EnvEntry(elsewhere)
 
 
 def _entry_of(name: str) -> EnvEntry:
     entry = find_environment(name)
     if entry is None:
         raise UnknownEnvironmentError(
-            f"unknown environment {name!r}: {nearest(name, ENVIRONMENTS)} "
-            "(any other parallel environment: 'pettingzoo:<module path>')"
+            f"unknown environment {name!r}: {nearest(name, ENVIRONMENTS)} (others: 'pettingzoo:<module path>', "
+            "'<module>:<class>', or a Gymnasium id)"
         )
     return entry
 
 
-def _resolve(name: str, given: Any, attribute: str = "") -> Any:
-    """What a path of an entry names; anything else is given back as it is."""
-    if not isinstance(given, str):
-        return given
-    module_path, _, named = given.partition(":")
-    try:
-        module = importlib.import_module(module_path)
-    except (ImportError, ValueError) as error:
-        raise UnknownEnvironmentError(
-            f"environment {name!r}: cannot import {module_path!r} ({_one_line(error)}); "
-            "install the package it belongs to, or correct the module path"
-        ) from error
-    if not (named or attribute):
-        return module
-    found = getattr(module, named or attribute, None)
-    if not callable(found):
-        remedy = "correct its name" if named else "name a module that offers PettingZoo's parallel API"
-        raise UnknownEnvironmentError(
-            f"environment {name!r}: module {module_path!r} has no function {named or attribute!r}; {remedy}"
-        )
-    return found
-
-
 def environment_factory(name: str) -> Factory:
-    """The function that builds the environment ``name`` from ``env_config`` keywords.
+    """The function that builds the environment ``name`` from ``env_config`` keywords, as its authors made it.
 
     Raises:
         UnknownEnvironmentError: If nothing is registered under the name, or its module cannot be imported.
     """
-    return _resolve(name, _entry_of(name).factory, "parallel_env")
+    # Modules with agents in turns have env alone; what it builds says whether it can be stepped in parallel.
+    return with_keywords(resolve(name, _entry_of(name).factory, "parallel_env", "env"))
 
 
-def make_env(name: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None) -> ParallelEnv:
-    """Builds a parallel environment by its registered name, or by ``pettingzoo:<module path>``.
+def make_env(name: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None) -> StandardEnv:
+    """Builds an environment by its name, as this package steps it.
 
     Args:
-        name: Of a registered environment, or ``pettingzoo:`` and the path of a module.
+        name: As in :func:`find_environment`.
         env_config: Keywords of the environment.
         render_mode: For example ``"rgb_array"``; None leaves the environment's own default.
 
     Raises:
         UnknownEnvironmentError: If the name is unknown.
-        ConfigError: If the environment refuses its configuration.
+        ConfigError: If the environment refuses its configuration, or has spaces that nothing can be made of.
     """
     factory = environment_factory(name)
     config = dict(env_config or {})
     if render_mode is not None:
         config["render_mode"] = render_mode
     with _refusals(name, config):
-        return factory(**config)
+        return StandardEnv(as_parallel(factory(**config), name), name)
 
 
 def make_batch(name: str, env_config: Mapping[str, Any] | None, num_envs: int) -> Any | None:
@@ -301,7 +299,7 @@ def make_batch(name: str, env_config: Mapping[str, Any] | None, num_envs: int) -
     if entry is None or entry.batch is None or config.pop("render_mode", None) is not None:
         return None
     with _refusals(name, config):
-        return _resolve(name, entry.batch)(num_envs, **config)
+        return resolve(name, entry.batch)(num_envs, **config)
 
 
 def has_expert(name: str) -> bool:
@@ -322,7 +320,7 @@ def make_expert(name: str) -> Expert:
         raise ConfigError(
             f"environment {name!r} has no scripted expert: {nearest(name, having)}; or name a checkpoint as the expert"
         )
-    return _resolve(name, entry.expert)()
+    return resolve(name, entry.expert)()
 
 
 def maps_of(name: str) -> Any:
@@ -335,7 +333,7 @@ def maps_of(name: str) -> Any:
     if entry is None or entry.maps is None:
         having = ", ".join(known for known, other in ENVIRONMENTS.items() if other.maps is not None)
         raise ConfigError(f"there are no maps of the rewards of environment {name!r}: only of {having}")
-    return _resolve(name, entry.maps)
+    return resolve(name, entry.maps)
 
 
 def declared_symmetries(name: str, env_config: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -345,7 +343,7 @@ def declared_symmetries(name: str, env_config: Mapping[str, Any]) -> Mapping[str
         return None
     config = {key: value for key, value in env_config.items() if key != "render_mode"}
     with _refusals(name, config):
-        found: Mapping[str, Any] | None = _resolve(name, entry.symmetries)(**config)
+        found: Mapping[str, Any] | None = resolve(name, entry.symmetries)(**config)
         return found
 
 
@@ -363,7 +361,12 @@ def _refusals(name: str, config: Mapping[str, Any]) -> Iterator[None]:
     except (UnknownEnvironmentError, ConfigError):
         raise
     except (TypeError, ValueError, KeyError, AssertionError) as error:
-        raise ConfigError(f"environment {name!r} refuses env_config {dict(config)}: {_one_line(error)}") from error
+        raise ConfigError(f"environment {name!r} refuses env_config {dict(config)}: {one_line(error)}") from error
+    except Exception as error:
+        raise ConfigError(
+            f"environment {name!r} cannot be built with env_config {dict(config)} ({type(error).__name__}: "
+            f"{one_line(error)}): install what it needs, or correct it"
+        ) from error
 
 
 def resolve_env_config(name: str, env_config: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -372,10 +375,4 @@ def resolve_env_config(name: str, env_config: Mapping[str, Any] | None = None) -
     Raises:
         UnknownEnvironmentError: If the name is unknown.
     """
-    parameters = inspect.signature(environment_factory(name)).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty and p.name != "render_mode"}
-    return {**defaults, **dict(env_config or {})}
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return {**defaults_of(environment_factory(name), ignored={"render_mode"}), **dict(env_config or {})}

@@ -9,20 +9,26 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
+import numpy as np
 
+from rllib_mamql.data.bounds import Bounds
 from rllib_mamql.data.metadata import DatasetMetadata
 from rllib_mamql.data.validation import check_environment
 from rllib_mamql.environments import registry
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.environments.standard import StandardEnv
+from rllib_mamql.errors import EnvironmentFault
+
+Spaces = dict[str, tuple[gym.spaces.Box, gym.spaces.Discrete[Any]]]
+"""``{agent: (observation space, action space)}``, agents in the environment's order."""
 
 
-def environment_spaces(
-    env: str, env_config: Mapping[str, Any]
-) -> dict[str, tuple[gym.spaces.Box, gym.spaces.Discrete[Any]]]:
-    """``{agent: (observation space, action space)}`` of an environment, agents in its own order.
+def environment_spaces(env: str, env_config: Mapping[str, Any]) -> Spaces:
+    """What policies of an environment see and choose among. The first time, one reset and one step are tried.
 
     Raises:
-        ConfigError: If an action space is not Discrete.
+        UnknownEnvironmentError: If there is no such environment.
+        ConfigError: If it refuses its keywords, or nothing can be made of its spaces.
+        EnvironmentFault: If it breaks PettingZoo's contract at once.
     """
     return copy.copy(_environment_spaces(env, json.dumps(dict(env_config), sort_keys=True, default=repr)))
 
@@ -37,7 +43,6 @@ def check_dataset(metadata: DatasetMetadata, env: str, env_config: Mapping[str, 
 
     Raises:
         DatasetError: If agents, shapes, dtypes, actions, environment or keywords differ.
-        ConfigError: If an action space is not Discrete.
     """
     spaces = environment_spaces(env, env_config)
     check_environment(
@@ -52,19 +57,39 @@ def check_dataset(metadata: DatasetMetadata, env: str, env_config: Mapping[str, 
 
 
 @functools.lru_cache(maxsize=64)
-def _environment_spaces(env: str, env_config: str) -> dict[str, tuple[gym.spaces.Box, gym.spaces.Discrete[Any]]]:
+def _environment_spaces(env: str, env_config: str) -> Spaces:
     built = registry.make_env(env, json.loads(env_config))
     try:
-        spaces = {agent: (built.observation_space(agent), built.action_space(agent)) for agent in built.possible_agents}
+        try_out(built)
+        return {agent: (built.observation_space(agent), built.action_space(agent)) for agent in built.possible_agents}
     finally:
         built.close()
-    for agent, (observation, action) in spaces.items():
-        if not isinstance(observation, gym.spaces.Box):
-            raise ConfigError(
-                f"environment {env!r}: the observation space of {agent} is {observation}; flatten it to a Box"
-            )
-        if not isinstance(action, gym.spaces.Discrete) or action.start != 0:
-            raise ConfigError(
-                f"environment {env!r}: the action space of {agent} is {action}; actions must be Discrete from 0"
-            )
-    return spaces
+
+
+def try_out(env: StandardEnv) -> None:
+    """Resets an environment and steps it once, with random actions.
+
+    Raises:
+        EnvironmentFault: If it breaks PettingZoo's contract, or gives observations outside its bounds.
+    """
+    rng = np.random.default_rng(0)
+    observations, _ = env.reset(seed=0)
+    _check_bounds(env, observations, "reset")
+    actions = {agent: int(rng.integers(env.action_space(agent).n)) for agent in env.agents}
+    observations, *_ = env.step(actions)
+    _check_bounds(env, observations, "step 1 of an episode")
+
+
+def _check_bounds(env: StandardEnv, observations: Mapping[str, Any], when: str) -> None:
+    for agent, observation in observations.items():
+        bounds = Bounds(env.observation_space(agent))
+        if not bounds.hold(observation):
+            raise unsound(env.called, when, agent, bounds.describe(observation))
+
+
+def unsound(env: str, when: str, agent: str, what: str) -> EnvironmentFault:
+    """The error of an observation that is not finite, or outside its bounds."""
+    return EnvironmentFault(
+        f"environment {env!r}, {when}: the observation of agent {agent!r} holds {what}: correct it, or its space; "
+        "or wrap the environment (docs/your_environment.md#wrappers)"
+    )

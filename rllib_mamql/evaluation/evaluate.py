@@ -23,6 +23,14 @@ from rllib_mamql.play.rollout import Actor, Episode, Watch
 VIDEO_SUFFIXES = (".gif", ".mp4", ".png")
 
 
+PATIENCE = 10_000
+"""Steps of each environment after which episodes are taken to be endless, where none has ended for so long."""
+
+
+class NoEnd(ConfigError):
+    """Episodes of an environment do not end, so that there are no returns."""
+
+
 @dataclass(frozen=True)
 class EvaluationResult:
     """How a policy did.
@@ -97,6 +105,9 @@ def play(
 
     Returns:
         The episodes and how their returns combine.
+
+    Raises:
+        NoEnd: If episodes do not end.
     """
     rollout = make_rollout(
         functools.partial(make_env, env, env_config),
@@ -105,7 +116,15 @@ def play(
         seed,
     )
     try:
-        _, finished = rollout.run(actor, num_episodes=episodes, keep=False, most_steps=most_steps, watch=watch)
+        patience = PATIENCE * rollout.num_envs
+        _, finished = rollout.run(
+            actor, num_episodes=episodes, keep=False, most_steps=most_steps, patience=patience, watch=watch
+        )
+        if len(finished) < episodes and most_steps is None:
+            raise NoEnd(
+                f"environment {env!r}: no episode has ended for {PATIENCE:,} steps, so that there are no returns: "
+                "truncate episodes after some number of steps"
+            )
         return finished, return_aggregation(rollout.envs[0])
     finally:
         rollout.close()

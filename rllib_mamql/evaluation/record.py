@@ -19,8 +19,10 @@ from rllib_mamql.columns import (
     num_rows,
 )
 from rllib_mamql.data.schema import DatasetMetadata, ReturnSummary, spaces_from_gym
+from rllib_mamql.data.tables import count_from_start
 from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.environments.registry import find_environment, make_env, make_expert, resolve_env_config
+from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.evaluate import random_returns
 from rllib_mamql.play.actors import ScriptedActor, checkpoint_actor, random_actor, rllib_actor
@@ -70,29 +72,32 @@ def record_dataset(
 
     Raises:
         ConfigError: If there is no such expert, or a setting is out of range.
+        EnvironmentFault: If the environment breaks PettingZoo's contract.
     """
     if steps < 1:
         raise ConfigError(f"steps is {steps}: it must be at least 1")
     config = resolve_env_config(env, env_config)
+    environment_spaces(env, config)
     rollout, actor, description = _expert(env, config, expert, seed)
     try:
         columns, episodes = _play(rollout, actor, steps, watch)
+        first = rollout.envs[0]
         metadata = DatasetMetadata(
             agents=tuple(rollout.agents),
-            spaces=spaces_from_gym(rollout.agents, rollout.observation_spaces, rollout.action_spaces),
+            spaces=spaces_from_gym(rollout.agents, rollout.observation_spaces, first.numbered_actions()),
             env=env,
             env_config=config,
             expert=description,
             seed=seed,
             licence=licence or (_licence(env) if expert == "scripted" else None),
             command=command,
-            expert_return=summarise_returns(episodes, return_aggregation(rollout.envs[0])) if episodes else None,
+            expert_return=summarise_returns(episodes, return_aggregation(first)) if episodes else None,
             expert_events=mean_events(episodes),
             random_return=_random_return(env, config, episodes, seed),
         )
     finally:
         rollout.close()
-    write_dataset(columns, metadata, out)
+    write_dataset(count_from_start(columns, metadata), metadata, out)
     return metadata
 
 

@@ -6,6 +6,7 @@ import rllib_mamql.startup  # noqa: F401
 
 # isort: split
 import functools
+import os
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -26,11 +27,12 @@ from ray.rllib.utils.metrics import (
 from rllib_mamql.columns import JointColumns, num_rows, take
 from rllib_mamql.environments.registry import register_all
 from rllib_mamql.environments.spaces import check_dataset
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.errors import ConfigError, EnvironmentFault
 from rllib_mamql.learning import checkpoint
 from rllib_mamql.learning.config import ImitationConfig
+from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT
 from rllib_mamql.learning.streaming import iterate_batches
-from rllib_mamql.startup import collection_paused
+from rllib_mamql.startup import COMMAND_LINE, collection_paused
 
 AHEAD = "rollouts"
 """Tag of requests for rollouts that run while the learners update."""
@@ -63,6 +65,7 @@ class Imitation(Algorithm):
             super().setup(config)
         check_dataset(self.offline_data.metadata, str(self.config.env), dict(self.config.env_config))
         self._update_debt = 0.0
+        self._last_result: dict[str, Any] = {}
         if self.offline_data.in_memory:
             self.deal(self.offline_data.dataset.columns)
         else:
@@ -121,6 +124,8 @@ class Imitation(Algorithm):
         """Rollouts of every runner, by reference and in the learners' order, and how many joint steps they hold."""
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
             results = self._collect()
+            for fault in (result for result in results if isinstance(result, EnvironmentFault)):
+                raise fault
         # RLlib deals references out in contiguous runs: the first learner's share of every runner comes first.
         rollouts = [share for shares in zip(*(shares for shares, _, _ in results), strict=True) for share in shares]
         self.metrics.aggregate([metrics for _, _, metrics in results], key=ENV_RUNNER_RESULTS)
@@ -164,8 +169,8 @@ class Imitation(Algorithm):
             from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
         )
 
-    def _collect(self) -> list[tuple[list[ray.ObjectRef], int, Any]]:
-        """A round of rollouts from every runner.
+    def _collect(self) -> list[Any]:
+        """A round of rollouts from every runner, or the fault of its environment.
 
         With ``rollout_staleness`` 1 the next round is already under way when this returns, with the weights that this
         one had; a runner works through its requests in order, so that new weights reach it in between two rounds.
@@ -192,10 +197,23 @@ class Imitation(Algorithm):
         return False
 
     def step(self) -> dict[str, Any]:
-        """One training iteration; Tune's ``done`` is set where training has :meth:`finished`."""
-        result: dict[str, Any] = super().step()
+        """One training iteration; Tune's ``done`` is set where training has :meth:`finished`.
+
+        Under the command line an environment's fault ends the trial in order: its networks, which have not learned from
+        what was wrong, are saved, and the result says the fault.
+
+        Raises:
+            EnvironmentFault: Elsewhere.
+        """
+        try:
+            result: dict[str, Any] = super().step()
+        except EnvironmentFault as fault:
+            if COMMAND_LINE not in os.environ:
+                raise
+            return {**self._last_result, ENVIRONMENT_FAULT: str(fault), "done": True}
         if self.finished():
             result["done"] = True
+        self._last_result = result
         return result
 
     def cleanup(self) -> None:
@@ -260,9 +278,15 @@ class Imitation(Algorithm):
                 self.on_learner(rank, lambda learner, state=state: learner.set_data_state(state))
 
 
-def _sample(runner: Any, shares: int) -> tuple[list[ray.ObjectRef], int, Any]:
-    """Samples on a runner; the rollout stays in its object store, one share a learner, only references come back."""
-    rollouts = runner.sample()
+def _sample(runner: Any, shares: int) -> tuple[list[ray.ObjectRef], int, Any] | EnvironmentFault:
+    """Samples on a runner; the rollout stays in its object store, one share a learner, only references come back.
+
+    An environment's fault is given back: RLlib would start a runner that raises anew, and say nothing.
+    """
+    try:
+        rollouts = runner.sample()
+    except EnvironmentFault as fault:
+        return EnvironmentFault(str(fault))  # Its cause may be of a kind that other processes cannot read.
     references = [ray.put([rollout.share(rank, shares) for rollout in rollouts]) for rank in range(shares)]
     return references, sum(rollout.env_steps() for rollout in rollouts), runner.get_metrics()
 

@@ -8,24 +8,30 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig, NotProvided
 from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
+from rllib_mamql.environments.registry import register_class
 from rllib_mamql.environments.spaces import environment_spaces
-from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number, nearest
+from rllib_mamql.errors import ConfigError, check_choice, nearest
 from rllib_mamql.learning.env_runner import ColumnarEnvRunner
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.learning.offline_input import MEMORY_LIMIT, JointOfflineData, JointOfflinePreLearner
+from rllib_mamql.learning.rules import AUTO as AUTO
+from rllib_mamql.learning.rules import (
+    check_honoured,
+    check_learner,
+    check_networks,
+    check_policies,
+    check_ranges,
+    check_sources,
+)
 from rllib_mamql.networks.encoders import ENCODER_DEFAULTS
 from rllib_mamql.networks.module import EVALUATION_RATIONALITY, OTHER_ACTIONS, RATIONALITY, BoltzmannModule
-from rllib_mamql.networks.precision import AUTOCASTS
 
 SHARED_MODULE = "shared"
-MODES = ("online", "offline")
-AUTO = "auto"
 
 
 class ImitationConfig(AlgorithmConfig):
@@ -68,6 +74,7 @@ class ImitationConfig(AlgorithmConfig):
         self.cuda_graphs: bool | str = AUTO
         self.parameter_sharing: str | dict[str, list[str]] = "none"
         self.symmetries = False
+        self._modules_taken: list[str] = []
 
         # RLlib's own settings, where the default here departs from RLlib's.
         self.lr = 1e-3
@@ -82,6 +89,20 @@ class ImitationConfig(AlgorithmConfig):
         self.prelearner_class = JointOfflinePreLearner
         self.disable_env_checking = True
         self.evaluation_config = {"explore": False}
+
+    def environment(self, env: Any = NotProvided, **kwargs: Any) -> ImitationConfig:
+        """Sets the environment, and RLlib's settings of it by ``kwargs``.
+
+        Args:
+            env: A name (:func:`~rllib_mamql.environments.registry.find_environment`), or a class of PettingZoo's
+                parallel environments, of RLlib's ``MultiAgentEnv``, or of Gymnasium's ``Env``.
+            **kwargs: RLlib's own settings, ``env_config`` among them.
+
+        Returns:
+            This config.
+        """
+        super().environment(register_class(env) if isinstance(env, type) else env, **kwargs)
+        return self
 
     # Arguments and attributes carry the same names: what each means is said once, here.
     def training(
@@ -190,14 +211,16 @@ class ImitationConfig(AlgorithmConfig):
         Raises:
             ConfigError: Names the setting, the value found and what is allowed.
         """
-        _check_ranges(self)
+        check_ranges(self)
         self.check()
-        _check_sources(self)
-        _check_learner(self)
+        check_sources(self)
+        check_learner(self)
+        check_honoured(self)
         if not self._is_frozen:
             self.fill_in()
         self._set_up_agents()
         super().validate()
+        check_networks(self)
 
     def check(self) -> None:
         """Checks the algorithm's own settings.
@@ -235,7 +258,9 @@ class ImitationConfig(AlgorithmConfig):
                     f"parameter_sharing puts agents into module {module!r} that face others with different "
                     f"action counts ({self._others[module]} and {others}): let them learn alone"
                 )
+        check_policies(self, policies)
         if set(self.policies) != set(policies):
+            self._modules_taken = sorted(policies)
             self.multi_agent(policies=policies, policy_mapping_fn=functools.partial(_module_for, mapping=modules))
 
     # -- what RLlib and checkpoints ask for ---------------------------------------------------------------------
@@ -319,83 +344,3 @@ def modules_of(agents: list[str], sharing: str | Mapping[str, list[str]]) -> dic
 
 def _module_for(agent: str, episode: Any = None, *, mapping: Mapping[str, str], **kwargs: Any) -> str:
     return mapping[agent]
-
-
-def _check_ranges(config: ImitationConfig) -> None:
-    check_number("gamma", config.gamma, low=0.0, high=1.0, open_high=True)
-    check_number("rationality", config.rationality, low=0.0, open_low=True)
-    if isinstance(config.evaluation_rationality, str):
-        check_choice("evaluation_rationality", config.evaluation_rationality, (AUTO,))
-    elif config.evaluation_rationality is not None:
-        check_number("evaluation_rationality", config.evaluation_rationality, low=0.0, open_low=True)
-    check_number("weight_average", config.weight_average, low=0.0, high=1.0, open_high=True)
-    check_number("weight_decay", config.weight_decay, low=0.0)
-    check_number("updates_per_step", config.updates_per_step, low=0.0, open_low=True)
-    if not isinstance(config.lr, (list, tuple)):
-        check_number("lr", config.lr, low=0.0, open_low=True)
-    for name in (
-        "expert_batch_size",
-        "rollout_batch_size",
-        "replay_capacity",
-        "offline_updates",
-        "expert_memory_limit",
-    ):
-        check_integer(name, getattr(config, name))
-    if config.expert_steps is not None:
-        check_integer("expert_steps", config.expert_steps)
-    check_choice("mode", config.mode, MODES)
-    if not isinstance(config.symmetries, bool):
-        raise ConfigError(f"symmetries is {config.symmetries!r}: use true or false")
-    check_choice("rollout_staleness", config.rollout_staleness, (0, 1))
-    check_choice("autocast", config.autocast, AUTOCASTS)
-    for name in ("expert_in_memory", "stack_networks", "cuda_graphs"):
-        value = getattr(config, name)
-        if not isinstance(value, bool) and value != AUTO:
-            raise ConfigError(f"{name} is {value!r}: use true, false or 'auto'")
-
-
-def _check_sources(config: ImitationConfig) -> None:
-    for connector in ("env_to_module_connector", "module_to_env_connector", "learner_connector"):
-        # Private names, but the only place where RLlib keeps them; tests/unit/test_config.py watches.
-        if getattr(config, f"_{connector}") is not None:
-            raise ConfigError(
-                f"{connector} is set, but rollouts and demonstrations stay in columns and pass no connector: "
-                "wrap the environment instead"
-            )
-    if not config.input_ or config.input_ == "sampler":
-        raise ConfigError(
-            "input_ is not set: name the folder, file or glob of the expert dataset (record one with `rllib record`)"
-        )
-    if not config.env:
-        raise ConfigError("env is not set: name a registered environment or pettingzoo:<module path>")
-
-
-def _check_learner(config: ImitationConfig) -> None:
-    """Refuses settings of RLlib's that the learner's own update would pass over in silence."""
-    if config.torch_compile_worker:
-        raise ConfigError("torch_compile_worker is set, but env runners compile nothing: leave it false")
-    if config.torch_compile_learner:
-        what = str(
-            getattr(config.torch_compile_learner_what_to_compile, "value", config.torch_compile_learner_what_to_compile)
-        )
-        check_choice("torch_compile_learner_what_to_compile", what, ("forward_train",))
-        backend = config.torch_compile_learner_dynamo_backend
-        if isinstance(backend, str):
-            check_choice(
-                "torch_compile_learner_dynamo_backend", backend, tuple(torch.compiler.list_backends(exclude_tags=()))
-            )
-    if config.cuda_graphs is True:
-        for obstacle, found in (
-            ("num_gpus_per_learner", not config.num_gpus_per_learner),
-            ("num_learners", config.num_learners > 1),
-            ("expert_in_memory", config.expert_in_memory is False),
-        ):
-            if found:
-                raise ConfigError(
-                    f"cuda_graphs is true, but {obstacle} is {getattr(config, obstacle)!r}: graphs need one learner, "
-                    "a GPU for it, and demonstrations in memory; 'auto' uses them where there are these"
-                )
-    if config.torch_skip_nan_gradients:
-        raise ConfigError("torch_skip_nan_gradients is set, but gradients are not looked through: leave it false")
-    if config.grad_clip is not None:
-        check_choice("grad_clip_by", config.grad_clip_by, ("global_norm",))

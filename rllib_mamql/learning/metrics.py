@@ -14,6 +14,9 @@ EXPERT_LOG_LIKELIHOOD = "expert_log_likelihood"
 EXPERT_ACCURACY = "expert_accuracy"
 POLICY_ENTROPY = "policy_entropy"
 
+ENVIRONMENT_FAULT = "environment_fault"
+"""Key of a trial's last result where the environment's fault ended it: what was wrong."""
+
 
 def explained(log_policies: Tensor, actions: Tensor, weights: Tensor) -> dict[str, Tensor]:
     """How well policies explain the expert's actions, by metric, each ``(...)``.

@@ -26,8 +26,9 @@ from rllib_mamql.data.reading import (
     select_episodes,
     select_steps,
     size_of_files,
+    stated_metadata,
 )
-from rllib_mamql.data.tables import from_table
+from rllib_mamql.data.tables import count_from_zero, from_table
 from rllib_mamql.data.validation import check_form, check_values
 from rllib_mamql.errors import ConfigError, nearest
 from rllib_mamql.learning.streaming import JointStepSource, epochs_of_a_run, iterate_batches, keep_quiet
@@ -48,7 +49,7 @@ class JointOfflinePreLearner(OfflinePreLearner):
         config: The algorithm's config; kept for subclasses.
         spaces: Unused; RLlib passes it.
         module_state: Unused; RLlib passes it.
-        metadata: What the dataset says about itself.
+        metadata: What the files say about themselves.
         selection: ``{eps_id: first steps}`` to keep, or None to keep all rows.
         **kwargs: Unused; RLlib passes ``module_spec``.
     """
@@ -83,6 +84,7 @@ class JointOfflinePreLearner(OfflinePreLearner):
         if num_rows(columns):
             check_form(columns, self.metadata)
             check_values(columns, self.metadata)
+            columns = count_from_zero(columns, self.metadata)
         if self.selection is not None:
             names, inverse = np.unique(columns[EPS_ID], return_inverse=True)
             limits = np.array([self.selection.get(str(name), 0) for name in names], np.int64)
@@ -200,7 +202,8 @@ class JointOfflineData(OfflineData):
         keep_quiet()
         if self.in_memory:
             read_structure(self._files)  # refuses what can be read in memory only
-        prelearner = self._prelearner_class()(config=self.config, metadata=self.metadata, selection=self._selection)
+        stated = stated_metadata(self._files) or self.metadata
+        prelearner = self._prelearner_class()(config=self.config, metadata=stated, selection=self._selection)
         batch_size = getattr(self.config, "input_read_batch_size", None) or 1024
         source = JointStepSource(self._files, epochs)
         return ray.data.read_datasource(source, **self._read_kwargs()).map_batches(

@@ -17,7 +17,14 @@ from ray.rllib.core.models.base import ENCODER_OUT
 from torch import Tensor, nn
 
 from rllib_mamql.errors import ConfigError, nearest
-from rllib_mamql.ray_internals import build_catalog_encoder, layers_of_cnn, layers_of_mlp, share, shared
+from rllib_mamql.ray_internals import (
+    build_catalog_encoder,
+    has_default_filters,
+    layers_of_cnn,
+    layers_of_mlp,
+    share,
+    shared,
+)
 
 # Keys of model_config beside RLlib's, with their defaults.
 ENCODER_DEFAULTS: dict[str, Any] = {
@@ -146,6 +153,33 @@ class CastEncoder(Encoder):
         return features
 
 
+class FlatEncoder(Encoder):
+    """An encoder of vectors behind tables of numbers that are no entities.
+
+    Args:
+        encoder: Takes vectors.
+        scale: What numbers are multiplied by.
+    """
+
+    def __init__(self, encoder: Encoder, scale: float) -> None:
+        super().__init__()
+        self.encoder, self.scale, self.out_features = encoder, scale, encoder.out_features
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Features of a batch of observations."""
+        features: Tensor = self.encoder(observations.flatten(1) * self.scale)
+        return features
+
+
+def _are_entities(space: gym.Space[Any]) -> bool:
+    """Whether the first column of a table may tell which entities are there: floats in [0, 1], or without bounds."""
+    if not isinstance(space, gym.spaces.Box) or len(space.shape) != 2 or np.dtype(space.dtype).kind != "f":
+        return False
+    low, high = space.low[:, 0], space.high[:, 0]
+    flags = (np.isneginf(low) | (low >= 0.0)) & (np.isposinf(high) | (high <= 1.0))
+    return space.shape[1] > 1 and bool(flags.all())
+
+
 def _cast(encoder: Encoder, space: gym.Space[Any]) -> Encoder:
     """The encoder behind a cast where observations are no float32; pictures in bytes are brought into [0, 1]."""
     if space.dtype is None or np.dtype(space.dtype) == np.float32:
@@ -176,15 +210,44 @@ def _build_catalog(
         raise ConfigError(
             f"observations of shape {shape} have no encoder: use a vector (1 axis), entities (2) or an image (3)"
         )
+    if len(shape) == 3 and not model_config.get("conv_filters") and not has_default_filters(shape):
+        model_config = {**model_config, "conv_filters": default_filters(shape[0], shape[1])}
     return CatalogEncoder(observation_space, action_space, model_config)
+
+
+def default_filters(height: int, width: int) -> list[list[Any]]:
+    """Convolutions for images of a size that RLlib has none for: each halves the sides until ten pixels are left.
+
+    Args:
+        height: Of the images, pixels.
+        width: Likewise.
+
+    Returns:
+        ``[[channels, [height, width] of the kernel, stride], ...]``.
+    """
+    filters: list[list[Any]] = []
+    channels, side = 16, max(height, width)
+    if side >= 64:
+        filters.append([channels, [8, 8], 4])
+        channels, side = 2 * channels, side // 4
+    while side > 10:
+        filters.append([channels, [4, 4], 2])
+        channels, side = min(64, 2 * channels), side // 2
+    return [*filters, [channels, [3, 3], 1]]
 
 
 def _build_auto(
     observation_space: gym.Space[Any], action_space: gym.Space[Any], model_config: dict[str, Any]
 ) -> Encoder:
-    """Attention for entities, RLlib's catalog for the rest."""
-    build = _build_entity_attention if len(observation_space.shape or ()) == 2 else _build_catalog
-    return build(observation_space, action_space, model_config)
+    """Attention for entities, RLlib's catalog for the rest; tables that are no entities go through it as vectors."""
+    if _are_entities(observation_space):
+        return _build_entity_attention(observation_space, action_space, model_config)
+    shape = observation_space.shape or ()
+    if len(shape) != 2:
+        return _build_catalog(observation_space, action_space, model_config)
+    vector = gym.spaces.Box(-np.inf, np.inf, (int(np.prod(shape)),), np.float32)
+    in_bytes = observation_space.dtype is not None and np.dtype(observation_space.dtype) == np.uint8
+    return FlatEncoder(_build_catalog(vector, action_space, model_config), 1.0 / 255.0 if in_bytes else 1.0)
 
 
 ENCODERS: dict[str, EncoderBuilder] = {

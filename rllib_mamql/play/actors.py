@@ -15,6 +15,7 @@ from ray.rllib.core.columns import Columns
 
 from rllib_mamql.columns import IDLE_ACTION, Array
 from rllib_mamql.environments.registry import Expert
+from rllib_mamql.environments.standard import StandardEnv
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.networks.module import BoltzmannModule
 from rllib_mamql.networks.together_acting import stack_critics
@@ -144,6 +145,8 @@ def _logits(module: Any, observations: torch.Tensor, explore: bool) -> FloatArra
 class ScriptedActor:
     """An environment's scripted expert as the actor of a rollout with one environment.
 
+    The expert sees the environment as its authors made it, and acts in its own actions.
+
     Args:
         expert: The expert, which may look at the environment's full state. The rollout tells it of each new episode
             if its ``on_reset`` is this actor's.
@@ -157,12 +160,15 @@ class ScriptedActor:
         """Takes a new episode's environment; see :class:`~rllib_mamql.play.rollout.ColumnarRollout`."""
         assert index == 0
         self._env = env
-        self._expert.reset(env, seed)
+        self._expert.reset(env.env if isinstance(env, StandardEnv) else env, seed)
 
     def __call__(self, observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
         """The expert's actions, ``{agent: (1,)}``."""
-        now = {agent: values[0] for agent, values in observations.items() if alive[agent][0]}
-        chosen = self._expert.act(self._env, now)
+        if isinstance(self._env, StandardEnv):
+            chosen: Mapping[str, Any] = self._env.numbers(self._expert.act(self._env.env, self._env.seen()))
+        else:
+            now = {agent: values[0] for agent, values in observations.items() if alive[agent][0]}
+            chosen = self._expert.act(self._env, now)
         return {agent: np.array([chosen.get(agent, IDLE_ACTION)]) for agent in observations}
 
 

@@ -72,6 +72,7 @@ class BatchedRollout(ColumnarRollout):
         chosen = {agent: np.asarray(a).astype(np.int64) for agent, a in act(now, self.alive).items()}
         rewards, terminated, truncated, events = self.batch.step(chosen)
         self.observations = after = self.batch.observations()
+        self._check_finite()
         batch: JointColumns = {EPS_ID: self._ids, T: self._t.copy()}
         for agent, names in self._names.items():
             batch[names.obs] = now[agent]
@@ -91,6 +92,15 @@ class BatchedRollout(ColumnarRollout):
         if not np.count_nonzero(over):
             return batch, []
         return batch, [(index, self._finish(index)) for index in over.nonzero()[0].tolist()]
+
+    def _check_finite(self) -> None:
+        # A sum goes over the numbers once, which is felt where thousands of kitchens step together.
+        for agent, values in self.observations.items():
+            if values.dtype.kind != "f" or np.isfinite(values.sum()) or self._bounds[agent].hold(values):
+                continue
+            for run, steps in zip(self._running, self._t.tolist(), strict=True):
+                run.t = steps + 1
+            self._refuse(agent, self.alive[agent])
 
     def _count(self, events: Mapping[str, Mapping[str, Array]]) -> None:
         for agent, kinds in events.items():

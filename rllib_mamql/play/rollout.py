@@ -31,6 +31,9 @@ from rllib_mamql.columns import (
     T,
     column,
 )
+from rllib_mamql.data.bounds import Bounds
+from rllib_mamql.environments.spaces import unsound
+from rllib_mamql.errors import EnvironmentFault
 
 Actor = Callable[[Mapping[str, Array], Mapping[str, Array]], Mapping[str, Array]]
 """``(observations {agent: (num_envs, *obs)}, alive {agent: (num_envs,)}) -> actions {agent: (num_envs,)}``."""
@@ -80,6 +83,7 @@ class Running:
     lengths: dict[str, int] = field(default_factory=dict)
     events: dict[str, Counter[str]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
 
     def agent_events(self, agents: Sequence[str]) -> dict[str, dict[str, int]]:
         """Reward events so far, by agent and kind."""
@@ -133,6 +137,7 @@ class ColumnarRollout:
         self.agents: list[str] = list(self.envs[0].possible_agents)
         self.observation_spaces = {a: self.envs[0].observation_space(a) for a in self.agents}
         self.action_spaces = {a: self.envs[0].action_space(a) for a in self.agents}
+        self._bounds = {agent: Bounds(space) for agent, space in self.observation_spaces.items()}
         self._rng = np.random.default_rng(seed)
         self._name = name
         self._on_reset = on_reset
@@ -174,6 +179,8 @@ class ColumnarRollout:
             present = agent in observations
             self.alive[agent][index] = present
             self.observations[agent][index] = observations[agent] if present else 0
+            if present and not self._bounds[agent].hold(self.observations[agent][index]):
+                raise self._unsound(agent, index, "reset")
         return Running(
             self._next_id(index), returns=dict.fromkeys(self.agents, 0.0), lengths=dict.fromkeys(self.agents, 0)
         )
@@ -195,6 +202,7 @@ class ColumnarRollout:
         after_step: Callable[[Sequence[int]], None] | None = None,
         most_steps: int | None = None,
         watch: Watch | None = None,
+        patience: int | None = None,
     ) -> tuple[JointColumns, list[Episode]]:
         """Steps until ``num_steps`` joint steps (rounded up to whole batches) or ``num_episodes`` episodes are done.
 
@@ -209,6 +217,7 @@ class ColumnarRollout:
             after_step: Called after each batched step with the indices whose episode ended (before they restart).
             most_steps: Gives episodes up that are still under way after so many joint steps; None never does.
             watch: Told how many episodes have ended, or how many joint steps are taken.
+            patience: With ``num_episodes``: gives up after so many joint steps without an end; None never does.
 
         Returns:
             The joint steps taken (empty if not ``keep``) and the episodes that ended.
@@ -220,7 +229,7 @@ class ColumnarRollout:
         wanted = {f"{self._name}-{first + k:08d}" for k in range(num_episodes or 0)}
         batches: list[JointColumns] = []
         episodes: list[Episode] = []
-        taken = 0
+        taken = last_end = 0
         while True:
             batch, ended = self._step(act)
             if keep:
@@ -234,9 +243,13 @@ class ColumnarRollout:
             if done:
                 self._restart(done)
             taken += self.num_envs
+            last_end = taken if done else last_end
             if watch and (done or num_steps is not None):
                 watch(taken if num_episodes is None else num_episodes - len(wanted))
             if num_steps is not None and taken >= num_steps:
+                break
+            if patience is not None and taken - last_end >= patience:
+                self._needs_reset = True
                 break
             given_up = most_steps is not None and taken >= most_steps
             if num_episodes is not None and (given_up or not wanted):
@@ -268,6 +281,8 @@ class ColumnarRollout:
             if self._step_one(index, actions, batch):
                 ended.append((index, self._finish(index)))
         for agent, names in self._names.items():
+            if not self._bounds[agent].hold(self.observations[agent]):
+                self._refuse(agent, batch[names.alive])
             successors = self.observations[agent].copy()
             successors[np.logical_not(batch[names.alive])] = 0
             batch[names.next_obs] = successors
@@ -279,7 +294,7 @@ class ColumnarRollout:
         actions = {agent: chosen[agent][index] for agent in acting}
         observations, rewards, terminateds, truncateds, infos = env.step(actions)
         run.t += 1
-        going_on = False
+        going_on = 0
         for agent in acting:
             names = self._names[agent]
             reward = float(rewards.get(agent, 0.0))
@@ -291,8 +306,9 @@ class ColumnarRollout:
                 # An agent cannot end twice: a terminal state is terminal even if time ran out in the same step.
                 batch[names.truncateds][index] = truncated and not terminated
                 self.alive[agent][index] = False
+                run.ended.add(agent)
             else:
-                going_on = True
+                going_on += 1
             if agent in observations:
                 self.observations[agent][index] = observations[agent]
             run.returns[agent] += reward
@@ -303,7 +319,31 @@ class ColumnarRollout:
                 self._record_events(index, agent, events)
             if EPISODE_METRICS in info:
                 run.metrics.update(info[EPISODE_METRICS])
-        return not going_on
+        if len(env.agents) > going_on:
+            going_on += self._enter(index, env.agents, observations)
+        return going_on == 0
+
+    def _enter(self, index: int, agents: Sequence[str], observations: Mapping[str, Any]) -> int:
+        """Lets agents that were not there before act from the next step on; gives how many there are."""
+        run, entered = self._running[index], 0
+        for agent in agents:
+            if self.alive[agent][index] or agent in run.ended or agent not in observations:
+                continue
+            self.alive[agent][index] = True
+            self.observations[agent][index] = observations[agent]
+            entered += 1
+        return entered
+
+    def _refuse(self, agent: str, acted: Array) -> None:
+        """Raises where an agent that acted or acts next was given an observation that is not sound."""
+        wrong = self._bounds[agent].unsound(self.observations[agent]) & (acted.astype(bool) | self.alive[agent])
+        for index in np.flatnonzero(wrong).tolist():
+            run = self._running[index]
+            raise self._unsound(agent, index, f"step {run.t} of episode {run.eps_id}")
+
+    def _unsound(self, agent: str, index: int, when: str) -> EnvironmentFault:
+        called = getattr(self.envs[min(index, len(self.envs) - 1)], "called", "of no name")
+        return unsound(called, when, agent, self._bounds[agent].describe(self.observations[agent][index]))
 
     def _finish(self, index: int) -> Episode:
         run = self._running[index]

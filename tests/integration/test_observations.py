@@ -9,19 +9,34 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_mamql import MAMQLConfig
+from rllib_mamql import MAMQLConfig, register_environment
 from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.columns import OBS, column
 from rllib_mamql.data.reading import read_dataset
+from rllib_mamql.errors import EnvironmentFault
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.record import record_dataset
 from rllib_mamql.export.read import load
 from rllib_mamql.export.write import export_checkpoint
+from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT
 from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.recover import RecoverySettings, recover
+from rllib_mamql.startup import COMMAND_LINE
 from tests.support.toy_data import TOY
 
-PICTURE = {"conv_filters": [[4, 3, 2], [8, 3, 2]], "head_fcnet_hiddens": [16]}
+PICTURE = {"conv_filters": [[4, 3, 2], [8, 3, 2]]}
+
+
+AWKWARD = "pettingzoo:tests.support.awkward_env"
+
+
+def small(env: str, env_config: dict[str, Any], data: Path) -> MAMQLConfig:
+    """A config of which an iteration takes 40 steps."""
+    config = MAMQLConfig().environment(env, env_config=env_config).offline_data(input_=str(data)).debugging(seed=1)
+    config.training(expert_batch_size=16, rollout_batch_size=16)
+    config.env_runners(num_envs_per_env_runner=2, rollout_fragment_length=10)
+    config.reporting(min_sample_timesteps_per_iteration=40)
+    return config
 
 
 def trained(form: str, folder: Path) -> tuple[Any, Path]:
@@ -58,6 +73,49 @@ def test_observations_of_any_format_go_all_the_way(form: str, ray_session: None,
     ours = stored.modules["agent_0"].logits(torch.as_tensor(seen[:5]), explore=False).softmax(-1)
     theirs = exported.policies["agent_0"].probabilities(seen[:5])
     np.testing.assert_allclose(theirs, ours.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("observations", "actions", "habit"), [("nested", "several", "late"), ("image", "from_one", "leaves")]
+)
+def test_an_awkward_environment_goes_all_the_way(
+    observations: str, actions: str, habit: str, ray_session: None, tmp_path: Path
+) -> None:
+    env_config, data = {"observations": observations, "actions": actions, "habit": habit}, tmp_path / "data"
+    record_dataset(AWKWARD, env_config, "random", 60, 0, data)
+    algorithm = small(AWKWARD, env_config, data).build_algo()
+    try:
+        assert np.isfinite(algorithm.train()["learners"]["bot1"]["bot1"]["critic_loss"])
+        (tmp_path / "checkpoint").mkdir()
+        algorithm.save_checkpoint(str(tmp_path / "checkpoint"))
+    finally:
+        algorithm.stop()
+    assert np.isfinite(evaluate_checkpoint(tmp_path / "checkpoint", episodes=3).return_mean)
+    exported = load(export_checkpoint(tmp_path / "checkpoint", tmp_path / "exported"))
+    seen = read_dataset(str(data)).columns[column(OBS, "bot0")]
+    np.testing.assert_allclose(exported.policies["bot0"].probabilities(seen[:5]).sum(-1), 1.0)
+
+
+@pytest.mark.slow
+def test_a_fault_while_training_says_agent_step_and_value_and_spares_the_networks(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_environment("failing", "tests.support.awkward_env", ignored_in_data=["habit", "steps", "at"])
+    record_dataset("failing", {}, "random", 60, 0, tmp_path / "data")
+    # Sound for an iteration of 40 steps, of episodes in two environments; then not.
+    algorithm = small("failing", {"habit": "nan", "steps": 200, "at": 30}, tmp_path / "data").build_algo()
+    try:
+        algorithm.train()
+        with pytest.raises(EnvironmentFault, match=r"step 30 of episode .*agent 'bot0' holds nan at index 1"):
+            algorithm.train()
+        monkeypatch.setenv(COMMAND_LINE, "1")
+        result = algorithm.step()
+        assert result["done"] and "holds nan" in result[ENVIRONMENT_FAULT]
+        weights = algorithm.learner_group.get_weights()
+        assert all(np.isfinite(value).all() for module in weights.values() for value in module.values())
+    finally:
+        algorithm.stop()
 
 
 def flat_encoder(flat: Any) -> Any:

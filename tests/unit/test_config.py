@@ -168,3 +168,45 @@ def test_a_hint_fits_on_a_screen() -> None:
     assert nearest("setting_7", many) == "did you mean 'setting_7'?"
     assert nearest("chi", many) == "nothing known is near it"
     assert nearest("chi", ["one", "two"]) == "known: one, two"
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"policies_to_train": ["agent_0"]}, "all modules learn"),
+        ({"num_epochs": 3}, "updates_per_step online"),
+        ({"minibatch_size": 64}, "expert_batch_size"),
+        ({"train_batch_size_per_learner": 64}, "train_batch_size_per_learner is 64"),
+        ({"clip_rewards": True}, "environment's rewards"),
+        ({"observation_filter": "MeanStdFilter"}, "wrap the environment"),
+        ({"shuffle_batch_per_epoch": True}, "at random always"),
+        ({"compress_observations": True}, "stay in columns"),
+        ({"batch_mode": "complete_episodes"}, "self-contained"),
+        ({"count_steps_by": "agent_steps"}, "joint steps"),
+        ({"output": "somewhere"}, "rllib record"),
+        ({"policies": {"a": None}}, "parameter_sharing"),
+        ({"_model_config": {"head_fcnet_hiddens": [8]}}, "one linear head"),
+        ({"_model_config": {"vf_share_layers": False}}, "no value network"),
+        ({"_model_config": {"free_log_std": True}}, "continuous actions"),
+        ({"_model_config": {"use_lstm": True}}, "without memory"),
+        ({"_model_config": {"conv_filters": [[4, 3, 1]]}}, r"no images.*\(8,\)"),
+        ({"_model_config": {"fcnet_activation": "rellu"}}, "did you mean 'relu'"),
+        ({"_model_config": {"fcnet_hiddens": []}}, r"fcnet_hiddens is \[\]: give a list"),
+        ({"_model_config": {"fcnet_hiddens": "big"}}, "fcnet_hiddens is 'big'"),
+        ({"_model_config": {"fcnet_hiddens": [8, 0]}}, r"fcnet_hiddens is \[8, 0\]"),
+        ({"_model_config": {"fcnet_kernel_initializer": "no_such_"}}, "no network of module 'agent_0' can be built"),
+    ],
+)
+def test_what_would_change_nothing_or_build_nothing_is_refused(settings: dict[str, Any], says: str) -> None:
+    made = config()
+    for name, value in settings.items():
+        setattr(made, name, value)
+    with pytest.raises(ConfigError, match=says):
+        made.validate()
+
+
+def test_modules_may_follow_from_another_sharing_than_before() -> None:
+    made = config()
+    made.validate()
+    made.training(parameter_sharing="all").validate()
+    assert list(made.policies) == ["shared"]

@@ -19,6 +19,7 @@ from rllib_mamql.data.schema import (
     spaces_from_gym,
     validate_columns,
 )
+from rllib_mamql.data.tables import count_from_start, count_from_zero
 from rllib_mamql.errors import DatasetError
 from tests.support.joint_data import make_columns, make_metadata
 
@@ -94,8 +95,21 @@ def test_bad_metadata_are_refused(text: str, says: str) -> None:
 def test_other_spaces_are_refused() -> None:
     with pytest.raises(DatasetError, match=r"agent 'a'.*Discrete"):
         spaces_from_gym(["a"], {"a": Box(0, 1, (2,))}, {"a": MultiDiscrete([2, 2])})
-    with pytest.raises(DatasetError, match="starts at 0"):
-        AgentSpaces(Box(0, 1, (2,)), Discrete(3, start=1))
+    with pytest.raises(DatasetError, match="number the combinations"):
+        AgentSpaces(Box(0, 1, (2,)), MultiDiscrete([2, 2]))
+
+
+def test_actions_that_start_elsewhere_are_kept_in_files_and_counted_from_zero_in_memory() -> None:
+    spaces = AgentSpaces(Box(0, 1, (2,)), Discrete(3, start=-1))
+    document = spaces.to_json()
+    assert document["action"] == {"type": "Discrete", "n": 3, "start": -1}
+    assert AgentSpaces.from_json(document, "a") == spaces
+    counted = DatasetMetadata(agents=("a",), spaces={"a": spaces}).counted_from_zero()
+    assert counted.spaces["a"].action == Discrete(3)
+    columns = {"alive.a": np.array([True, True, False]), "actions.a": np.array([1, -1, -1])}
+    given = DatasetMetadata(agents=("a",), spaces={"a": spaces})
+    assert count_from_zero(columns, given)["actions.a"].tolist() == [2, 0, 0]
+    assert count_from_start(count_from_zero(columns, given), given)["actions.a"].tolist() == [1, -1, -1]
 
 
 def drop(columns: JointColumns) -> None:

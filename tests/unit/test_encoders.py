@@ -16,7 +16,7 @@ from torch import nn
 
 from rllib_mamql import MAMQLConfig, register_encoder
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.networks.encoders import ENCODERS, CatalogEncoder, EntityAttention, build_encoder
+from rllib_mamql.networks.encoders import ENCODERS, CatalogEncoder, EntityAttention, FlatEncoder, build_encoder
 from rllib_mamql.play.actors import module_actor
 
 ACTIONS = gym.spaces.Discrete(3)
@@ -32,7 +32,7 @@ def known() -> Iterator[None]:
 
 
 def box(*shape: int) -> gym.spaces.Box:
-    return gym.spaces.Box(-1.0, 1.0, shape, np.float32)
+    return gym.spaces.Box(0.0, 1.0, shape, np.float32)
 
 
 def narrow(observation_space: Any, action_space: Any, model_config: dict[str, Any]) -> nn.Module:
@@ -130,3 +130,23 @@ def test_the_name_is_the_packages(tmp_path: Path) -> None:
 
     assert rllib_mamql.register_encoder is register_encoder
     assert {"register_encoder", "register_environment", "MAMQLConfig"} <= set(dir(rllib_mamql))
+
+
+def test_a_table_whose_first_column_is_no_flag_is_read_as_a_vector() -> None:
+    for space, scale in (
+        (gym.spaces.Box(-1.0, 1.0, (4, 5), np.float32), 1.0),
+        (gym.spaces.Box(0, 255, (4, 5), np.uint8), 1.0 / 255.0),
+        (gym.spaces.Box(0.0, 1.0, (4, 1), np.float32), 1.0),
+    ):
+        built = build_encoder(space, ACTIONS, {"fcnet_hiddens": [6]})
+        table = torch.as_tensor(np.stack([space.sample() for _ in range(3)]))
+        flat = next(part for part in built.modules() if isinstance(part, FlatEncoder))
+        torch.testing.assert_close(built(table), flat.encoder(table.float().flatten(1) * scale))
+    assert type(build_encoder(gym.spaces.Box(-np.inf, np.inf, (4, 5), np.float32), ACTIONS, {})) is EntityAttention
+
+
+@pytest.mark.parametrize("shape", [(5, 7, 3), (40, 30, 1), (137, 60, 3)])
+def test_images_of_any_size_have_convolutions(shape: tuple[int, ...]) -> None:
+    built = build_encoder(gym.spaces.Box(0, 255, shape, np.uint8), ACTIONS, {})
+    assert built(torch.zeros((2, *shape), dtype=torch.uint8)).shape == (2, built.out_features)
+    assert 50 < built.out_features < 10_000
