@@ -199,11 +199,9 @@ def _describe(summary: dict[str, Any], agent: str) -> str:
     parts = [f"observation {tuple(box['shape'])} {box['dtype']}", f"{spaces['action']['n']} actions ({actions})"]
     if summary["return_per_agent"] is not None:
         parts.append(f"return {summary['return_per_agent'][agent]:.2f}")
-    presence, outside = summary["presence"][agent], summary["out_of_bounds"][agent]
+    presence = summary["presence"][agent]
     said = {"late": "enters late in", "early": "leaves early in", "absent": "is absent from"}
     parts += [
         f"{text} {presence[key]} of {summary['episodes']} episodes" for key, text in said.items() if presence[key]
     ]
-    if outside["values"]:
-        parts.append(f"{outside['values']} values outside the bounds ({outside['lowest']:g} to {outside['highest']:g})")
     return ", ".join(parts)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, NEXT_OBS, OBS, JointColumns, T, column, num_rows
+from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, JointColumns, T, column, num_rows
 from rllib_mamql.data.metadata import AgentSpaces
 from rllib_mamql.data.reading import JointDataset
 from rllib_mamql.data.returns import recorded_return
@@ -20,11 +20,10 @@ def summarise(dataset: JointDataset) -> dict[str, Any]:
         ``episodes``, ``steps``, ``agents``, ``spaces``, ``return_mean`` (of agents and episodes) and
         ``return_per_agent``, both None where no rewards are recorded, ``action_shares``
         (``{agent: share of each action}``), ``episode_lengths`` (``min``, ``mean``, ``max`` in joint steps),
-        ``presence`` and ``out_of_bounds`` (see below), and ``problems``, of which there are none.
+        ``presence`` (see below), and ``problems``, of which there are none.
 
         ``presence`` says in how many episodes an agent never acts (``absent``), enters after the first step (``late``)
-        and leaves before the last (``early``). ``out_of_bounds`` counts the observed ``values`` that the agent's space
-        does not allow, with the ``lowest`` and ``highest`` of them (None where there are none).
+        and leaves before the last (``early``).
     """
     columns, metadata = dataset.columns, dataset.metadata
     _, number_of = np.unique(np.asarray(columns[EPS_ID]).astype(str), return_inverse=True)
@@ -40,7 +39,6 @@ def summarise(dataset: JointDataset) -> dict[str, Any]:
         "action_shares": {agent: _shares(columns, agent, metadata.spaces[agent]) for agent in metadata.agents},
         "episode_lengths": {"min": int(lengths.min()), "mean": float(lengths.mean()), "max": int(lengths.max())},
         "presence": {agent: _presence(columns, agent, number_of, lengths) for agent in metadata.agents},
-        "out_of_bounds": {agent: _out_of_bounds(columns, agent, metadata.spaces[agent]) for agent in metadata.agents},
         "problems": [],
     }
 
@@ -67,22 +65,4 @@ def _presence(
         "absent": int((~present).sum()),
         "late": int((present & (first > 0)).sum()),
         "early": int((present & (last < lengths - 1)).sum()),
-    }
-
-
-def _out_of_bounds(columns: JointColumns, agent: str, spaces: AgentSpaces) -> dict[str, Any]:
-    """Observations, and the last ones of episodes, against the bounds of the space."""
-    alive = _alive(columns, agent)
-    outside = []
-    for prefix in (OBS, NEXT_OBS):
-        values = np.asarray(columns[column(prefix, agent)])[alive]
-        low, high = spaces.observation.low, spaces.observation.high
-        outside.append(values[(values < low) | (values > high)])
-    # A value is observed twice, as what follows one step and what the next begins with.
-    wrong = outside[0] if len(outside[0]) else outside[1]
-    both = np.concatenate(outside)
-    return {
-        "values": len(wrong),
-        "lowest": float(both.min()) if len(both) else None,
-        "highest": float(both.max()) if len(both) else None,
     }

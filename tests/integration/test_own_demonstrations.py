@@ -10,6 +10,7 @@ import pytest
 
 from rllib_mamql import AgentEpisode, DemonstrationWriter, write_demonstrations
 from rllib_mamql.data.reading import read_dataset
+from rllib_mamql.errors import DatasetError
 from tests.support.command_line import Rllib
 from tests.support.joint_data import assert_equal
 from tests.support.toy_data import TOY
@@ -49,17 +50,18 @@ def test_inspect_says_that_there_are_no_rewards(tmp_path: Path, rllib: Rllib) ->
     assert found["return_mean"] is None and found["return_per_agent"] is None and found["problems"] == []
 
 
-def test_inspect_says_who_enters_late_and_what_is_out_of_bounds(tmp_path: Path, rllib: Rllib) -> None:
+def test_inspect_says_who_enters_late_and_what_is_outside_its_space(tmp_path: Path, rllib: Rllib) -> None:
     env, walk = ToyEnv(), np.zeros((5, 8), np.float32)
-    walk[2:4, 0] = 3.0
     episode = {
         "agent_0": AgentEpisode(walk, [0] * 4),
         "agent_1": AgentEpisode(walk[:2] * 0, [1], terminated=True, start=2),
     }
     write_demonstrations(tmp_path / "data", [episode], env)
     out = " ".join(rllib("inspect", tmp_path / "data").out.split())
-    assert "2 values outside the bounds (3 to 3)" in out
     assert "enters late in 1 of 1 episodes, leaves early in 1 of 1 episodes" in out
+    walk[2:4, 0] = 3.0
+    with pytest.raises(DatasetError, match=r"t=2: 'obs.agent_0' holds 3\.0 at index 0, outside its space's"):
+        write_demonstrations(tmp_path / "wrong", [episode], env)
 
 
 @pytest.mark.slow
