@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.algorithms.mamql.chosen import MULTIPLE
 from rllib_mamql.algorithms.mamql.rationality import fit_rationality, likelihood_profile
 from rllib_mamql.columns import (
     ACTIONS,
@@ -82,7 +83,10 @@ def examine(
     covered = {agent: near for agent in stored.module_of if (near := _coverage(agent, play, expert, seed))}
     fits = _fits_of(stored, expert, numbers, seed)
     numbers["coverage"] = {agent: vars(near) for agent, near in covered.items()}
-    return Health(numbers, warnings + diagnostics.coverage_warnings(covered) + diagnostics.rationality_warnings(fits))
+    warnings += diagnostics.coverage_warnings(covered)
+    if MULTIPLE not in stored.settings:  # Where it was chosen from play, it is more than the expert's on purpose.
+        warnings += diagnostics.rationality_warnings(fits)
+    return Health(numbers, warnings)
 
 
 @torch.no_grad()

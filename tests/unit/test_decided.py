@@ -13,8 +13,10 @@ import pytest
 from rllib_mamql.algorithms.mamql.chosen import chosen, in_words
 from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.columns import EPS_ID, OBS, JointColumns, column
-from rllib_mamql.evaluation import decided
+from rllib_mamql.data.reading import read_dataset
+from rllib_mamql.evaluation import decided, health
 from rllib_mamql.evaluation.decided import act_decidedly, coming_back, decide
+from rllib_mamql.evaluation.diagnostics import RationalityFit
 from rllib_mamql.learning.checkpoint import DOCUMENT
 
 AGENTS = ("a", "b")
@@ -77,7 +79,9 @@ def test_as_often_as_experts_is_not_stuck(
     assert decide(stored, {"share": 0.05}).multiple == 2.0
 
 
-def test_the_checkpoint_acts_so_and_says_why(toy_checkpoint_folder: Path, tmp_path: Path) -> None:
+def test_the_checkpoint_acts_so_and_says_why(
+    toy_checkpoint_folder: Path, toy_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stored = stored_at(toy_checkpoint_folder, tmp_path)
     before = {name: module.evaluation_rationality for name, module in stored.modules.items()}
     found = act_decidedly(stored, seed=3)
@@ -90,6 +94,11 @@ def test_the_checkpoint_acts_so_and_says_why(toy_checkpoint_folder: Path, tmp_pa
     )
     assert chosen(again.settings)["acting_multiple"] == found.multiple
     assert act_decidedly(stored, seed=3) == found, "the same from the same seed"
+    fits = {"shared": RationalityFit(9.0, 3.0, -0.5, -0.1)}
+    monkeypatch.setattr(health, "_fits_of", lambda *arguments: fits)
+    for read, warned in ((stored, True), (again, False)):
+        found_of = health.examine(read, read_dataset(toy_dataset).columns, seed=0).warnings
+        assert any("does not fit the expert" in warning for warning in found_of) == warned
     assert not list(stored.path.glob(f".{DOCUMENT}*")) and json.loads((stored.path / DOCUMENT).read_text())
 
 
