@@ -44,18 +44,18 @@ def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptio
     metrics, trial, config = result.metrics or {}, tune_trial.trial_id, dict(tune_trial.config)
     error = last_line(result.error) if result.error is not None else metrics.get(ENVIRONMENT_FAULT)
     checkpoint = result.checkpoint.path if result.checkpoint is not None else None
-    if error is None and checkpoint is not None and is_ours(item.algorithm):
-        _recover(checkpoint, config)
-        _decide(checkpoint, config)
     evaluation = as_trained = None
-    if error is None and checkpoint is not None and options.eval_episodes:
-        try:
+    try:
+        if error is None and checkpoint is not None and is_ours(item.algorithm):
+            _recover(checkpoint, config)
+            _decide(checkpoint, config)
+        if error is None and checkpoint is not None and options.eval_episodes:
             evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes)
             if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
                 as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
-        except (EnvironmentFault, NoEnd) as fault:
-            # What the other trials came to is not lost with it.
-            error = str(fault)
+    except (EnvironmentFault, NoEnd) as fault:
+        # What the other trials came to is not lost with it.
+        error = str(fault)
     expert, random = known_returns(item.metadata)
     mean = evaluation.return_mean if evaluation else None
     train_time = float(metrics.get("time_total_s", 0.0))

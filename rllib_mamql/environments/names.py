@@ -105,17 +105,22 @@ def resolve(name: str, given: Any, *attributes: str) -> Any:
     )
 
 
+def import_named(path: str) -> Any:
+    """Imports a module that a user named; the folder that the command was started in is searched after all else."""
+    folder = os.environ.get(FOLDER)
+    if folder and folder not in sys.path and path.partition(".")[0] != OWN_MODULES:
+        sys.path.append(folder)
+    return importlib.import_module(path)
+
+
 def import_module(name: str, path: str) -> Any:
-    """Imports a module that an environment's name leads to; the current folder is searched after all else.
+    """Imports a module that an environment's name leads to.
 
     Raises:
         UnknownEnvironmentError: If it cannot be imported, or fails.
     """
-    folder = os.environ.get(FOLDER)
-    if folder and folder not in sys.path and path.partition(".")[0] != OWN_MODULES:
-        sys.path.append(folder)
     try:
-        return importlib.import_module(path)
+        return import_named(path)
     except (ImportError, ValueError) as error:
         raise UnknownEnvironmentError(
             f"environment {name!r}: cannot import {path!r} ({one_line(error)}); "

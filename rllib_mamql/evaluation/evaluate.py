@@ -24,7 +24,7 @@ VIDEO_SUFFIXES = (".gif", ".mp4", ".png")
 
 
 PATIENCE = 10_000
-"""Steps of each environment after which episodes are taken to be endless, where none has ended for so long."""
+"""Joint steps an episode, on average, after which episodes are taken to be endless."""
 
 
 class NoEnd(ConfigError):
@@ -100,7 +100,8 @@ def play(
         episodes: How many.
         seed: Seed of the environments.
         num_envs: How many are stepped together, at most.
-        most_steps: Gives episodes up that are still under way after so many joint steps; None never does.
+        most_steps: Gives episodes up that are still under way after so many joint steps; None takes that for an error
+            after ``PATIENCE`` steps an episode.
         watch: Told how many episodes have ended.
 
     Returns:
@@ -116,14 +117,12 @@ def play(
         seed,
     )
     try:
-        patience = PATIENCE * rollout.num_envs
-        _, finished = rollout.run(
-            actor, num_episodes=episodes, keep=False, most_steps=most_steps, patience=patience, watch=watch
-        )
+        most = PATIENCE * episodes if most_steps is None else most_steps
+        _, finished = rollout.run(actor, num_episodes=episodes, keep=False, most_steps=most, watch=watch)
         if len(finished) < episodes and most_steps is None:
             raise NoEnd(
-                f"environment {env!r}: no episode has ended for {PATIENCE:,} steps, so that there are no returns: "
-                "truncate episodes after some number of steps"
+                f"environment {env!r}: of {episodes} episodes {len(finished)} have ended after {most:,} steps, so that "
+                "there are no returns: truncate episodes after some number of steps"
             )
         return finished, return_aggregation(rollout.envs[0])
     finally:

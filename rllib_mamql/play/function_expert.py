@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 from pettingzoo import ParallelEnv
 
+from rllib_mamql.environments.names import import_named
 from rllib_mamql.environments.registry import Expert
 from rllib_mamql.errors import ConfigError, nearest
 
@@ -32,7 +33,7 @@ def load_expert(path: str) -> Expert:
     """
     module_path, _, name = path.partition(":")
     try:
-        module = importlib.import_module(module_path)
+        module = import_named(module_path)
     except (ImportError, ValueError) as error:
         raise ConfigError(
             f"--expert {path!r}: cannot import {module_path!r} ({error}); start rllib in its folder, or install it"
@@ -69,8 +70,8 @@ class FunctionExpert:
         """Begins an episode."""
         self._t, self._rng = 0, np.random.default_rng(seed)
 
-    def act(self, env: ParallelEnv, observations: Mapping[str, np.ndarray]) -> dict[str, int]:
-        """The function's actions.
+    def act(self, env: ParallelEnv, observations: Mapping[Any, Any]) -> dict[Any, Any]:
+        """The function's actions, in the environment's own form.
 
         Raises:
             ConfigError: If they are not an action for each agent.
@@ -86,14 +87,15 @@ class FunctionExpert:
                 raise ConfigError(
                     f"--expert {self._name!r} gave no action of {agent!r}: give one for every agent it sees"
                 )
-            actions[agent] = self._checked(agent, chosen[agent], int(env.action_space(agent).n))
+            actions[agent] = self._checked(agent, chosen[agent], env.action_space(agent))
         return actions
 
-    def _checked(self, agent: str, action: Any, count: int) -> int:
+    def _checked(self, agent: Any, action: Any, space: gym.Space[Any]) -> Any:
         number = np.asarray(action)
-        if number.size != 1 or number.dtype.kind not in "iu" or not 0 <= int(number.item()) < count:
+        if isinstance(space, gym.spaces.Discrete) and number.size == 1 and number.dtype.kind in "iu":
+            action = int(number.item())
+        if not space.contains(action):
             raise ConfigError(
-                f"--expert {self._name!r} gave {action!r} as the action of {agent!r}, expected a whole number "
-                f"from 0 to {count - 1}"
+                f"--expert {self._name!r} gave {action!r} as the action of {agent!r}, expected one in {space}"
             )
-        return int(number.item())
+        return action

@@ -202,7 +202,6 @@ class ColumnarRollout:
         after_step: Callable[[Sequence[int]], None] | None = None,
         most_steps: int | None = None,
         watch: Watch | None = None,
-        patience: int | None = None,
     ) -> tuple[JointColumns, list[Episode]]:
         """Steps until ``num_steps`` joint steps (rounded up to whole batches) or ``num_episodes`` episodes are done.
 
@@ -217,7 +216,6 @@ class ColumnarRollout:
             after_step: Called after each batched step with the indices whose episode ended (before they restart).
             most_steps: Gives episodes up that are still under way after so many joint steps; None never does.
             watch: Told how many episodes have ended, or how many joint steps are taken.
-            patience: With ``num_episodes``: gives up after so many joint steps without an end; None never does.
 
         Returns:
             The joint steps taken (empty if not ``keep``) and the episodes that ended.
@@ -229,7 +227,7 @@ class ColumnarRollout:
         wanted = {f"{self._name}-{first + k:08d}" for k in range(num_episodes or 0)}
         batches: list[JointColumns] = []
         episodes: list[Episode] = []
-        taken = last_end = 0
+        taken = 0
         while True:
             batch, ended = self._step(act)
             if keep:
@@ -243,13 +241,9 @@ class ColumnarRollout:
             if done:
                 self._restart(done)
             taken += self.num_envs
-            last_end = taken if done else last_end
             if watch and (done or num_steps is not None):
                 watch(taken if num_episodes is None else num_episodes - len(wanted))
             if num_steps is not None and taken >= num_steps:
-                break
-            if patience is not None and taken - last_end >= patience:
-                self._needs_reset = True
                 break
             given_up = most_steps is not None and taken >= most_steps
             if num_episodes is not None and (given_up or not wanted):

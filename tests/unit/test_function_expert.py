@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rllib_mamql.columns import ACTIONS, column
 from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.record import record_dataset
@@ -96,7 +97,7 @@ def test_the_command_imports_what_is_named(folder: Path, rllib: Rllib, monkeypat
     ("chosen", "message"),
     [
         (3, r"gave a int, expected \{agent: action\}"),
-        ({"agent_0": 0, "agent_1": 3}, "gave 3 as the action of 'agent_1', expected a whole number from 0 to 2"),
+        ({"agent_0": 0, "agent_1": 3}, r"gave 3 as the action of 'agent_1', expected one in Discrete\(3\)"),
         ({"agent_0": 0.5, "agent_1": 0}, "gave 0.5 as the action of 'agent_0'"),
         ({"agent_0": [0, 1], "agent_1": 0}, r"gave \[0, 1\] as the action"),
     ],
@@ -112,6 +113,19 @@ def test_actions_that_are_none(chosen: Any, message: str) -> None:
     expert.reset(env, 0)
     with pytest.raises(ConfigError, match=message):
         expert.act(env, observations)
+
+
+def test_actions_are_the_environments_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rllib: Rllib) -> None:
+    """Where they start, and of how many parts they are; from the folder that the command is started in."""
+    policy = "def own(observations):\n    return {agent: %s for agent in observations}\n"
+    for kind, action in (("from_one", "1"), ("several", "[1, 0]")):
+        (tmp_path / f"own_{kind}.py").write_text(policy % action)
+        monkeypatch.chdir(tmp_path)
+        words = ("--env", "pettingzoo:tests.support.awkward_env", "--env-config", f"actions={kind}", "--steps", 6)
+        done = rllib("record", *words, "--expert", f"own_{kind}:own", "--out", tmp_path / kind)
+        assert done.status == 0, done.err
+        found = read_dataset(str(tmp_path / kind))
+        assert all(len(set(found.columns[column(ACTIONS, agent)])) == 1 for agent in found.metadata.agents)
 
 
 def test_numbers_of_numpy_are_actions() -> None:

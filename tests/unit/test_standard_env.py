@@ -13,6 +13,7 @@ from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.environments.registry import make_env
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import ConfigError, EnvironmentFault
+from rllib_mamql.evaluation.evaluate import NoEnd, random_returns
 from rllib_mamql.evaluation.record import record_dataset
 from rllib_mamql.play.actors import random_actor
 from rllib_mamql.play.rollout import ColumnarRollout
@@ -116,6 +117,12 @@ def test_a_recording_of_episodes_without_end_ends(tmp_path: Any, monkeypatch: py
     dataset = read_dataset(str(tmp_path / "data"))
     assert len(dataset.columns["t"]) == 50
     assert dataset.metadata.expert_return is not None
+
+
+def test_returns_of_episodes_without_end_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rllib_mamql.evaluation.evaluate.PATIENCE", 20)
+    with pytest.raises(NoEnd, match="of 2 episodes 0 have ended after 40 steps"):
+        random_returns(AWKWARD, {"habit": "endless"}, episodes=2)
 
 
 @pytest.mark.parametrize(("kind", "first"), [("from_one", 1), ("several", None), ("switches", None)])
