@@ -56,6 +56,14 @@ EVENTS = "events"
 """Key of an agent's info under which an environment counts reward events by kind, ``{kind: count}``."""
 
 
+AGENT_ID = "agent_id"
+"""Column of tables with a row for each agent's step."""
+ONLY_AGENT = "agent_0"
+"""What the agent of a world with one agent is called."""
+ALL_AGENTS = "__all__"
+"""Key of RLlib's flags that speak of all agents; some parallel environments have it too."""
+
+
 @functools.cache
 def column(prefix: str, agent: str) -> str:
     """Name of an agent's column, for example ``column(OBS, "agent_0") == "obs.agent_0"``."""

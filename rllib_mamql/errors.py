@@ -32,6 +32,11 @@ class DatasetError(UserError):
     """A dataset is missing, unreadable, or does not fit the environment."""
 
 
+def one_line(error: BaseException) -> str:
+    """What an error says, as one line; its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 MOST_LISTED = 30
 """Known words that an error lists; more would not fit on a screen."""
 

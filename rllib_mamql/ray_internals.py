@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.errors import ConfigError, one_line
 
 RLLIB_DOCUMENT = "rllib_checkpoint.json"
 """What older RLlib checkpoints are known by."""
@@ -89,7 +89,7 @@ def share(name: str, value: Callable[..., Any], what: str) -> None:
     try:
         tune.register_env(name, value)
     except (TypeError, ValueError, AttributeError, pickle.PicklingError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ConfigError(
             f"{what} cannot be sent to Ray's worker processes ({reason}): define it in a module that they can import"
         ) from error

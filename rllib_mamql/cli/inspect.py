@@ -12,7 +12,7 @@ from rllib_mamql.cli.messages import next_step
 from rllib_mamql.cli.options import EXIT_USER, json_option
 from rllib_mamql.cli.paths import check_output, shown
 from rllib_mamql.cli.working import working
-from rllib_mamql.errors import UserError
+from rllib_mamql.errors import UserError, one_line
 
 NOTHING: dict[str, Any] = {"episodes": None, "steps": None, "agents": [], "spaces": {}, "return_mean": None}
 
@@ -32,7 +32,7 @@ def inspect(folder: Path, json_path: Path | None) -> None:
         with working(f"reading {shown(folder)}"):
             dataset = read_dataset(str(folder))
     except UserError as error:
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
         write_json(json_path, document("inspect", path=folder, **NOTHING, problems=[problem]))
         print_problem(problem)
         sys.exit(EXIT_USER)

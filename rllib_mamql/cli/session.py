@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.cli.working import working
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.errors import ConfigError, one_line
 from rllib_mamql.ray_internals import job_config
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def ray_session(options: RunOptions, cpus: float = 1.0, gpus: float = 0.0) -> It
         try:
             ray.init(address=options.ray_address, **common)
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-            text = " ".join(str(error).split())[:200]
+            text = one_line(error)[:200]
             raise ConfigError(
                 f"--ray-address {options.ray_address}: cannot join the cluster ({text}); if it wants a token, set "
                 "RAY_AUTH_MODE=token"

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.errors import ConfigError, one_line
 
 _FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
 
@@ -57,7 +57,7 @@ def parse_yaml(text: str, where: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        problem = getattr(error, "problem", None) or one_line(error)
         raise ConfigError(f"{where}:{line} not valid YAML ({problem})") from None
 
 
@@ -68,7 +68,7 @@ def read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; give the path of a YAML experiment file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read ({' '.join(str(error).split())})") from None
+        raise ConfigError(f"{path} cannot be read ({one_line(error)})") from None
     return parse_yaml(text, str(path))
 
 

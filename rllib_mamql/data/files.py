@@ -13,7 +13,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata
-from rllib_mamql.errors import DatasetError
+from rllib_mamql.errors import DatasetError, one_line
 
 SUFFIXES = (".parquet", ".pq", ".parq")
 
@@ -73,7 +73,7 @@ class ParquetFile:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> DatasetError:
-        return DatasetError(f"{self.name} is damaged ({_line(error)}): copy or record it again")
+        return DatasetError(f"{self.name} is damaged ({one_line(error)}): copy or record it again")
 
 
 def find_files(path: str | Sequence[str], filesystem: Any = None) -> list[ParquetFile]:
@@ -101,7 +101,7 @@ def find_files(path: str | Sequence[str], filesystem: Any = None) -> list[Parque
         except DatasetError:
             raise
         except (OSError, pa.ArrowException) as error:
-            raise DatasetError(f"cannot read {one}: {_line(error)}") from error
+            raise DatasetError(f"cannot read {one}: {one_line(error)}") from error
     return [_open(name, file, where) for name, (where, file) in sorted(found.items())]
 
 
@@ -132,7 +132,7 @@ def _locate(path: str, filesystem: Any) -> tuple[pafs.FileSystem, str, str]:
             handler, inside = fsspec.core.url_to_fs(base)
             where = pafs.PyFileSystem(pafs.FSSpecHandler(handler))
         except (ImportError, OSError, ValueError) as second:
-            raise DatasetError(f"cannot open {path}: {_line(first)}; {_line(second)}") from second
+            raise DatasetError(f"cannot open {path}: {one_line(first)}; {one_line(second)}") from second
     return where, inside.rstrip("/") + tail.rstrip("/"), "" if scheme == "file" else f"{scheme}://"
 
 
@@ -213,7 +213,7 @@ def _open(name: str, path: str, where: pafs.FileSystem) -> ParquetFile:
     except FileNotFoundError as error:
         raise DatasetError(f"{name} does not exist: check the path") from error
     except (OSError, pa.ArrowException) as error:
-        raise DatasetError(f"{name} is corrupt ({_line(error)}): copy or record it again") from error
+        raise DatasetError(f"{name} is corrupt ({one_line(error)}): copy or record it again") from error
     document = (schema.metadata or {}).get(METADATA_KEY.encode())
     try:
         metadata = DatasetMetadata.from_json(document) if document is not None else None
@@ -234,7 +234,3 @@ def _check_magic(name: str, source: Any) -> None:
     source.seek(max(0, size - 4))
     if size < 12 or source.read(4) != b"PAR1":
         raise DatasetError(f"{name} is truncated ({size} bytes, no Parquet footer): copy or record it again")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

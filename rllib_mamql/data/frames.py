@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from rllib_mamql.columns import Array
 from rllib_mamql.data.reading import read_dataset
-from rllib_mamql.errors import DatasetError, check_choice
+from rllib_mamql.errors import DatasetError, check_choice, one_line
 
 FORMS = ("numpy", "pandas", "polars")
 
@@ -80,9 +80,7 @@ def to_arrow(data: Any) -> pa.Table:
             return pa.Table.from_pandas(_listed(data), preserve_index=False)
         return pa.table(data) if hasattr(data, "__arrow_c_stream__") else _called(data)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        raise DatasetError(
-            f"the {type(data).__name__} is no table of numbers and texts: {' '.join(str(error).split())}"
-        ) from error
+        raise DatasetError(f"the {type(data).__name__} is no table of numbers and texts: {one_line(error)}") from error
 
 
 def _listed(frame: Any) -> Any:

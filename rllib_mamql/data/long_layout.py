@@ -11,6 +11,7 @@ from gymnasium.spaces import Discrete
 
 from rllib_mamql.columns import (
     ACTIONS,
+    AGENT_ID,
     ALIVE,
     EPS_ID,
     NEXT_OBS,
@@ -32,7 +33,6 @@ from rllib_mamql.data.validation import check_episodes, episode_order, where
 from rllib_mamql.errors import DatasetError
 
 # RLlib's names, see ray.rllib.core.columns.Columns and ray.rllib.offline.offline_prelearner.SCHEMA.
-AGENT_ID = "agent_id"
 NEW_OBS = "new_obs"
 
 _REQUIRED = (EPS_ID, AGENT_ID, T, OBS, ACTIONS, TERMINATEDS, TRUNCATEDS)

@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from rllib_mamql.columns import JointColumns, concatenate, has_rewards, num_rows
+from rllib_mamql.columns import ALL_AGENTS, JointColumns, concatenate, has_rewards, num_rows
 from rllib_mamql.data.about import metadata_of
 from rllib_mamql.data.episodes import AgentEpisode, Episode, joint_steps
 from rllib_mamql.data.metadata import ReturnSummary
 from rllib_mamql.data.writing import free_folder, write_dataset
 from rllib_mamql.errors import DatasetError
-
-ALL = "__all__"
-"""Key of a flag for all agents, as RLlib's environments use it."""
 
 Flags = Mapping[str, bool] | bool | None
 
@@ -248,5 +245,5 @@ class DemonstrationWriter:
 
 def _flag(flags: Flags, agent: str) -> bool:
     if isinstance(flags, Mapping):
-        return bool(flags.get(agent, False) or flags.get(ALL, False))
+        return bool(flags.get(agent, False) or flags.get(ALL_AGENTS, False))
     return bool(flags)

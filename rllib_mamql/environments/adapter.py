@@ -8,6 +8,8 @@ import gymnasium as gym
 from pettingzoo import ParallelEnv
 from ray.rllib.env.multi_agent_env import MultiAgentEnv
 
+from rllib_mamql.columns import ALL_AGENTS
+
 
 class PettingZooAdapter(MultiAgentEnv):
     """Runs any ``ParallelEnv`` in RLlib.
@@ -60,8 +62,8 @@ class PettingZooAdapter(MultiAgentEnv):
         cut = over and any(truncateds.values())
         if cut:
             truncateds = {agent: False for agent in truncateds}
-        terminateds["__all__"] = over and not cut
-        truncateds["__all__"] = cut
+        terminateds[ALL_AGENTS] = over and not cut
+        truncateds[ALL_AGENTS] = cut
         return observations, rewards, terminateds, truncateds, infos
 
     def render(self) -> Any:

@@ -9,11 +9,8 @@ import gymnasium as gym
 from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.conversions import aec_to_parallel
 
-from rllib_mamql.environments.standard import ALL
+from rllib_mamql.columns import ALL_AGENTS, ONLY_AGENT
 from rllib_mamql.errors import ConfigError, EnvironmentFault
-
-ONLY_AGENT = "agent_0"
-"""What the agent of a Gymnasium environment is called."""
 
 
 def is_multi_agent_class(kind: type[Any]) -> bool:
@@ -93,7 +90,7 @@ class RLlibParallel(ParallelEnv[Any, Any, Any]):
             EnvironmentFault: If an agent is to wait while others act.
         """
         observations, rewards, terminateds, truncateds, infos = self.rllib_env.step(actions)
-        over, cut = bool(terminateds.get(ALL, False)), bool(truncateds.get(ALL, False))
+        over, cut = bool(terminateds.get(ALL_AGENTS, False)), bool(truncateds.get(ALL_AGENTS, False))
         acted = list(actions)
         terminated = {agent: bool(terminateds.get(agent, False)) or over for agent in acted}
         truncated = {agent: (bool(truncateds.get(agent, False)) or cut) and not terminated[agent] for agent in acted}
@@ -108,7 +105,7 @@ class RLlibParallel(ParallelEnv[Any, Any, Any]):
         self.agents = [] if over or cut else [*going_on, *entering]
         # RLlib pays agents that are not named nothing.
         paid = {agent: rewards.get(agent, 0.0) for agent in acted}
-        known = {agent: value for agent, value in observations.items() if agent != ALL}
+        known = {agent: value for agent, value in observations.items() if agent != ALL_AGENTS}
         return known, paid, terminated, truncated, infos
 
     def render(self) -> Any:

@@ -13,7 +13,6 @@ from rllib_mamql.environments.registry import resolve_env_config
 from rllib_mamql.errors import ConfigError, DatasetError
 
 ENVIRONMENT = "overcooked"
-SOURCE = "overcooked-human"
 LICENCE = "recordings of people that overcooked-ai ships: for your own use, not to be passed on"
 _PLAYED = {"auto_cook": True, "random_starts": 0.0, "reward": "sparse", "reward_split": "team"}
 """Their game, and what they were paid for."""

@@ -13,8 +13,7 @@ from typing import Any
 import gymnasium as gym
 
 from rllib_mamql.environments.converted import is_multi_agent_class
-from rllib_mamql.environments.standard import one_line
-from rllib_mamql.errors import UnknownEnvironmentError
+from rllib_mamql.errors import UnknownEnvironmentError, one_line
 from rllib_mamql.ray_internals import FOLDER
 
 PETTINGZOO_PREFIX = "pettingzoo:"

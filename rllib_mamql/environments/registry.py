@@ -21,8 +21,8 @@ from rllib_mamql.environments.names import (
     resolve,
     with_keywords,
 )
-from rllib_mamql.environments.standard import StandardEnv, one_line
-from rllib_mamql.errors import ConfigError, UnknownEnvironmentError, nearest
+from rllib_mamql.environments.standard import StandardEnv
+from rllib_mamql.errors import ConfigError, UnknownEnvironmentError, nearest, one_line
 from rllib_mamql.ray_internals import share, shared
 
 

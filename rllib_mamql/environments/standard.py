@@ -15,12 +15,11 @@ from gymnasium.spaces import Box, Discrete
 from pettingzoo import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
+from rllib_mamql.columns import ALL_AGENTS
 from rllib_mamql.environments.actions import ActionCoding, action_coding
 from rllib_mamql.environments.observations import ObservationCoding, observation_coding
-from rllib_mamql.errors import ConfigError, EnvironmentFault, UserError
+from rllib_mamql.errors import ConfigError, EnvironmentFault, UserError, one_line
 
-ALL = "__all__"
-"""Key of RLlib's flags that speak of all agents; some parallel environments have it too."""
 LARGEST_REWARD = 3e38
 """What float32, in which rewards are kept, can still hold."""
 FORBIDDEN = set('<>:"/\\|?*')
@@ -257,7 +256,7 @@ class StandardEnv(BaseParallelWrapper):
     def _check_known(self, given: Mapping[Any, Any], what: str) -> None:
         if not given.keys() <= self._names.keys():
             odd = next(native for native in given if native not in self._names)
-            if odd != ALL:
+            if odd != ALL_AGENTS:
                 self._fault(f"{what} of {odd!r}, which is not in possible_agents {self.possible_agents}: add it")
 
     def _infos(self, infos: Any, agents: list[str]) -> dict[str, Any]:
@@ -292,11 +291,6 @@ def _form(result: Any) -> str:
     if isinstance(result, tuple):
         return f"{len(result)} values ({', '.join(type(each).__name__ for each in result)})"
     return f"a {type(result).__name__}"
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, as one line; its kind where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def place_of(error: BaseException) -> str:

@@ -12,13 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from rllib_mamql.algorithms.mamql.chosen import COMING_BACK, DEMONSTRATED, MULTIPLE
+from rllib_mamql.algorithms.mamql.coverage import bin_widths, state_codes
 from rllib_mamql.columns import EPS_ID, OBS, JointColumns, column, num_rows
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.evaluation.evaluate import play
 from rllib_mamql.learning.checkpoint import Checkpoint, act_at
 from rllib_mamql.learning.demonstrations import find_demonstrations
+from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import checkpoint_actor
 from rllib_mamql.play.batched import make_rollout
 from rllib_mamql.play.returns import summarise_returns
@@ -29,8 +32,6 @@ ALLOWED = 0.1
 """By how much the share of states that play comes back to may exceed that of the demonstrations or of training."""
 STEPS, ENVS = 1600, 16
 """Joint steps of play at each multiple, and the environments that are stepped together."""
-BIN = 0.5
-"""States are the same where all numbers fall into the same bins, of so many standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,10 @@ def decide(stored: Checkpoint, demonstrations: JointColumns | None, *, seed: int
         seed: Of environments and actions.
     """
     agents = list(stored.module_of)
-    found = {1.0: _play(stored, 1.0, seed)}
-    widths = bin_widths(found[1.0] if demonstrations is None else demonstrations, agents)
+    as_trained = _play(stored, 1.0, seed)
+    widths = widths_of(as_trained if demonstrations is None else demonstrations, agents)
     shown = None if demonstrations is None else coming_back(demonstrations, agents, widths)
-    shares = {1.0: coming_back(found[1.0], agents, widths)}
+    shares = {1.0: coming_back(as_trained, agents, widths)}
     most = max(shares[1.0], shown or 0.0) + ALLOWED
     for multiple in MULTIPLES:
         shares[multiple] = coming_back(_play(stored, multiple, seed), agents, widths)
@@ -83,29 +84,26 @@ def act_decidedly(stored: Checkpoint, *, seed: int = 0) -> Decided:
     return found
 
 
-def coming_back(columns: JointColumns, agents: Sequence[str], widths: Mapping[str, np.ndarray]) -> float:
+def coming_back(columns: JointColumns, agents: Sequence[str], widths: Mapping[str, Tensor]) -> float:
     """Share of joint states, in [0, 1], in which their episode was before.
 
     Args:
         columns: Joint steps.
         agents: All agents: a state is what all of them observe.
-        widths: By agent, widths ``(F,)`` of the bins of its observation's numbers.
+        widths: By agent, widths ``(F,)`` of the bins of its observation's numbers, from ``coverage.bin_widths``.
     """
-    rows = num_rows(columns)
-    parts = [np.unique(columns[EPS_ID].astype(str), return_inverse=True)[1].reshape(rows, 1)]
-    parts += [np.round(columns[column(OBS, agent)].reshape(rows, -1) / widths[agent]) for agent in agents]
-    return 1.0 - len(np.unique(np.concatenate(parts, 1).astype(np.float32), axis=0)) / rows
+    codes = state_codes(_observations(columns, agents), agents, widths).numpy()
+    _, episodes = np.unique(columns[EPS_ID].astype(str), return_inverse=True)
+    return 1.0 - len(np.unique(np.stack([episodes, codes], 1), axis=0)) / num_rows(columns)
 
 
-def bin_widths(columns: JointColumns, agents: Sequence[str]) -> dict[str, np.ndarray]:
-    """Widths ``(F,)`` by agent of the bins into which the numbers of its observation fall.
+def widths_of(columns: JointColumns, agents: Sequence[str]) -> dict[str, Tensor]:
+    """Widths of bins, for :func:`coming_back`, from the spread of joint steps."""
+    return bin_widths(_observations(columns, agents), agents)
 
-    Args:
-        columns: Joint steps, from whose spread they follow.
-        agents: All agents.
-    """
-    spreads = {agent: columns[column(OBS, agent)].reshape(num_rows(columns), -1).std(0) for agent in agents}
-    return {agent: np.where(spread > 0, BIN * spread, BIN) for agent, spread in spreads.items()}
+
+def _observations(columns: JointColumns, agents: Sequence[str]) -> dict[str, Tensor]:
+    return {name: to_tensor(columns[name]) for name in (column(OBS, agent) for agent in agents)}
 
 
 def _play(stored: Checkpoint, multiple: float, seed: int) -> JointColumns:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rllib_mamql.errors import one_line
 from rllib_mamql.learning.graphs import Recorder, StepGraphs, detached
 from rllib_mamql.learning.optimise import TogetherStep, move_averages
 from rllib_mamql.learning.row_table import RowTable
@@ -181,7 +182,7 @@ class DeviceSteps:
                 if compiled is self._learner.scored:
                     raise
                 compiled = self._learner.scored
-                reason = " ".join(str(error).split())[:300]
+                reason = one_line(error)[:300]
                 logger.warning("torch_compile_learner: losses are not compiled (%s: %s)", type(error).__name__, reason)
                 return self._learner.scored(batch)
 

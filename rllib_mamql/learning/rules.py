@@ -13,7 +13,7 @@ import torch
 
 from rllib_mamql import ray_internals
 from rllib_mamql.environments.spaces import environment_spaces
-from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number
+from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number, one_line
 from rllib_mamql.networks.precision import AUTOCASTS
 
 MODES = ("online", "offline")
@@ -234,7 +234,7 @@ def _build_networks(described: str, arguments: _Unhashed) -> None:
             except ConfigError:
                 raise
             except Exception as error:
-                text = " ".join(str(error).split()) or type(error).__name__
+                text = one_line(error)
                 raise ConfigError(
                     f"model_config: no network of module {module_id!r} can be built for observations of shape "
                     f"{spaces[module_id][0].shape} ({text[:300]}): correct model_config"

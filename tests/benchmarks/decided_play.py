@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.environments.registry import make_batch, make_env
-from rllib_mamql.evaluation.decided import ALLOWED, acting_at, bin_widths, coming_back
+from rllib_mamql.evaluation.decided import ALLOWED, acting_at, coming_back, widths_of
 from rllib_mamql.evaluation.decided import MULTIPLES as TRIED
 from rllib_mamql.learning.demonstrations import find_demonstrations
 from rllib_mamql.play.actors import checkpoint_actor
@@ -82,7 +82,7 @@ def main() -> None:
         stored = read_checkpoint(folder)
         agents, expert = list(stored.module_of), find_demonstrations(stored)
         assert expert is not None, f"{folder}: its demonstrations are gone"
-        widths = bin_widths(expert, agents)
+        widths = widths_of(expert, agents)
         row: dict[str, Any] = {
             "checkpoint": folder.name,
             "expert_returning": round(coming_back(expert, agents, widths), 4),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from rllib_mamql.algorithms.mamql.chosen import chosen, in_words
 from rllib_mamql.algorithms.registry import read_checkpoint
@@ -20,7 +21,7 @@ from rllib_mamql.evaluation.diagnostics import RationalityFit
 from rllib_mamql.learning.checkpoint import DOCUMENT
 
 AGENTS = ("a", "b")
-WIDTHS = {agent: np.full(2, 0.5) for agent in AGENTS}
+WIDTHS = {agent: torch.full((2,), 0.5) for agent in AGENTS}
 
 
 def steps(states: list[int], episodes: list[str] | None = None, others: list[int] | None = None) -> JointColumns:
@@ -61,7 +62,7 @@ def test_the_highest_multiple_before_play_gets_stuck(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(decided, "_play", lambda stored, multiple, seed: steps([1, 2]) | {"at": multiple})
-    monkeypatch.setattr(decided, "bin_widths", lambda columns, agents: WIDTHS)
+    monkeypatch.setattr(decided, "widths_of", lambda columns, agents: WIDTHS)
     monkeypatch.setattr(decided, "coming_back", lambda columns, agents, widths: shares[columns["at"]])
     found = decide(stored_at(toy_checkpoint_folder, tmp_path), None)
     assert found.multiple == multiple and found.demonstrated is None
@@ -72,7 +73,7 @@ def test_as_often_as_experts_is_not_stuck(
     toy_checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decided, "_play", lambda stored, multiple, seed: {"share": 0.1 * multiple})
-    monkeypatch.setattr(decided, "bin_widths", lambda columns, agents: WIDTHS)
+    monkeypatch.setattr(decided, "widths_of", lambda columns, agents: WIDTHS)
     monkeypatch.setattr(decided, "coming_back", lambda columns, agents, widths: columns["share"])
     stored = stored_at(toy_checkpoint_folder, tmp_path)
     assert decide(stored, {"share": 0.25}).multiple == 3.0

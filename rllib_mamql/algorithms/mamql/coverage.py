@@ -13,7 +13,7 @@ where rollouts weigh much, and weak where they weigh nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,32 +55,58 @@ def reached(expert: TensorColumns, rollouts: TensorColumns, played: int, agents:
     if not rows or not played:
         return 0.0
     shown, seen = (_evenly(*pair) for pair in ((rows, EXPERT_ROWS), (played, ROLLOUT_ROWS)))
-    codes: Tensor | int = 0
-    visited: Tensor | int = 0
+    demonstrated = {name: expert[name][shown.to(expert[name].device)] for name in _observed(agents)}
+    widths = bin_widths(demonstrated, agents)
+    visited = state_codes({name: rollouts[name] for name in _observed(agents)}, agents, widths, seen)
+    return float(torch.isin(state_codes(demonstrated, agents, widths), visited).float().mean())
+
+
+def bin_widths(columns: Mapping[str, Tensor], agents: Sequence[str]) -> dict[str, Tensor]:
+    """Widths ``(F,)`` by agent of the bins into which the numbers of its observation fall.
+
+    Args:
+        columns: Joint steps, from whose spread they follow.
+        agents: All agents.
+    """
+    spreads = {agent: columns[column(OBS, agent)].flatten(1).float().std(0, correction=0) for agent in agents}
+    return {agent: torch.where(found > 0, BIN * found, torch.full_like(found, BIN)) for agent, found in spreads.items()}
+
+
+def state_codes(
+    columns: Mapping[str, Tensor], agents: Sequence[str], widths: Mapping[str, Tensor], rows: Tensor | None = None
+) -> Tensor:
+    """One number a joint step ``(R,)`` for the state: what all agents observe. Different ones agree by chance only.
+
+    Args:
+        columns: Joint steps.
+        agents: All agents.
+        widths: By agent, as :func:`bin_widths` gives them.
+        rows: Which steps ``(R,)``; None: all.
+    """
+    total: Tensor | None = None
     for number, agent in enumerate(agents):
-        name = column(OBS, agent)
-        demonstrated = expert[name][shown.to(expert[name].device)].flatten(1).float()
-        width = BIN * demonstrated.std(0, correction=0)
-        width = torch.where(width > 0, width, torch.full_like(width, BIN))
+        values, width = columns[column(OBS, agent)], widths[agent]
+        index = (torch.arange(len(values)) if rows is None else rows).to(values.device)
         mixer = torch.Generator().manual_seed(number)
-        factors = torch.randint(-(2**62), 2**62, (len(width),), generator=mixer).to(width.device)
-        codes = codes + _codes(demonstrated, width, factors)
-        index = seen.to(rollouts[name].device)
+        factors = torch.randint(-(2**62), 2**62, (len(width),), generator=mixer).to(values.device)
         part = max(1, _PART // max(1, len(width)))
-        visited = visited + torch.cat(
-            [_codes(rollouts[name][some].flatten(1).float(), width, factors) for some in torch.split(index, part)]
+        codes = torch.cat(
+            [
+                ((values[some].flatten(1).float() / width).round().long() * factors).sum(1)
+                for some in torch.split(index, part)
+            ]
         )
-    assert isinstance(codes, Tensor) and isinstance(visited, Tensor)
-    return float(torch.isin(codes, visited).float().mean())
+        total = codes if total is None else total + codes
+    assert total is not None
+    return total
+
+
+def _observed(agents: Sequence[str]) -> list[str]:
+    return [column(OBS, agent) for agent in agents]
 
 
 def _evenly(rows: int, most: int) -> Tensor:
     return torch.arange(rows) if rows <= most else torch.linspace(0, rows - 1, most).long()
-
-
-def _codes(observations: Tensor, width: Tensor, factors: Tensor) -> Tensor:
-    """One number ``(B,)`` for the bins that observations ``(B, F)`` fall into; different ones agree by chance only."""
-    return ((observations / width).round().long() * factors).sum(1)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from rllib_mamql.data.episodes import AgentEpisode, Episode
 from rllib_mamql.data.frames import import_optional
 from rllib_mamql.data.sources.found import Found
-from rllib_mamql.errors import DatasetError
+from rllib_mamql.errors import DatasetError, one_line
 
 
 def from_minari(datasets: Mapping[str, Any]) -> Found:
@@ -44,7 +44,7 @@ def _opened(minari: Any, given: Any) -> Any:
     try:
         return minari.load_dataset(given)
     except Exception as error:  # Minari raises what its storage raises.
-        text = " ".join(str(error).split())
+        text = one_line(error)
         raise DatasetError(
             f"Minari has no dataset {given!r} here ({text}): `minari list local` names those there are"
         ) from error

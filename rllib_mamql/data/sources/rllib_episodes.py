@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from rllib_mamql.columns import ONLY_AGENT
 from rllib_mamql.data.episodes import AgentEpisode, Episode
 from rllib_mamql.data.frames import import_optional
 from rllib_mamql.data.sources.found import Found
@@ -24,7 +25,6 @@ ITEM = "item"
 """Column of packed episodes."""
 SKIPPED = "S"
 """RLlib's mark of a step at which an agent does not take part."""
-ONLY_AGENT = "agent_0"
 
 
 def is_packed(schema: pa.Schema) -> bool:

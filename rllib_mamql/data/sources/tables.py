@@ -13,10 +13,12 @@ import pyarrow.csv as pacsv
 
 from rllib_mamql.columns import (
     ACTIONS,
+    AGENT_ID,
     ALIVE,
     EPS_ID,
     NEXT_OBS,
     OBS,
+    ONLY_AGENT,
     REWARDS,
     TERMINATEDS,
     TRUNCATEDS,
@@ -29,13 +31,12 @@ from rllib_mamql.data.files import find_files
 from rllib_mamql.data.sources.found import Found
 from rllib_mamql.data.sources.rows import AgentRows, episodes_of
 from rllib_mamql.data.tables import array_column, cast_numbers, text_column
-from rllib_mamql.errors import DatasetError, nearest
+from rllib_mamql.errors import DatasetError, nearest, one_line
 
-AGENT_ID = "agent_id"
 MEANINGS = (EPS_ID, AGENT_ID, T, OBS, ACTIONS, REWARDS, TERMINATEDS, TRUNCATEDS, NEXT_OBS)
 """What a column can mean; ``new_obs`` is RLlib's name of ``next_obs``."""
 _OTHER_NAMES = {NEXT_OBS: "new_obs"}
-ONLY_EPISODE, ONLY_AGENT = "eps-0", "agent_0"
+ONLY_EPISODE = "eps-0"
 
 
 def read_csv(path: str | pathlib.Path) -> pa.Table:
@@ -49,7 +50,7 @@ def read_csv(path: str | pathlib.Path) -> pa.Table:
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist: check the path") from error
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} is no CSV file ({' '.join(str(error).split())}): check it") from error
+        raise DatasetError(f"{path} is no CSV file ({one_line(error)}): check it") from error
     if table.num_columns == 1:
         raise DatasetError(f"{path} has one column only, {table.column_names[0]!r}: separate values by commas")
     return table
@@ -80,7 +81,7 @@ def read_npz(path: str | pathlib.Path) -> dict[str, Array]:
     except FileNotFoundError as error:
         raise DatasetError(f"{path} does not exist: check the path") from error
     except Exception as error:  # zipfile, zlib and numpy each have errors of their own.
-        text = " ".join(str(error).split())
+        text = one_line(error)
         hint = "save arrays of numbers: objects are pickles, which are never loaded"
         raise DatasetError(f"{path} is no archive of arrays ({text}): {hint}") from error
 
