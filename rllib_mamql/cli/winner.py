@@ -14,6 +14,7 @@ from rllib_mamql.cli.numbers import interval
 from rllib_mamql.cli.report import TrialReport, plain
 from rllib_mamql.cli.settings import ALIASES, Prepared, resolve_input
 from rllib_mamql.cli.trial_reports import evaluate_trial
+from rllib_mamql.cli.trial_tables import best_first, winners
 
 WINNER = "best.yaml"
 """File in a run's folder."""
@@ -41,7 +42,7 @@ def crown(
     Returns:
         The reports; the best trial's has what was found.
     """
-    best = best_of(reports)
+    best = next(iter(winners(best_first(reports))), None)
     if best is None or best.checkpoint is None:
         return list(reports)
     # Of several scores the best is high by luck as well: episodes that did not choose it have no part in that.
@@ -50,12 +51,6 @@ def crown(
     if run is not None:
         found = dataclasses.replace(found, settings=str(write_winner(item.experiment, found, run)))
     return [found if report is best else report for report in reports]
-
-
-def best_of(reports: Sequence[TrialReport]) -> TrialReport | None:
-    """The trial with the highest return; None where fewer than two have one."""
-    scored = [report for report in reports if report.return_mean is not None]
-    return max(scored, key=lambda report: report.return_mean or 0.0) if len(scored) > 1 else None
 
 
 def write_winner(experiment: Experiment, best: TrialReport, run: Path) -> Path:

@@ -7,7 +7,7 @@ and leaves. Agents that are not there are padded here, and nowhere else.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,12 @@ def without_last(
     if terminated:
         return AgentEpisode(np.concatenate([seen, seen[-1:]]), actions, rewards, True, start)
     return AgentEpisode(seen, actions[:-1], None if rewards is None else rewards[:-1], False, start)
+
+
+def begun_at_zero(episode: Episode) -> Episode:
+    """The same episode with its steps counted from where the first agent enters."""
+    first = min((part.start for part in episode.values()), default=0)
+    return {agent: replace(part, start=part.start - first) for agent, part in episode.items()}
 
 
 def joint_steps(eps_id: str, episode: Episode, metadata: DatasetMetadata) -> JointColumns:

@@ -5,14 +5,13 @@ A setting of RLlib's that would change nothing is refused: a user who sets it ex
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Collection
 from typing import Any
 
 import torch
 
 from rllib_mamql import ray_internals
-from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.environments.spaces import Spaces, environment_spaces
 from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number, one_line
 from rllib_mamql.networks.precision import AUTOCASTS
 
@@ -201,26 +200,20 @@ def check_networks(config: Any) -> None:
             check_choice(f"model_config: {key}", own[key], ray_internals.activations())
     by_module = {config.module_of[agent]: pair for agent, pair in spaces.items()}
     described = repr((type(config).__name__, sorted(own.items(), key=str), by_module, config.module_settings()))
-    _build_networks(described, _Unhashed((config, by_module)))
+    if described not in _BUILT:
+        _build_networks(config, by_module)
+        _BUILT.add(described)
 
 
 def _is_size(size: Any) -> bool:
     return isinstance(size, int) and not isinstance(size, bool) and size > 0
 
 
-class _Unhashed(tuple[Any, ...]):
-    """Arguments that a cache does not look at: what they are is said in another."""
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return True
+_BUILT: set[str] = set()
+"""What networks could be built from in this process: RLlib validates a config many times."""
 
 
-@functools.lru_cache(maxsize=16)
-def _build_networks(described: str, arguments: _Unhashed) -> None:
-    config, spaces = arguments
+def _build_networks(config: Any, spaces: Spaces) -> None:
     seen: set[str] = set()
     # Other random numbers than the training's: those would no longer be the same.
     with torch.random.fork_rng(devices=[]):

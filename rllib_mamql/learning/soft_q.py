@@ -40,6 +40,13 @@ class CriticLoss:
     chi_square: Tensor
     value: Tensor
 
+    def named(self) -> dict[str, Tensor]:
+        """The terms by the names of their metrics."""
+        return {
+            "critic_loss": self.total, "expert_reward": self.expert_reward,
+            "chi_square": self.chi_square, "value_term": self.value,
+        }  # fmt: skip
+
 
 def soft_value(q: Tensor, rationality: float) -> Tensor:
     """Soft value of a row of action values, ``(1 / lambda) log sum_a exp(lambda q_a)``.
@@ -205,8 +212,9 @@ def inverse_q_loss(
     expert_rows: int,
     value_term: str,
     chi_square_states: str,
-    chi_square_scale: float,
+    chi_square_scale: float | Tensor,
     discount: float,
+    rollout_share: float | Tensor | None = None,
 ) -> tuple[CriticLoss, Tensor]:
     """IQ-Learn's loss on the rows of a minibatch, the expert's first, then rollouts.
 
@@ -223,26 +231,38 @@ def inverse_q_loss(
         chi_square_states: One of ``CHI_SQUARE_STATES``.
         chi_square_scale: c > 0.
         discount: ``gamma`` in [0, 1).
+        rollout_share: Weight in [0, 1] of the rollouts in the telescoped value term; None weighs all its rows alike; at
+            0 chi^2 leaves them out.
 
     Returns:
         The loss, and implied rewards ``(..., R)``.
     """
-    expert, every = slice(0, expert_rows), slice(None)
+    expert, rollouts, every = slice(0, expert_rows), slice(expert_rows, None), slice(None)
     reward = inverse_reward(taken, next_value, terminated, discount)
+
+    def over(where: slice) -> Tensor:
+        return value_telescoped(
+            value[..., where], next_value[..., where], terminated[..., where], weights[..., where], discount
+        )
+
     if value_term == "initial":
         assert start_weights is not None
         estimate = value_from_starts(start_value, start_weights, discount)
+    elif taken.shape[-1] == expert_rows:  # Offline, or nothing sampled yet.
+        estimate = over(expert)
+    elif rollout_share is not None:
+        estimate = (1.0 - rollout_share) * over(expert) + rollout_share * over(rollouts)
     else:
-        rollouts = slice(expert_rows, None) if taken.shape[-1] > expert_rows else expert
-        over = {"expert": expert, "rollout": rollouts, "rollout+expert": every}[value_term]
-        ends = terminated[..., over]
-        estimate = value_telescoped(value[..., over], next_value[..., over], ends, weights[..., over], discount)
+        estimate = over({"expert": expert, "rollout": rollouts, "rollout+expert": every}[value_term])
+    penalties = weights
+    if rollout_share is not None:
+        penalties = torch.cat([weights[..., expert], weights[..., rollouts] * (rollout_share > 0)], -1)
     penalised = every if chi_square_states == "mixture" else expert
     loss = critic_loss(
         expert_reward=reward[..., expert],
         expert_weights=weights[..., expert],
         penalised_reward=reward[..., penalised],
-        penalised_weights=weights[..., penalised],
+        penalised_weights=penalties[..., penalised],
         value=estimate,
         chi_square_scale=chi_square_scale,
     )

@@ -17,7 +17,7 @@ from rllib_mamql.cli.report import TrialReport
 from rllib_mamql.cli.resuming import is_over, longer
 from rllib_mamql.cli.runs import training
 from rllib_mamql.cli.trial_tables import best_first, winners
-from rllib_mamql.cli.winner import best_of, write_winner
+from rllib_mamql.cli.winner import write_winner
 from rllib_mamql.errors import ConfigError
 from tests.support.command_line import Rllib
 
@@ -106,7 +106,7 @@ def test_the_best_trials_settings_run_as_they_are(tmp_path: Path) -> None:
     (experiment,) = load_experiments(file)
     own = {"lr": np.float64(0.003), "model_config": {"fcnet_hiddens": [16], "vf_share_layers": True}, "seed": 3}
     reports = [report("search", "1", 1.0), replace(report("search", "2", 2.0), config=own, fresh_return_mean=1.75)]
-    assert best_of(reports) is reports[1]
+    assert winners(best_first(reports)) == [reports[1]]
     (written,) = load_experiments(write_winner(experiment, reports[1], tmp_path))
     assert (written.name, written.settings.run, written.settings.num_samples) == ("search-best", "MAMQL", 1)
     assert written.settings.stop == {"training_iteration": 2.0}
@@ -116,7 +116,7 @@ def test_the_best_trials_settings_run_as_they_are(tmp_path: Path) -> None:
     }  # fmt: skip
     text = (tmp_path / "best.yaml").read_text()
     assert "# The best trial of search: 2, return 2.00." in text and "on fresh episodes: 1.75" in text
-    assert best_of(reports[:1]) is None, "one trial is no choice"
+    assert not winners(best_first(reports[:1])), "one trial is no choice"
 
 
 # -- training longer ----------------------------------------------------------------------------------------------

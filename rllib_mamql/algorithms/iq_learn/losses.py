@@ -78,10 +78,8 @@ class IQLearnLosses(Losses):
             if report:
                 expert = slice(0, rows.expert_rows)
                 own = own_scores(q[:, expert], q.shape[-1] // self._actions[agents[0]], lam)
-                found = {"critic_loss": loss.total, "expert_reward": loss.expert_reward}
-                found |= {"chi_square": loss.chi_square, "value_term": loss.value}
-                found |= explained(log_policy(own, lam), rows.actions[:, expert], rows.weights[:, expert])
-                self.terms |= by_agent(found, agents)
+                found = explained(log_policy(own, lam), rows.actions[:, expert], rows.weights[:, expert])
+                self.terms |= by_agent({**loss.named(), **found}, agents)
         return losses
 
     def _joint_actions(self, batch: Minibatch, agents: list[str]) -> Tensor:

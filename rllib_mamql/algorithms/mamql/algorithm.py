@@ -53,7 +53,7 @@ class MAMQL(Imitation):
         super().training_step()
         if self._watch is not None and not self._leaves_rollouts_out:
             self._watch = None
-            self.on_learner(0, lambda learner: learner.send_scouts(None))
+            self.on_learner(0, lambda learner: learner.call_scouts_back())
 
     def _weigh(self, reached: float) -> Weights:
         rows = (self.config.expert_batch_size, self.config.rollout_batch_size)

@@ -19,12 +19,16 @@ class MAMQLLearner(ImitationLearner):
 
     losses: MAMQLLosses
 
+    def build(self) -> None:
+        """Builds modules and optimisers; data arrives later, and scouts where they are asked for."""
+        super().build()
+        self.scouts: Scouts | None = None
+
     def build_losses(self) -> MAMQLLosses:
         """MAMQL's losses."""
         modules: dict[str, MAMQLModule] = {name: self.network(name) for name in self.agents_of}
         losses = MAMQLLosses(self.config, modules, self.agents_of, self.agents, self.draws, self.precision)
         config = self.config
-        self.scouts: Scouts | None = None
         if config.rollout_share == AUTO:  # Nothing is known of rollouts before the first: they weigh nothing.
             losses.rollout_share, losses.leaves_rollouts_out = torch.tensor(0.0, device=self._device), True
         if config.chi_square_scale == AUTO:
@@ -54,11 +58,12 @@ class MAMQLLearner(ImitationLearner):
         """Whether rollouts have no part in the critics' losses."""
         return not self.config.uses_rollouts or self.losses.leaves_rollouts_out
 
-    def send_scouts(self, columns: JointColumns | None) -> None:
-        """Sends out scouts, which learn by what this learner's losses are without rollouts; None calls them back."""
-        if columns is None:
-            self.scouts = None
-            return
+    def call_scouts_back(self) -> None:
+        """Goes on without scouts."""
+        self.scouts = None
+
+    def send_scouts(self, columns: JointColumns) -> None:
+        """Sends out scouts, which learn by what this learner's losses are without rollouts."""
         config = self.config.copy(copy_frozen=False)
         scale = float(self.losses.chi_square_scale)
         config.training(mode="offline", rollout_share=None, learn_reward=False, chi_square_scale=scale)

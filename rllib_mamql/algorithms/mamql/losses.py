@@ -221,45 +221,20 @@ def critic_terms(
         The loss, each of its terms ``(n,)``, and implied rewards ``(n, R)``.
     """
     q_now, q_next, q_start = values
-    lam, discount = config.rationality, config.gamma
-    value, next_value = objective.soft_value(q_now, lam), objective.soft_value(q_next, lam)
-    implied = objective.inverse_reward(
-        objective.take_actions(q_now, rows.actions), next_value, rows.terminated, discount
-    )
-    expert = slice(0, rows.expert_rows)
-    penalised, penalties = slice(None) if config.chi_square_states == "mixture" else expert, rows.weights
-    if rollout_share is not None:
-        penalties = torch.cat([penalties[:, expert], penalties[:, rows.expert_rows :] * (rollout_share > 0)], 1)
-    if rows.start_weights is not None:
-        start_value = objective.soft_value(q_start, lam)
-        value_term = objective.value_from_starts(start_value, rows.start_weights, discount)
-    else:
-        value_term = _value_over_rows(value, next_value, rows, config, rollout_share)
-    loss = objective.critic_loss(
-        expert_reward=implied[:, expert],
-        expert_weights=rows.weights[:, expert],
-        penalised_reward=implied[:, penalised],
-        penalised_weights=penalties[:, penalised],
-        value=value_term,
-        chi_square_scale=chi_square_scale,
-    )
-    return loss, implied
-
-
-def _value_over_rows(
-    value: Tensor, next_value: Tensor, rows: AgentRows, config: Settings, rollout_share: float | Tensor | None
-) -> Tensor:
-    """The value term ``(n,)`` from values ``(n, R)`` at the rows that ``value_term`` names."""
-    expert, rollouts = slice(0, rows.expert_rows), slice(rows.expert_rows, None)
-
-    def over(where: slice) -> Tensor:
-        return objective.value_telescoped(
-            value[:, where], next_value[:, where], rows.terminated[:, where], rows.weights[:, where], config.gamma
-        )
-
-    if value[:, rollouts].shape[1] == 0:  # Offline, or nothing sampled yet.
-        return over(expert)
-    if rollout_share is not None:
-        return (1.0 - rollout_share) * over(expert) + rollout_share * over(rollouts)
+    lam = config.rationality
     assert config.value_term is not None
-    return over({"expert": expert, "rollout": rollouts, "rollout+expert": slice(None)}[config.value_term])
+    return objective.inverse_q_loss(
+        taken=objective.take_actions(q_now, rows.actions),
+        value=objective.soft_value(q_now, lam),
+        next_value=objective.soft_value(q_next, lam),
+        start_value=objective.soft_value(q_start, lam),
+        terminated=rows.terminated,
+        weights=rows.weights,
+        start_weights=rows.start_weights,
+        expert_rows=rows.expert_rows,
+        value_term=config.value_term,
+        chi_square_states=config.chi_square_states,
+        chi_square_scale=chi_square_scale,
+        discount=config.gamma,
+        rollout_share=rollout_share,
+    )

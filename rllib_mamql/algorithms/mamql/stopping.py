@@ -55,13 +55,11 @@ class Watch:
     loss: float = math.inf
     made: int = 0
 
-    def see(self, updates: int, loss: float) -> bool:
-        """Takes note of a loss after so many gradient steps; says whether it is the lowest."""
+    def see(self, updates: int, loss: float) -> None:
+        """Takes note of a loss after so many gradient steps; one that is no number is never the lowest."""
         self.made = updates
-        if not loss < self.loss:
-            return False
-        self.updates, self.loss = updates, loss
-        return True
+        if loss < self.loss:
+            self.updates, self.loss = updates, loss
 
     @property
     def over(self) -> bool:

@@ -100,10 +100,8 @@ class MIFQLosses(Losses):
             discount=config.gamma,
         )
         if report:
-            team = {"critic_loss": loss.total, "expert_reward": loss.expert_reward}
-            team |= {"chi_square": loss.chi_square, "value_term": loss.value}
             for agent in self._agents:
-                self.terms[agent] |= {name: term.detach() for name, term in team.items()}
+                self.terms[agent] |= {name: term.detach() for name, term in loss.named().items()}
         return {agent: loss.total / len(self._agents) for agent in self._agents}
 
     def _in_order(self, values: Mapping[str, Tensor]) -> Tensor:

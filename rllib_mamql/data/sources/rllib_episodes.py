@@ -8,7 +8,6 @@ compresses are pickles.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from rllib_mamql.columns import ONLY_AGENT
-from rllib_mamql.data.episodes import AgentEpisode, Episode
+from rllib_mamql.data.episodes import AgentEpisode, Episode, begun_at_zero
 from rllib_mamql.data.frames import import_optional
 from rllib_mamql.data.sources.found import Found
 from rllib_mamql.errors import DatasetError
@@ -85,13 +84,7 @@ def from_rllib(episodes: Iterable[Any]) -> Found:
             raise DatasetError(f"episode '{eps_id}': {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise DatasetError(f"episode '{eps_id}' is none of RLlib's ({error!r}): record it with Ray 2.60") from error
-    result: list[tuple[str, Episode]] = []
-    for eps_id, episode in whole.items():
-        if episode:
-            first = min(part.start for part in episode.values())
-            moved = {agent: dataclasses.replace(part, start=part.start - first) for agent, part in episode.items()}
-            result.append((eps_id, moved))
-    return Found(result)
+    return Found([(eps_id, begun_at_zero(episode)) for eps_id, episode in whole.items() if episode])
 
 
 def _state(episode: Any) -> Mapping[str, Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rllib_mamql.columns import Array
-from rllib_mamql.data.episodes import AgentEpisode, Episode, without_last
+from rllib_mamql.data.episodes import AgentEpisode, begun_at_zero, without_last
 from rllib_mamql.data.sources.found import Found
 from rllib_mamql.errors import DatasetError
 
@@ -60,7 +60,7 @@ def episodes_of(agents: Mapping[str, AgentRows]) -> Found:
         DatasetError: If an agent's steps have a gap or come twice, an action is missing, or a flag stands before the
             last step.
     """
-    parts: dict[str, dict[str, tuple[int, AgentEpisode]]] = {}
+    parts: dict[str, dict[str, AgentEpisode]] = {}
     notes: Counter[str] = Counter()
     for agent, rows in agents.items():
         for eps_id, index in _groups(rows):
@@ -69,17 +69,9 @@ def episodes_of(agents: Mapping[str, AgentRows]) -> Found:
             parts.setdefault(eps_id, {})
             part = _part(rows, index, times, where, notes)
             if part is not None:
-                parts[eps_id][agent] = (int(times[0]), part)
-    episodes: list[tuple[str, Episode]] = []
-    for eps_id, present in parts.items():
-        if present:
-            first = min(time for time, _ in present.values())
-            episodes.append((eps_id, {agent: _moved(part, time - first) for agent, (time, part) in present.items()}))
+                parts[eps_id][agent] = replace(part, start=int(times[0]))
+    episodes = [(eps_id, begun_at_zero(present)) for eps_id, present in parts.items() if present]
     return Found(episodes, [f"{text} ({count} times)" for text, count in notes.items()])
-
-
-def _moved(part: AgentEpisode, start: int) -> AgentEpisode:
-    return AgentEpisode(part.observations, part.actions, part.rewards, part.terminated, start)
 
 
 def _groups(rows: AgentRows) -> Iterator[tuple[str, Index]]:
