@@ -3,8 +3,7 @@
 Where rollouts weigh nothing, MAMQL's objective is the likelihood of the demonstrations, and few of them are soon known
 by heart. All of them are needed for learning, so that none can be kept back to tell when. They are kept back from
 scouts, which make as many gradient steps as the learner. When held-out steps were likeliest to them after half of the
-gradient steps made, learning ends. It goes on for so long after the maximum because play still gains then: Gems from
-250 steps is likeliest after 160 updates, where it returns 12.0, and returns 13.0 after 400 (docs/results/decided.md).
+gradient steps made, learning ends: the maximum is known only once the loss has risen for a while.
 """
 
 from __future__ import annotations
