@@ -69,6 +69,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("examples", nargs="*", default=list(EXAMPLES), help="files under tuned_examples")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--score", type=float, default=0.95)
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--iteration-steps", type=int, help="joint steps of an iteration, in place of the example's")
@@ -77,7 +78,7 @@ def main() -> int:
     found: dict[str, list[float | None]] = {}
     for example in arguments.examples:
         found[example] = []
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
             taken = seconds_to(example, seed, arguments.score, arguments.episodes, arguments.iteration_steps, options)
             found[example].append(taken)
             print(f"{example} seed {seed}: {'not reached' if taken is None else f'{taken:.0f} s'}", flush=True)
