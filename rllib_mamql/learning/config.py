@@ -88,6 +88,10 @@ class ImitationConfig(AlgorithmConfig):
         self.offline_data_class = JointOfflineData
         self.prelearner_class = JointOfflinePreLearner
         self.disable_env_checking = True
+        # Nothing passes through connectors here, and RLlib inspects the whole call stack for each that it makes.
+        self.add_default_connectors_to_env_to_module_pipeline = False
+        self.add_default_connectors_to_module_to_env_pipeline = False
+        self.add_default_connectors_to_learner_pipeline = False
         self.evaluation_config = {"explore": False}
 
     def environment(self, env: Any = NotProvided, **kwargs: Any) -> ImitationConfig:

@@ -29,7 +29,7 @@ FEW = {"min_sample_timesteps_per_iteration": 160}
 CHOICE: dict[str, dict[str, Any]] = {
     "MABC": {"config": {"clone_updates": 60, "offline_updates": 20}, "stop": {}},
     "Margin": {
-        "config": {"margin": 1.0, "num_learners": 2, "min_sample_timesteps_per_iteration": 160},
+        "config": {"margin": 1.0, "min_sample_timesteps_per_iteration": 160},
         "stop": {"training_iteration": 1},
     },
     "IQLearnMA": {"config": {"critic": "joint", "parameter_sharing": "all", **FEW}, "stop": {"training_iteration": 1}},
@@ -72,24 +72,21 @@ def train(folder: Path, data: Path, names: list[str], **config: Any) -> dict[str
     return {report.experiment: report for report in reports}
 
 
-@pytest.fixture(scope="module")
-def trained(ray_session: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Both algorithms, the third with two learners."""
-    return train(tmp_path_factory.mktemp("trained"), data, ["MABC", "Margin"])
-
-
-@pytest.mark.parametrize("name", ["MABC", "Margin"])
-def test_an_algorithm_trains_from_a_file(name: str, trained: dict[str, Any]) -> None:
-    report = trained[name]
+def test_an_algorithm_trains_from_a_file(ray_session: None, data: Path, tmp_path: Path) -> None:
+    report = train(tmp_path, data, ["MABC"])["MABC"]
     assert report.status == "finished", report.error
     assert report.updates >= 60
+    go_through_the_house("MABC", Path(report.checkpoint), tmp_path)
 
 
 @pytest.mark.slow
-def test_a_clone_trains_with_two_learners(ray_session: None, data: Path, tmp_path: Path) -> None:
-    report = train(tmp_path, data, ["MABC"], num_learners=2)["MABC"]
+@pytest.mark.parametrize("name", ["MABC", "Margin"])
+def test_an_algorithm_trains_with_two_learners(name: str, ray_session: None, data: Path, tmp_path: Path) -> None:
+    report = train(tmp_path, data, [name], num_learners=2)[name]
     assert report.status == "finished", report.error
     assert report.updates >= 60
+    if name == "Margin":
+        go_through_the_house(name, Path(report.checkpoint), tmp_path)
 
 
 def updated(algorithm: Any) -> Any:
@@ -134,11 +131,7 @@ def test_a_rival_goes_on_from_where_it_was_stopped(name: str, ray_session: None,
         second.stop()
 
 
-@pytest.mark.parametrize("name", ["MABC", "Margin"])
-def test_an_algorithm_goes_through_the_whole_house(name: str, trained: dict[str, Any], tmp_path: Path) -> None:
-    go_through_the_house(name, Path(trained[name].checkpoint), tmp_path)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RIVALS[:1])
 def test_a_rival_goes_through_the_whole_house(name: str, ray_session: None, data: Path, tmp_path: Path) -> None:
     report = train(tmp_path, data, [name])[name]
