@@ -45,6 +45,8 @@ rule gives on these figures. One run each: leads, no results. Episodes: 24 in Ov
 
 A row is remade by `python tests/benchmarks/cloning_study.py --seeds 1 --ways MAMQL --problem PROBLEM --steps STEPS
 --keep FOLDER --out FILE` and `python tests/benchmarks/decided_play.py FOLDER/CHECKPOINT`; `--page` writes this page.
+The policies of the rows below are those of two stages of the recipe. Rows of Gems: `--set early_stopping=false --set
+iterations=2 --set learn_reward=false` was given. All others: commit 0a208c7, whose first iteration left rollouts out.
 
 """
 
