@@ -240,7 +240,11 @@ class Imitation(Algorithm):
     ) -> dict[str, Any]:
         """RLlib's state of the algorithm, and what :meth:`get_own_state` gives."""
         state: dict[str, Any] = super().get_state(components, not_components=not_components, **kwargs)
-        state[OWN_STATE] = {"update_debt": self._update_debt, **self.get_own_state()}
+        state[OWN_STATE] = {
+            "update_debt": self._update_debt,
+            "runners": self._whereabouts(),
+            **self.get_own_state(),
+        }
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -248,16 +252,37 @@ class Imitation(Algorithm):
         own = state.get(OWN_STATE, {})
         self._update_debt = float(own.get("update_debt", 0.0))
         super().set_state(state)
-        self.set_own_state({name: value for name, value in own.items() if name != "update_debt"})
+        if (runners := own.get("runners")) and self.env_runner_group is not None:
+            self.env_runner_group.foreach_env_runner(lambda runner: runner.go_on_from(runners))
+        self.set_own_state({name: value for name, value in own.items() if name not in ("update_debt", "runners")})
+
+    def _whereabouts(self) -> dict[int, dict[str, Any]]:
+        """Where env runners are, by number."""
+        if self.env_runner_group is None:
+            return {}
+        return dict(self.env_runner_group.foreach_env_runner(lambda runner: runner.whereabouts()))
 
     def recorded(self) -> dict[str, Any]:
         """Settings for a checkpoint's document."""
         return self.config.recorded()
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Writes RLlib's checkpoint, and beside it what acts and the learners' data, both free of pickles."""
-        super().save_checkpoint(checkpoint_dir)
-        path = pathlib.Path(checkpoint_dir)
+    def save_to_path(self, path: Any = None, *, filesystem: Any = None, **kwargs: Any) -> str:
+        """Writes RLlib's checkpoint, and beside it what acts and the learners' data, both free of pickles.
+
+        Args:
+            path: A folder, or a URI of one; None: a temporary folder.
+            filesystem: pyarrow's, where ``path`` is one of its paths.
+            **kwargs: RLlib's.
+
+        Returns:
+            The folder.
+        """
+        written = str(super().save_to_path(path, filesystem=filesystem, **kwargs))
+        with checkpoint.written_to(str(path) if "://" in str(path) else written, filesystem) as folder:
+            self._write_beside(folder)
+        return written
+
+    def _write_beside(self, path: pathlib.Path) -> None:
         model_configs, weights = self.on_learner(0, lambda learner: learner.describe())
         checkpoint.write_networks(
             path, self.config, self.offline_data.metadata, model_configs, weights, self.recorded()
@@ -266,16 +291,35 @@ class Imitation(Algorithm):
             state = self.on_learner(rank, lambda learner: learner.get_data_state())
             checkpoint.write_learner_data(path, rank, state)
 
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Restores networks, optimisers, counters, replay buffers and random states."""
-        super().load_checkpoint(checkpoint_dir)
+    def restore_from_path(
+        self, path: Any, *, component: str | None = None, filesystem: Any = None, **kwargs: Any
+    ) -> None:
+        """Restores networks, optimisers, counters, replay buffers, random states, and how decidedly policies act.
+
+        Args:
+            path: As :meth:`save_to_path` has it.
+            component: RLlib's: one part alone, of which ``path`` is a checkpoint.
+            filesystem: As :meth:`save_to_path` has it.
+            **kwargs: RLlib's.
+        """
+        super().restore_from_path(path, component=component, filesystem=filesystem, **kwargs)
+        if component is not None:
+            return
         if self.config.uses_rollouts:
             self._send_weights()  # as RLlib did, unless it dropped them
-        path = pathlib.Path(checkpoint_dir)
-        for rank in range(max(1, self.config.num_learners)):
-            state = checkpoint.read_learner_data(path, rank)
-            if state is not None:
-                self.on_learner(rank, lambda learner, state=state: learner.set_data_state(state))
+        with checkpoint.read_from(str(path), filesystem) as folder:
+            for rank in range(max(1, self.config.num_learners)):
+                state = checkpoint.read_learner_data(folder, rank)
+                if state is not None:
+                    self.on_learner(rank, lambda learner, state=state: learner.set_data_state(state))
+            self._act_at(checkpoint.acting_rationality(folder))
+
+    def _act_at(self, rationality: Mapping[str, float]) -> None:
+        """Lets policies act, by module, as decidedly as was chosen for a checkpoint."""
+        self.on_learners(lambda learner: learner.act_at(rationality))
+        for group in (self.env_runner_group, self.eval_env_runner_group):
+            if group is not None:
+                group.foreach_env_runner(lambda runner: runner.act_at(rationality))
 
 
 def _sample(runner: Any, shares: int) -> tuple[list[ray.ObjectRef], int, Any] | EnvironmentFault:

@@ -9,15 +9,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
+import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow.fs as pafs
 
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
 from rllib_mamql.environments.spaces import environment_spaces
@@ -109,6 +112,53 @@ def act_at(path: pathlib.Path, multiple: float, settings: Mapping[str, Any]) -> 
     draft = path / f".{DOCUMENT}.{os.getpid()}"
     draft.write_text(json.dumps(document, indent=1))
     os.replace(draft, path / DOCUMENT)
+
+
+def acting_rationality(path: pathlib.Path) -> dict[str, float]:
+    """Inverse temperature at which each module of a checkpoint acts without exploration; empty without a document."""
+    if not (path / DOCUMENT).is_file():
+        return {}
+    configs = json.loads((path / DOCUMENT).read_text())["model_configs"]
+    return {module_id: float(config[EVALUATION_RATIONALITY]) for module_id, config in configs.items()}
+
+
+@contextlib.contextmanager
+def written_to(path: str, filesystem: Any = None) -> Iterator[pathlib.Path]:
+    """A folder of this machine to write into; what it holds in the end is at the path, wherever that is.
+
+    Args:
+        path: A folder, or a URI of one (``s3://...``).
+        filesystem: pyarrow's, where ``path`` is one of its paths.
+    """
+    filesystem, there = _located(path, filesystem)
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        yield pathlib.Path(there)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield pathlib.Path(folder)
+        pafs.copy_files(folder, there, destination_filesystem=filesystem)
+
+
+@contextlib.contextmanager
+def read_from(path: str, filesystem: Any = None) -> Iterator[pathlib.Path]:
+    """A folder of this machine that holds what is at a path; arguments are those of :func:`written_to`."""
+    filesystem, there = _located(path, filesystem)
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        yield pathlib.Path(there)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        pafs.copy_files(there, folder, source_filesystem=filesystem)
+        yield pathlib.Path(folder)
+
+
+def _located(path: str, filesystem: Any) -> tuple[Any, str]:
+    """The file system and the path in it."""
+    if filesystem is not None:
+        return filesystem, path
+    if "://" not in path:
+        return pafs.LocalFileSystem(), path
+    found: tuple[Any, str] = pafs.FileSystem.from_uri(path)
+    return found
 
 
 def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type[Any]]) -> Checkpoint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -281,13 +281,9 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         not_components: str | Collection[str] | None = None,
         **kwargs: Any,
     ) -> StateDict:
-        """Counters, random states and (unless excluded) module weights."""
-        assert self.env is not None
+        """Counters and (unless excluded) module weights: what RLlib sends from one runner to all others."""
         state: StateDict = {
             NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime,
-            "env": self.env.get_state(),
-            "generator": self._generator.get_state().numpy(),
-            "worker_index": self.worker_index or 0,
         }
         if self._check_component(COMPONENT_RL_MODULE, components, not_components):
             state[COMPONENT_RL_MODULE] = self.module.get_state(
@@ -309,10 +305,37 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             self._weights_seq_no = state.get(WEIGHTS_SEQ_NO, 0) or self._weights_seq_no
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
-        # RLlib sends the local runner's state to all: a random state is restored only to the runner it came from.
+        # So it stood in checkpoints before runners told where they are; RLlib sends this state to all of them.
         if "env" in state and state.get("worker_index") == (self.worker_index or 0):
-            self.env.set_state(state["env"])
-            self._generator.set_state(torch.as_tensor(np.asarray(state["generator"])))
+            self.go_on_from({self.worker_index or 0: state})
+
+    def whereabouts(self) -> tuple[int, dict[str, Any]]:
+        """This runner's number, and where its environments and random numbers are; plain values."""
+        assert self.env is not None
+        generator = self._generator.get_state().numpy()
+        random_play = self._rng.bit_generator.state
+        return self.worker_index or 0, {"env": self.env.get_state(), "generator": generator, "random_play": random_play}
+
+    def go_on_from(self, runners: Mapping[int, Mapping[str, Any]]) -> None:
+        """Goes on from where the runner of the same number was, if there was one.
+
+        Args:
+            runners: By number, as :meth:`whereabouts` gives them.
+        """
+        assert self.env is not None
+        state = runners.get(self.worker_index or 0)
+        if state is None:
+            return
+        self.env.set_state(state["env"])
+        self._generator.set_state(torch.as_tensor(np.asarray(state["generator"])))
+        if "random_play" in state:
+            self._rng.bit_generator.state = state["random_play"]
+
+    def act_at(self, rationality: Mapping[str, float]) -> None:
+        """Lets policies act as decidedly, where they do not explore, as was chosen for each module."""
+        for module_id, value in rationality.items():
+            self.module[module_id].evaluation_rationality = value
+        self._actors.clear()
 
     def get_ctor_args_and_kwargs(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Constructor arguments, for RLlib's checkpoints."""

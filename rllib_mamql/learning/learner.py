@@ -379,6 +379,11 @@ class ImitationLearner(TorchLearner):
             count += len(actions)
         return total / max(count, 1)
 
+    def act_at(self, rationality: Mapping[str, float]) -> None:
+        """Lets policies act as decidedly, where they do not explore, as was chosen for each module."""
+        for module_id, value in rationality.items():
+            self.network(module_id).evaluation_rationality = value
+
     # -- plumbing -----------------------------------------------------------------------------------------------
 
     def configure_optimizers_for_module(self, module_id: str, config: Any = None) -> None:

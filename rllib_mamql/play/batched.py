@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from rllib_mamql.columns import EPS_ID, Array, JointColumns, T
+from rllib_mamql.play.retrace import REMEMBERED
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode, Running
 
 
@@ -42,6 +43,8 @@ class BatchedRollout(ColumnarRollout):
         self._ids = np.full(size, "", dtype=object)
         self._returns = {agent: np.zeros(size) for agent in self.agents}
         self._t = np.zeros(size, dtype=np.int32)
+        self._running = [Running("") for _ in range(size)]
+        self._taken = deque(maxlen=max(1, REMEMBERED // size))
         self._stale = True
 
     @property
@@ -50,9 +53,11 @@ class BatchedRollout(ColumnarRollout):
         return int(self.batch.num_envs)
 
     def _restart(self, indices: Sequence[int]) -> None:
-        # All at once: a batch takes hardly longer to start many episodes than to start one.
         rows = list(indices)
-        seeds = [int(self._rng.integers(2**31 - 1)) for _ in rows]
+        self._begin(rows, [self._next_seed() for _ in rows])
+
+    def _begin(self, rows: list[int], seeds: list[int]) -> None:
+        # All at once: a batch takes hardly longer to start many episodes than to start one.
         self.batch.reset_envs(rows, seeds)
         self._stale = True
         self._t[rows] = 0
@@ -62,7 +67,7 @@ class BatchedRollout(ColumnarRollout):
             if self._on_reset:
                 self.envs[0].reset(seed=seed)
                 self._on_reset(index, self.envs[0], seed)
-            self._running[index] = Running(self._next_id(index))
+            self._running[index] = Running(self._next_id(index), seed)
 
     def _step(self, act: Actor) -> tuple[JointColumns, list[tuple[int, Episode]]]:
         if self._stale:
@@ -70,6 +75,7 @@ class BatchedRollout(ColumnarRollout):
             self._stale = False
         now = self.observations
         chosen = {agent: np.asarray(a).astype(np.int64) for agent, a in act(now, self.alive).items()}
+        self._taken.append(chosen)
         rewards, terminated, truncated, events = self.batch.step(chosen)
         self.observations = after = self.batch.observations()
         self._check_finite()
@@ -119,12 +125,41 @@ class BatchedRollout(ColumnarRollout):
                 here = {kind: int(counts[index]) for kind, counts in kinds.items() if counts[index]}
                 self._record_events(index, agent, here)
 
+    def steps_taken(self) -> list[int]:
+        """Joint steps of the running episodes."""
+        return list(map(int, self._t))
+
+    def seen(self, index: int) -> int:
+        """A checksum of what agents see now in one environment."""
+        if self._stale:
+            self.observations, self._stale = self.batch.observations(), False
+        return super().seen(index)
+
+    def play_again(self, seeds: Sequence[int], lengths: Sequence[int], steps: Sequence[Mapping[str, Array]]) -> None:
+        """Plays episodes that end together; those that begin later play something before."""
+        on_reset, self._on_reset = self._on_reset, None
+        self._begin(list(range(len(seeds))), list(seeds))
+        for left in range(len(steps), -1, -1):
+            if rows := [index for index, length in enumerate(lengths) if length == left]:
+                self._on_reset = on_reset
+                self._begin(rows, [seeds[index] for index in rows])
+                self._on_reset = None
+            if left:
+                _, ended = self._step(_always(steps[len(steps) - left]))
+                if early := [index for index, _ in ended]:
+                    self._begin(early, [seeds[index] for index in early])
+        self._on_reset = on_reset
+
     def _finish(self, index: int) -> Episode:
         length = int(self._t[index])
         returns = {agent: float(values[index]) for agent, values in self._returns.items()}
         run = self._running[index]
         lengths = dict.fromkeys(self.agents, length)
         return Episode(run.eps_id, length, returns, lengths, run.agent_events(self.agents))
+
+
+def _always(actions: Mapping[str, Array]) -> Actor:
+    return lambda observations, alive: actions
 
 
 def make_rollout(

@@ -6,7 +6,8 @@ for environments that step as a batch, :mod:`rllib_mamql.play.batched`.
 
 from __future__ import annotations
 
-from collections import Counter
+import functools
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,7 @@ from rllib_mamql.columns import (
 from rllib_mamql.data.bounds import Bounds
 from rllib_mamql.environments.spaces import unsound
 from rllib_mamql.errors import EnvironmentFault
+from rllib_mamql.play.retrace import REMEMBERED, Retraceable
 
 Actor = Callable[[Mapping[str, Array], Mapping[str, Array]], Mapping[str, Array]]
 """``(observations {agent: (num_envs, *obs)}, alive {agent: (num_envs,)}) -> actions {agent: (num_envs,)}``."""
@@ -78,6 +80,7 @@ class Running:
     """An episode under way: what its :class:`Episode` will be made of."""
 
     eps_id: str
+    seed: int = 0
     t: int = 0
     returns: dict[str, float] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)
@@ -109,7 +112,7 @@ class AgentColumns:
         return cls(*(column(name, agent) for name in names))
 
 
-class ColumnarRollout:
+class ColumnarRollout(Retraceable):
     """A batch of environments that restart by themselves, each episode with its own seed.
 
     Seeds are drawn from ``seed`` in the order in which episodes start, so a run is reproducible for a given number
@@ -142,7 +145,7 @@ class ColumnarRollout:
         self._name = name
         self._on_reset = on_reset
         self._started = 0
-        self._running: list[Running] = []
+        self._running = [Running("") for _ in range(num_envs)]
         self.observations: dict[str, Array] = {
             a: np.zeros((num_envs, *space.shape), dtype=space.dtype) for a, space in self.observation_spaces.items()
         }
@@ -150,6 +153,7 @@ class ColumnarRollout:
         self._names = {agent: AgentColumns.of(agent) for agent in self.agents}
         self._ids: Array = np.full(num_envs, "", dtype=object)
         self._needs_reset = True
+        self._taken: deque[Mapping[str, Array]] = deque(maxlen=max(1, REMEMBERED // num_envs))
         self.on_step: Callable[[str, Mapping[str, int]], None] | None = None
         """Called for every alive agent and step with its reward events, in the order of the rows."""
 
@@ -167,10 +171,16 @@ class ColumnarRollout:
     def _restart(self, indices: Sequence[int]) -> None:
         """Starts a new episode in some environments."""
         for index in indices:
-            self._running[index] = self._start(index)
+            self.begin(index, self._next_seed())
 
-    def _start(self, index: int) -> Running:
-        seed = int(self._rng.integers(2**31 - 1))
+    def _next_seed(self) -> int:
+        return int(self._rng.integers(2**31 - 1))
+
+    def begin(self, index: int, seed: int) -> None:
+        """Starts the episode of a seed in one environment."""
+        self._running[index] = self._start(index, seed)
+
+    def _start(self, index: int, seed: int) -> Running:
         env = self.envs[index]
         observations, _ = env.reset(seed=seed)
         if self._on_reset:
@@ -182,7 +192,7 @@ class ColumnarRollout:
             if present and not self._bounds[agent].hold(self.observations[agent][index]):
                 raise self._unsound(agent, index, "reset")
         return Running(
-            self._next_id(index), returns=dict.fromkeys(self.agents, 0.0), lengths=dict.fromkeys(self.agents, 0)
+            self._next_id(index), seed, returns=dict.fromkeys(self.agents, 0.0), lengths=dict.fromkeys(self.agents, 0)
         )
 
     def _next_id(self, index: int) -> str:
@@ -269,7 +279,8 @@ class ColumnarRollout:
             batch[names.terminateds] = np.zeros(n, dtype=bool)
             batch[names.truncateds] = np.zeros(n, dtype=bool)
             batch[names.alive] = alive
-        actions = {agent: batch[names.actions].tolist() for agent, names in self._names.items()}
+        self._taken.append({agent: batch[names.actions] for agent, names in self._names.items()})
+        actions = {agent: values.tolist() for agent, values in self._taken[-1].items()}
         ended = []
         for index in range(n):
             if self._step_one(index, actions, batch):
@@ -354,12 +365,16 @@ class ColumnarRollout:
         for env in self.envs:
             env.close()
 
-    def get_state(self) -> dict[str, Any]:
-        """What is needed to go on with new episodes: the seed stream and the episode counter."""
-        return {"rng": self._rng.bit_generator.state, "started": self._started}
+    def repeat(self, index: int, actions: Mapping[str, list[int]]) -> None:
+        """Takes a step in one environment, of which nothing is kept."""
+        self._step_one(index, actions, self._unread)
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Restores :meth:`get_state`; running episodes start anew."""
-        self._rng.bit_generator.state = state["rng"]
-        self._started = int(state["started"])
-        self._needs_reset = True
+    @functools.cached_property
+    def _unread(self) -> JointColumns:
+        """Columns for what a step gives where nobody reads it."""
+        kinds = {REWARDS: np.float32, TERMINATEDS: np.bool_, TRUNCATEDS: np.bool_}
+        return {
+            column(name, agent): np.zeros(self.num_envs, dtype=kind)
+            for agent in self.agents
+            for name, kind in kinds.items()
+        }

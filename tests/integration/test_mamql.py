@@ -20,6 +20,7 @@ from rllib_mamql.evaluation.decided import act_decidedly
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.record import record_dataset
 from rllib_mamql.learning.algorithm import AHEAD
+from rllib_mamql.learning.checkpoint import act_at
 from tests.support.toy_data import TOY
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -96,6 +97,63 @@ def test_online_counts_and_goes_on_from_a_checkpoint(dataset: str, tmp_path: pat
     result = second.train()
     assert updates(result) == 80
     assert steps(result) == 160
+    first.stop()
+    second.stop()
+
+
+def everything(algorithm: MAMQL) -> dict[str, Any]:
+    """What training goes on from: weights, counters, replay, episodes, learning rates."""
+    learner = algorithm.learner_group._learner
+    replay = learner.get_data_state()["replay"]
+    ids = replay["columns"]["eps_id"] if "eps_id" in replay["columns"] else []
+    return {
+        **{f"weights/{name}": value for name, value in weights(algorithm).items()},
+        **{f"replay/{name}": value for name, value in replay["columns"].items()},
+        "counters": (learner.updates, algorithm.iteration, replay["next"], replay["size"], len(ids)),
+        "rates": [optimizer.param_groups[0]["lr"] for optimizer in learner.optimizers()],
+    }
+
+
+@pytest.mark.parametrize(
+    ("runners", "way"),
+    [
+        (0, "from_checkpoint"),
+        pytest.param(0, "restore_from_path", marks=pytest.mark.slow),
+        pytest.param(2, "load_checkpoint", marks=pytest.mark.slow),
+        pytest.param(2, "from_checkpoint", marks=pytest.mark.slow),
+    ],
+)
+def test_a_restored_training_is_the_uninterrupted_one(
+    dataset: str, tmp_path: pathlib.Path, runners: int, way: str
+) -> None:
+    """Checkpoints are of the middle of episodes, and of gradient steps that are owed: 0.55 a step."""
+
+    def made() -> MAMQLConfig:
+        found = config(dataset, updates_per_step=0.55, lr=[[0, 1e-3], [400, 1e-4]])
+        return found.env_runners(num_env_runners=runners).reporting(min_sample_timesteps_per_iteration=60)
+
+    first = made().build_algo()
+    results = [first.train()]
+    first.save_to_path(tmp_path)
+    results += [first.train() for _ in range(2)]
+    if way == "from_checkpoint":
+        second = MAMQL.from_checkpoint(tmp_path)
+    else:
+        second = made().build_algo()
+        getattr(second, way)(str(tmp_path))
+    again = [second.train() for _ in range(2)]
+    found, expected = everything(second), everything(first)
+    assert found.keys() == expected.keys() and expected["rates"][0] < 1e-3
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    for ours, theirs in zip(again, results[1:], strict=True):
+        for name in ("episode_return_mean", "num_episodes_lifetime", "num_env_steps_sampled_lifetime"):
+            assert ours["env_runners"][name] == theirs["env_runners"][name], name
+    act_at(tmp_path, 2.0, {})  # as it is chosen after training, in the document beside RLlib's part
+    second.restore_from_path(str(tmp_path))
+    assert evaluate_checkpoint(tmp_path, episodes=1).rationality == {"agent_0": 6.0, "agent_1": 6.0}
+    acting = second.env_runner_group.foreach_env_runner(lambda runner: runner.module["agent_1"].evaluation_rationality)
+    assert acting and set(acting) == {6.0} == {second.learner_group._learner.network("agent_1").evaluation_rationality}
     first.stop()
     second.stop()
 
