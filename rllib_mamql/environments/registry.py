@@ -79,7 +79,8 @@ ENVIRONMENTS: dict[str, EnvEntry] = {
     "intersection": EnvEntry(
         "mamql_envs.intersection_v0",
         "mamql_envs.intersection_expert:ScriptedExpert",
-        maps="mamql_envs.intersection_maps",
+        "mamql_envs.intersection_batch:batched_env",
+        "mamql_envs.intersection_maps",
         licence="Apache-2.0",
     ),
 }

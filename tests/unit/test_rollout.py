@@ -97,6 +97,7 @@ def test_each_episode_has_its_own_seed_and_a_run_can_go_on() -> None:
     [
         ("gems", {"observation": "entities"}),
         ("overcooked", {"horizon": 37, "reward": "shaped", "reward_split": "agent"}),
+        ("intersection", {"vehicles": 2, "horizon": 12}),
     ],
 )
 def test_a_batch_gives_the_same_columns_as_single_environments(env: str, config: dict[str, Any]) -> None:
