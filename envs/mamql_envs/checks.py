@@ -78,9 +78,7 @@ def rows_and_seeds(indices: Any, seeds: Any) -> tuple[NDArray[np.int64], NDArray
     return rows, chosen
 
 
-def batch_of_actions(
-    actions: Mapping[str, Any], agents: Sequence[str], num_envs: int, count: int
-) -> NDArray[np.int64]:
+def batch_of_actions(actions: Mapping[str, Any], agents: Sequence[str], num_envs: int, count: int) -> NDArray[np.int64]:
     """Returns what `BatchedEnv.step` takes as `(agents, num_envs)`, if all are integers below `count`."""
     missing = [agent for agent in agents if agent not in actions]
     if missing:

@@ -14,9 +14,7 @@ DIAGONAL = float(np.sqrt(_LENGTH**2 + _WIDTH**2))
 _CORNERS = np.array([[-0.5, -0.5], [-0.5, 0.5], [0.5, 0.5], [0.5, -0.5]]) * (_LENGTH, _WIDTH)
 
 
-def meet(
-    first: Floats, second: Floats, ways: Floats
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Floats]:
+def meet(first: Floats, second: Floats, ways: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Floats]:
     """Whether two vehicles touch.
 
     Args:
@@ -25,8 +23,8 @@ def meet(
         ways: How far the first will move within a substep, less how far the second will, `(pairs, 2)` [m].
 
     Returns:
-        Whether they touch, whether they will after the substep, and the way that would part them, which is to be shared,
-        `(pairs, 2)`.
+        Whether they touch, whether they will after the substep, and the way that would part them, `(pairs, 2)`, which
+        both have to share.
     """
     a, b = _corners(first), _corners(second)
     axes = np.concatenate([_normals(a), _normals(b)], axis=1)

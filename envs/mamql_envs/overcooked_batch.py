@@ -32,7 +32,6 @@ from mamql_envs.overcooked_v0 import OvercookedParallelEnv
 from mamql_envs.overcooked_views import make_views
 
 
-
 def batched_env(num_envs: int, **config: Any) -> OvercookedBatch | None:
     """A batch of kitchens, or None where the layout cannot be written as numbers.
 
