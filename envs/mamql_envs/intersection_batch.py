@@ -50,6 +50,7 @@ class IntersectionBatch(BatchedEnv):
         self.observation_spaces = {agent: single.observation_space(agent) for agent in self.agents}
         self.action_spaces = {agent: single.action_space(agent) for agent in self.agents}
         self._single = single
+        self._form = (-1,) if single.observation == "vector" else single.features.shape
         self._destination = single.sim.config["destination"]
         self.fleet = Fleet(self.num_envs, single.vehicles)
         shape = (single.vehicles, self.num_envs)
@@ -69,7 +70,7 @@ class IntersectionBatch(BatchedEnv):
         for k, seed in enumerate(chosen.tolist()):
             rng, _ = seeding.np_random(seed)
             for i in range(len(self.agents)):
-                destination, starts[i, k] = draw_start(rng, i, starts[:i, k], self._destination)
+                destination, starts[i, k] = draw_start(rng, i, starts[:i, k].tolist(), self._destination)
                 destinations[i, k] = int(destination.removeprefix("o"))
         which = np.arange(len(self.agents))[:, None] * self.num_envs + envs
         self.fleet.place(which.reshape(-1), destinations.reshape(-1), starts.reshape(-1))
@@ -82,7 +83,7 @@ class IntersectionBatch(BatchedEnv):
     def observations(self) -> dict[str, Array]:
         """The present observations `{agent: (num_envs, *observation)}`; of one that has ended, its last."""
         return {
-            agent: seen.reshape(self.num_envs, *self.observation_spaces[agent].shape).copy()
+            agent: seen.reshape(self.num_envs, *self._form).copy()
             for agent, seen in zip(self.agents, self._seen, strict=True)
         }
 
@@ -124,8 +125,12 @@ class IntersectionBatch(BatchedEnv):
             agent: {ARRIVAL: arrivals[i].astype(int), COLLISION: collisions[i].astype(int)}
             for i, agent in enumerate(self.agents)
         }
-        by_agent = (dict(zip(self.agents, values, strict=True)) for values in (rewards, terminated, truncated))
-        return (*by_agent, events)
+        return (
+            dict(zip(self.agents, rewards, strict=True)),
+            dict(zip(self.agents, terminated, strict=True)),
+            dict(zip(self.agents, truncated, strict=True)),
+            events,
+        )
 
     def episode_metrics(self) -> dict[str, Array]:
         """What highway-env would have paid since the start, averaged over all vehicles."""

@@ -175,7 +175,8 @@ class Fleet:
 
     def _collide(self) -> None:
         """Looks for vehicles that touch, or will: these are pushed apart in the next substep, and have crashed."""
-        x, y, speed, present = (each.reshape(self.shape) for each in (self.x, self.y, self.speed, self.present))
+        x, y, speed = (each.reshape(self.shape) for each in (self.x, self.y, self.speed))
+        present = self.present.reshape(self.shape)
         dx, dy = x[self._second] - x[self._first], y[self._second] - y[self._first]
         near = np.sqrt(dx * dx + dy * dy) <= DIAGONAL + speed[self._first] * _DT
         pairs, envs = (near & present[self._first] & present[self._second]).nonzero()

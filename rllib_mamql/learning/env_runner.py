@@ -115,9 +115,12 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self.make_module()
 
     def make_env(self) -> None:
-        """(Re)creates the batch of environments and resets at the next sample."""
+        """(Re)creates the batch of environments and resets at the next sample; does nothing without an environment."""
         if self.env is not None:
             self.env.close()
+        if not self.config.env:
+            self._module_of = self.config.module_of
+            return
         context = EnvContext(
             self.config.env_config, worker_index=self.worker_index or 0, num_workers=self.num_workers or 0
         )
@@ -146,13 +149,13 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def get_spaces(self) -> dict[str, Any]:
         """Spaces of the environment and of each module, as RLlib wants them."""
-        assert self.env is not None
-        observations = gym.spaces.Dict(self.env.observation_spaces)
-        actions = gym.spaces.Dict(self.env.action_spaces)
-        by_module = {
-            self._module_of[agent]: (self.env.observation_spaces[agent], self.env.action_spaces[agent])
-            for agent in self.env.agents
-        }
+        if self.env is None:
+            spaces = self.config.agent_spaces()
+        else:
+            spaces = {a: (self.env.observation_spaces[a], self.env.action_spaces[a]) for a in self.env.agents}
+        observations = gym.spaces.Dict({agent: seen for agent, (seen, _) in spaces.items()})
+        actions = gym.spaces.Dict({agent: chosen for agent, (_, chosen) in spaces.items()})
+        by_module = {self._module_of[agent]: pair for agent, pair in spaces.items()}
         return {
             INPUT_ENV_SPACES: (observations, actions),
             INPUT_ENV_SINGLE_SPACES: (observations, actions),
@@ -282,10 +285,9 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         **kwargs: Any,
     ) -> StateDict:
         """Counters, random states and (unless excluded) module weights."""
-        assert self.env is not None
         state: StateDict = {
             NUM_ENV_STEPS_SAMPLED_LIFETIME: self.num_env_steps_sampled_lifetime,
-            "env": self.env.get_state(),
+            **({} if self.env is None else {"env": self.env.get_state()}),
             "generator": self._generator.get_state().numpy(),
             "worker_index": self.worker_index or 0,
         }
@@ -300,7 +302,6 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def set_state(self, state: StateDict) -> None:
         """Restores :meth:`get_state`, also to weights that are older, as those of a checkpoint may be."""
-        assert self.env is not None
         if COMPONENT_RL_MODULE in state:
             weights = state[COMPONENT_RL_MODULE]
             self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
@@ -310,7 +311,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         if NUM_ENV_STEPS_SAMPLED_LIFETIME in state:
             self.num_env_steps_sampled_lifetime = state[NUM_ENV_STEPS_SAMPLED_LIFETIME]
         # RLlib sends the local runner's state to all: a random state is restored only to the runner it came from.
-        if "env" in state and state.get("worker_index") == (self.worker_index or 0):
+        if self.env is not None and "env" in state and state.get("worker_index") == (self.worker_index or 0):
             self.env.set_state(state["env"])
             self._generator.set_state(torch.as_tensor(np.asarray(state["generator"])))
 
@@ -323,8 +324,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         return [(COMPONENT_RL_MODULE, self.module)]
 
     def assert_healthy(self) -> None:
-        """Fails unless environments and modules are there."""
-        assert self.env is not None and self.module is not None
+        """Fails unless environments, if there are any, and modules are there."""
+        assert (self.env is not None or not self.config.env) and self.module is not None
 
     def stop(self) -> None:
         """Closes the environments."""
