@@ -19,7 +19,10 @@ The arrays are not to be written into: agents may share one.
 
 
 class BatchedEnv(ABC):
-    """`num_envs` copies of a parallel environment whose agents all act until the episode ends for all of them.
+    """`num_envs` copies of a parallel environment whose agents all act from the start, each until it ends.
+
+    An episode is over when all its agents have ended. Until then one that has ended keeps its last observation, earns
+    nothing, and does not end again; its actions are of no consequence.
 
     Nothing restarts by itself: after `step` has ended an episode, `observations` gives that episode's true last
     observation until the caller has started another with `reset_envs`. To step an environment that has ended
@@ -30,8 +33,9 @@ class BatchedEnv(ABC):
             observations = batch.observations()
             rewards, terminated, truncated, events = batch.step(actions)
             next_observations = batch.observations()
-            ended = np.flatnonzero(terminated[agent] | truncated[agent])
-            batch.reset_envs(ended, seeds)
+            acting = {agent: acting[agent] & ~(terminated[agent] | truncated[agent]) for agent in agents}
+            over = np.flatnonzero(~np.any(list(acting.values()), axis=0))
+            batch.reset_envs(over, seeds)
 
     An episode depends on its own seed and actions only: neither on its place in the batch, nor on the batch's size,
     nor on the other episodes. It equals the episode of the unbatched environment after `reset(seed=seed)`.
@@ -78,3 +82,7 @@ class BatchedEnv(ABC):
             `{agent: (num_envs,)}`, and events `{agent: {kind: (num_envs,)}}`, counts; a kind that did not occur may
             be left out.
         """
+
+    def episode_metrics(self) -> dict[str, Array]:
+        """What single environments put into their infos under `episode_metrics`, `{name: (num_envs,)}`, as of now."""
+        return {}

@@ -76,3 +76,22 @@ def rows_and_seeds(indices: Any, seeds: Any) -> tuple[NDArray[np.int64], NDArray
     if chosen.shape != rows.shape or (chosen < 0).any():
         raise ValueError(f"reset_envs needs a non-negative seed for each of {len(rows)} environments, got {seeds}")
     return rows, chosen
+
+
+def batch_of_actions(actions: Mapping[str, Any], agents: Sequence[str], num_envs: int, count: int) -> NDArray[np.int64]:
+    """Returns what `BatchedEnv.step` takes as `(agents, num_envs)`, if all are integers below `count`."""
+    missing = [agent for agent in agents if agent not in actions]
+    if missing:
+        raise ValueError(f"there are no actions for {missing[0]}: step() needs them for each of {list(agents)}")
+    chosen = [np.asarray(actions[agent]) for agent in agents]
+    for agent, found in zip(agents, chosen, strict=True):
+        if found.shape != (num_envs,) or found.dtype.kind not in "iu":
+            raise ValueError(
+                f"actions of {agent} must be {num_envs} integers, got shape {found.shape} of {found.dtype}"
+            )
+    joint = np.array(chosen, np.int64)
+    # As unsigned numbers negative ones are the largest.
+    if np.maximum.reduce(joint.view(np.uint64), axis=None) >= count:
+        wrong = next(row for row, found in enumerate(joint) if found.min() < 0 or found.max() >= count)
+        raise ValueError(f"actions of {agents[wrong]} must be from 0 to {count - 1}, got {joint[wrong]}")
+    return joint

@@ -154,7 +154,7 @@ class GemsBatch(BatchedEnv):
         if not self._running.all():
             ended = np.flatnonzero(~self._running)[:5].tolist()
             raise RuntimeError(f"no episode is under way in environments {ended}: call reset_envs() before step()")
-        chosen = [self._checked(agent, actions) for agent in AGENTS]
+        chosen = checks.batch_of_actions(actions, AGENTS, self.num_envs, len(ACTIONS))
         cells = self._cells
         for i in range(2):
             cells[:, i] = _NEXT_CELL[cells[:, i], chosen[i]]
@@ -185,20 +185,6 @@ class GemsBatch(BatchedEnv):
             {agent: truncated.copy() for agent in AGENTS},
             events,
         )
-
-    def _checked(self, agent: str, actions: Mapping[str, Array]) -> Array:
-        if agent not in actions:
-            raise ValueError(f"there are no actions for {agent}: step() needs them for each of {self.agents}")
-        chosen = np.asarray(actions[agent])
-        if chosen.shape != (self.num_envs,) or chosen.dtype.kind not in "iu":
-            raise ValueError(
-                f"actions of {agent} must be {self.num_envs} integers, got shape {chosen.shape} of {chosen.dtype}"
-            )
-        if chosen.min() < 0 or chosen.max() >= len(ACTIONS):
-            raise ValueError(
-                f"actions of {agent} must be from 0 to {len(ACTIONS) - 1}, got {chosen.min()} to {chosen.max()}"
-            )
-        return chosen
 
     def _replace(self, taken: NDArray[np.bool_]) -> None:
         """Lets taken gems, at most one an agent, reappear."""

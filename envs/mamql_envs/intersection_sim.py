@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -36,6 +37,30 @@ def simulation_config(
         "arrived_reward": 2,
         "high_speed_reward": 0,
     }
+
+
+def approach_lane(i: int) -> tuple[str, str, int]:
+    """The lane on which the vehicle of agent `i` starts."""
+    return f"o{i % APPROACHES}", f"ir{i % APPROACHES}", 0
+
+
+def draw_start(rng: np.random.Generator, i: int, starts: Sequence[float], destination: str | None) -> tuple[str, float]:
+    """Where the vehicle of agent `i` goes to, and where on its approach it starts [m].
+
+    Args:
+        rng: Where it is drawn from.
+        i: The agent's number.
+        starts: Where those before it start.
+        destination: As in the configuration, see `StartMixin`.
+    """
+    approach = i % APPROACHES
+    if destination == "own":
+        destination = f"o{(approach + int(rng.integers(1, APPROACHES))) % APPROACHES}"
+    elif not destination:
+        destination = f"o{rng.integers(1, APPROACHES)}"
+    if i < APPROACHES:
+        return destination, 60.0 + 5.0 * rng.normal(1.0)
+    return destination, starts[i - APPROACHES] - REAR_GAP - rng.uniform(0, REAR_GAP_RANGE)
 
 
 class StartMixin:
@@ -72,18 +97,9 @@ class StartMixin:
 
     def _place(self, i: int, starts: list[float]) -> None:
         """Adds the vehicle of agent `i`; from the fifth on, they queue behind those already there."""
-        approach = i % APPROACHES
-        lane = self.road.network.get_lane((f"o{approach}", f"ir{approach}", 0))
-        destination = self.config["destination"]
-        if destination == "own":
-            destination = f"o{(approach + int(self.np_random.integers(1, APPROACHES))) % APPROACHES}"
-        elif not destination:
-            destination = f"o{self.np_random.integers(1, APPROACHES)}"
-        if i < APPROACHES:
-            start = 60.0 + 5.0 * self.np_random.normal(1.0)
-        else:
-            start = starts[i - APPROACHES] - REAR_GAP - self.np_random.uniform(0, REAR_GAP_RANGE)
+        destination, start = draw_start(self.np_random, i, starts, self.config["destination"])
         starts.append(start)
+        lane = self.road.network.get_lane(approach_lane(i))
         vehicle = self.action_type.vehicle_class(
             self.road, lane.position(start, 0.0), speed=lane.speed_limit, heading=lane.heading_at(60.0)
         )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from mamql_envs import checks
-from mamql_envs.intersection_features import EntityFeatures
+from mamql_envs.intersection_features import EntityFeatures, Scene
 from mamql_envs.intersection_paths import Path, locate
 from mamql_envs.intersection_render import render_rgb
 from mamql_envs.intersection_sim import IntersectionSim, simulation_config
@@ -164,9 +164,9 @@ class IntersectionParallelEnv(ParallelEnv):
             )
         )
         entities = self.vehicles + (TRAFFIC_SLOTS if self.traffic else 0) + (1 if self.challenger else 0)
-        self._features = EntityFeatures(entities)
-        shape = (-1,) if self.observation == "vector" else self._features.shape
-        low, high = self._features.low.reshape(shape), self._features.high.reshape(shape)
+        self.features = EntityFeatures(entities)
+        shape = (-1,) if self.observation == "vector" else self.features.shape
+        low, high = self.features.low.reshape(shape), self.features.high.reshape(shape)
         self.possible_agents = [f"agent_{i}" for i in range(self.vehicles)]
         self.agents: list[str] = []
         self._index = {agent: i for i, agent in enumerate(self.possible_agents)}
@@ -298,7 +298,7 @@ class IntersectionParallelEnv(ParallelEnv):
     def _observe(self, acting: list[str]) -> Observations:
         own = [self.vehicle(agent) for agent in acting]
         seen = own + [vehicle for vehicle in self.sim.road.vehicles if not any(vehicle is car for car in own)]
-        features = self._features(seen, [self.place(vehicle) for vehicle in seen], len(own))
+        features = self.features(Scene.of(seen, [self.place(vehicle) for vehicle in seen]), len(own))[0]
         if self.observation == "vector":
             features = features.reshape(len(own), -1)
         return dict(zip(acting, features, strict=True))

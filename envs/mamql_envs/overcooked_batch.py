@@ -31,8 +31,6 @@ from mamql_envs.overcooked_starts import draw_start
 from mamql_envs.overcooked_v0 import OvercookedParallelEnv
 from mamql_envs.overcooked_views import make_views
 
-_ACTIONS = set(range(NUM_ACTIONS))
-
 
 def batched_env(num_envs: int, **config: Any) -> OvercookedBatch | None:
     """A batch of kitchens, or None where the layout cannot be written as numbers.
@@ -127,7 +125,7 @@ class OvercookedBatch(BatchedEnv):
         if not self._left:
             ended = np.flatnonzero(~self._running)[:5].tolist()
             raise RuntimeError(f"no episode is under way in environments {ended}: call reset_envs() before step()")
-        chosen = self._checked(actions)
+        chosen = checks.batch_of_actions(actions, self.agents, self.num_envs, NUM_ACTIONS)
         earned, events = self._interact(chosen)
         self._move(chosen)
         pots = self._lying[:, self.kitchen.pots]
@@ -145,24 +143,6 @@ class OvercookedBatch(BatchedEnv):
             dict.fromkeys(self.agents, truncated),
             events,
         )
-
-    def _checked(self, actions: Mapping[str, Array]) -> NDArray[np.int64]:
-        """The actions as `(players, num_envs)`."""
-        missing = [agent for agent in self.agents if agent not in actions]
-        if missing:
-            raise ValueError(f"there are no actions for {missing[0]}: step() needs them for each of {self.agents}")
-        chosen = [np.asarray(actions[agent]) for agent in self.agents]
-        for agent, found in zip(self.agents, chosen, strict=True):
-            if found.shape != (self.num_envs,) or found.dtype.kind not in "iu":
-                raise ValueError(
-                    f"actions of {agent} must be {self.num_envs} integers, got shape {found.shape} of {found.dtype}"
-                )
-        joint = np.array(chosen, np.int64)
-        # As unsigned numbers negative ones are the largest.
-        if np.maximum.reduce(joint.view(np.uint64), axis=None) >= NUM_ACTIONS:
-            wrong = next(agent for agent, row in zip(self.agents, joint, strict=True) if not set(row) <= _ACTIONS)
-            raise ValueError(f"actions of {wrong} must be from 0 to {NUM_ACTIONS - 1}, got {actions[wrong]}")
-        return joint
 
     def _interact(self, chosen: NDArray[np.int64]) -> tuple[NDArray[np.float64], dict[str, dict[str, Array]]]:
         """Resolves interactions, in each kitchen in the order of the cooks; gives rewards and events."""

@@ -41,10 +41,10 @@ def after_training(file: Path, experiments: Sequence[Experiment], reports: Seque
     run = Path(str(saved[-1].checkpoint)).parent.parent
     if last.run not in ALGORITHMS:
         record_play(str(last.env), saved[-1].config.get("env_config") or {}, run)
-    elif saved[-1].return_mean is None:
+    elif saved[-1].return_mean is None and last.env:
         next_step(f"rllib evaluate {shown(run)}", "plays the policies")
     else:
-        after_evaluation(run, has_rewards=bool(saved[-1].recovered_rewards))
+        after_evaluation(run, has_rewards=bool(saved[-1].recovered_rewards) or not last.env)
 
 
 def record_play(env: str, env_config: Mapping[str, Any], expert: Path) -> None:

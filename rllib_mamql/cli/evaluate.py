@@ -17,6 +17,7 @@ from rllib_mamql.cli.options import (
 )
 from rllib_mamql.cli.paths import check_output, newest_checkpoint, shown
 from rllib_mamql.cli.working import working
+from rllib_mamql.errors import ConfigError
 
 
 @click.command()
@@ -41,13 +42,23 @@ def evaluate(
     check_output(video, "--video")
     folder = newest_checkpoint(checkpoint)
     with working("loading RLlib"):
+        from rllib_mamql.algorithms.registry import read_checkpoint
         from rllib_mamql.cli.advice import after_evaluation
         from rllib_mamql.cli.report import document, write_json
         from rllib_mamql.cli.session import quiet
-        from rllib_mamql.cli.tables import print_evaluation
+        from rllib_mamql.cli.tables import in_words, print_evaluation
         from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
+        from rllib_mamql.evaluation.likelihood import held_out_likelihood
 
         quiet(verbose=False)
+    if (stored := read_checkpoint(folder)).env == "" and video is None:
+        found = held_out_likelihood(stored, data)
+        if found is None:
+            raise ConfigError(f"{shown(folder)} has no environment to play in: name demonstrations with --data")
+        print(f"{shown(folder)}: {in_words(found)}")
+        write_json(json_path, document("evaluate", checkpoint=folder, held_out_likelihood=vars(found)))
+        after_evaluation(checkpoint, has_rewards=True)
+        return
     with working(f"evaluating {shown(folder)}", 2 * episodes if greedy else episodes) as watch:
         result = evaluate_checkpoint(
             folder, episodes=episodes, greedy=greedy, seed=seed, video=video, data=data, watch=watch

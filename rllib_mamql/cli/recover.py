@@ -57,4 +57,7 @@ def recover(checkpoint: Path, data: Path | None, **settings: Any) -> None:
         recovered = recover_checkpoint(stored, chosen, data, watch)
     print_recovered(recovered)
     print(f"{shown(folder / 'rewards.npz')} ({recovered.seconds:.0f} s)")
-    next_step(f"rllib reward {shown(checkpoint)}", "scores them against the true rewards")
+    if stored.env:
+        next_step(f"rllib reward {shown(checkpoint)}", "scores them against the true rewards")
+    else:
+        next_step(f"rllib export {shown(checkpoint)} --out policies", "writes them for use without Ray")

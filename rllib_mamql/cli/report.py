@@ -18,7 +18,8 @@ SCHEMA_VERSION = 1
 class TrialReport:
     """One trial's row; the fields are those of the JSON document.
 
-    A search's winner has three more: the file of its ``settings``, and its return and interval on fresh episodes.
+    A search's winner has three more: the file of its ``settings``, and its return and interval on fresh episodes. A
+    trial without an environment has ``held_out_likelihood`` in place of a return.
     """
 
     experiment: str
@@ -53,10 +54,11 @@ class TrialReport:
     settings: str | None = None
     fresh_return_mean: float | None = None
     fresh_return_ci95: tuple[float, float] | None = None
+    held_out_likelihood: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON record; ``error`` and what only a search's winner has are left out where there is none."""
-        rare = ("error", "settings", "fresh_return_mean", "fresh_return_ci95")
+        """The JSON record; what only some trials have is left out where there is none."""
+        rare = ("error", "settings", "fresh_return_mean", "fresh_return_ci95", "held_out_likelihood")
         return {key: value for key, value in vars(self).items() if value is not None or key not in rare}
 
 

@@ -60,26 +60,28 @@ def prepare(experiment: Experiment) -> Prepared:
 
     try:
         algorithm = find_algorithm(experiment.settings.run)
-        if experiment.settings.env is None:
-            raise UnknownEnvironmentError("key 'env' is missing; for example 'env: overcooked'")
+        env = experiment.settings.env or ""
         defaults = algorithm.get_default_config()
         config = _with_input(experiment.settings.config, experiment.folder)
         check_keys(config, defaults)
-        register_with_rllib(experiment.settings.env)
+        if env:
+            register_with_rllib(env)
+        else:
+            _check_learns_offline(algorithm, config, defaults)
         metadata, cpus, gpus = None, 0.0, 0.0
         datasets: dict[Any, Any] = {}
         if not is_ours(algorithm):
-            config = _with_policies(config, experiment.settings.env)
+            config = _with_policies(config, env)
         for variant in variants(config):
-            metadata = _check_variant(variant, experiment.settings.env, algorithm, datasets) or metadata
-            overrides = to_overrides(variant, experiment.settings.env, defaults)
+            metadata = _check_variant(variant, env, algorithm, datasets) or metadata
+            overrides = to_overrides(variant, env, defaults)
             bundle = algorithm.default_resource_request(overrides).required_resources
             cpus, gpus = max(cpus, bundle.get("CPU", 0.0)), max(gpus, bundle.get("GPU", 0.0))
     except UserError as error:
         raise type(error)(f"experiment {experiment.name!r}: {error}") from error
     config, num_samples = _seeds(config, experiment.settings.num_samples)
-    space = to_param_space(to_overrides(config, experiment.settings.env, defaults))
-    aggregation = _aggregation(experiment.settings.env, next(iter(variants(config))))
+    space = to_param_space(to_overrides(config, env, defaults))
+    aggregation = _aggregation(env, next(iter(variants(config)))) if env else "mean"
     return Prepared(experiment, algorithm, space, num_samples, metadata, cpus, gpus, aggregation)
 
 
@@ -148,7 +150,7 @@ def to_overrides(config: Mapping[str, Any], env: str, defaults: Any) -> dict[str
         # The attribute would be replaced as a whole.
         own = ray_internals.own_model_config(defaults)
         overrides[ray_internals.MODEL_CONFIG] = {**own, **overrides.pop("model_config")}
-    return {"env": env, **overrides}
+    return {"env": env, **overrides} if env else overrides
 
 
 def resolve_input(value: Any, folder: Path) -> Any:
@@ -222,6 +224,16 @@ def _aggregation(env: str, config: Mapping[str, Any]) -> str:
         instance.close()
 
 
+def _check_learns_offline(algorithm: type[Any], config: Mapping[str, Any], defaults: Any) -> None:
+    """Refuses an experiment without an environment, unless all of its trials learn from demonstrations alone."""
+    modes = _values(config.get("mode", getattr(defaults, "mode", None)))
+    if not is_ours(algorithm) or any(mode == "online" for mode in modes):
+        raise UnknownEnvironmentError(
+            "key 'env' is missing; for example 'env: overcooked' (only 'mode: offline' of "
+            f"{', '.join(ALGORITHMS)} needs none)"
+        )
+
+
 def _policy_of(agent: str, episode: Any = None, only: str | None = None, **kwargs: Any) -> str:
     return only or agent
 
@@ -231,13 +243,14 @@ def _check_variant(variant: Mapping[str, Any], env: str, algorithm: type[Any], d
     from rllib_mamql.environments.spaces import environment_spaces
 
     env_config = dict(variant.get("env_config") or {})
-    environment_spaces(env, env_config)
+    if env:
+        environment_spaces(env, env_config)
 
     config = algorithm.get_default_config()
     overrides = to_overrides(variant, env, config)
     try:
         config.update_from_dict(overrides)
-        config.environment(env=env, env_config=env_config)
+        config.environment(env=env or None, env_config=env_config)
         config.validate()
     except UserError:
         raise
@@ -255,7 +268,8 @@ def _check_variant(variant: Mapping[str, Any], env: str, algorithm: type[Any], d
         datasets[key] = read_dataset(config.input_).metadata if whole else read_metadata(config.input_)
     from rllib_mamql.environments.spaces import check_dataset
 
-    check_dataset(datasets[key], env, env_config)
+    if env:
+        check_dataset(datasets[key], env, env_config)
     return datasets[key]
 
 

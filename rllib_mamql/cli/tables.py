@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rllib_mamql.data.reading import JointDataset
     from rllib_mamql.data.schema import ReturnSummary
     from rllib_mamql.evaluation.evaluate import EvaluationResult
+    from rllib_mamql.evaluation.likelihood import HeldOutLikelihood
     from rllib_mamql.rewards.scoring import StateScores
     from rllib_mamql.rewards.store import Recovered
 
@@ -74,6 +75,14 @@ def print_rewards(recovered: Mapping[str, Mapping[str, Any]], title: str) -> Non
 
 def _paid(row: Mapping[str, Any] | None) -> str:
     return "" if row is None else f"{row['mean']:+.3f} (x {row['an_episode']:.1f})"
+
+
+def in_words(likelihood: HeldOutLikelihood) -> str:
+    """How likely demonstrations are that were not learned from."""
+    return (
+        f"log-likelihood {likelihood.mean:.3f} nats a step on {likelihood.steps:,} held-out joint steps "
+        f"({likelihood.uniform:.3f} for random actions)"
+    )
 
 
 def unscored(expert: float | None, random: float | None) -> str:

@@ -20,6 +20,7 @@ from rllib_mamql.cli.report import TrialReport, document, write_json
 from rllib_mamql.cli.results import env_steps, updates
 from rllib_mamql.cli.runs import EVALUATION
 from rllib_mamql.cli.settings import Prepared, agents_of
+from rllib_mamql.cli.tables import in_words
 from rllib_mamql.cli.working import working
 from rllib_mamql.errors import EnvironmentFault
 from rllib_mamql.learning.config import AUTO
@@ -44,12 +45,14 @@ def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptio
     metrics, trial, config = result.metrics or {}, tune_trial.trial_id, dict(tune_trial.config)
     error = last_line(result.error) if result.error is not None else metrics.get(ENVIRONMENT_FAULT)
     checkpoint = result.checkpoint.path if result.checkpoint is not None else None
-    evaluation = as_trained = None
+    evaluation = as_trained = likelihood = None
     try:
         if error is None and checkpoint is not None and is_ours(item.algorithm):
             _recover(checkpoint, config)
             _decide(checkpoint, config)
-        if error is None and checkpoint is not None and options.eval_episodes:
+        if error is None and checkpoint is not None and not config.get("env"):
+            likelihood = _likelihood(checkpoint)
+        elif error is None and checkpoint is not None and options.eval_episodes:
             evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes)
             if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
                 as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
@@ -89,6 +92,7 @@ def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptio
         recovered_rewards=evaluation.recovered_rewards if evaluation else {},
         iterations=int(metrics.get("training_iteration", 0)),
         error=error,
+        held_out_likelihood=likelihood,
     )
     if Path(result.path).is_dir():
         write_json(Path(result.path) / EVALUATION, document("train", **report.to_json()))
@@ -126,6 +130,19 @@ def _decide(checkpoint: str, config: Mapping[str, Any]) -> None:
     with working("choosing from play how decidedly to act"):
         found = act_decidedly(stored, seed=config.get("seed") or 0)
     say(f"{folder.parent.name}: acts at {found.multiple:g} times the rationality of training")
+
+
+def _likelihood(checkpoint: str) -> dict[str, Any] | None:
+    """How likely held-out demonstrations are: there is no environment to play in."""
+    from rllib_mamql.evaluation.likelihood import held_out_likelihood
+
+    folder = Path(checkpoint)
+    found = held_out_likelihood(read_checkpoint(folder)) if folder.is_dir() else None
+    if found is None:
+        say(f"{folder.parent.name}: no held-out likelihood, demonstrations are streamed or not on this machine")
+        return None
+    say(f"{folder.parent.name}: {in_words(found)}")
+    return vars(found)
 
 
 def _return_as_trained(checkpoint: str, episodes: int, seed: int) -> float:

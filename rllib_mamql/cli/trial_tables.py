@@ -33,17 +33,17 @@ def print_trials(reports: Sequence[TrialReport]) -> None:
 
 def _print_experiment(reports: Sequence[TrialReport]) -> None:
     first, varied = reports[0], _varied(reports)
+    offline = any(report.held_out_likelihood for report in reports)
+    headings = ("held-out nats a step", "random", "wall time") if offline else ("return [95% CI]", "score", "wall time")
     settings = [[str(flatten(report.config).get(key)) for key in varied] for report in reports]
     scored = [
         [
-            interval(report.return_mean, report.return_ci95) if report.error is None else "failed",
-            number(report.normalised_score, 3),
+            *(("failed", *[""] * (len(headings) - 2)) if report.error is not None else _judged(report)),
             clock(report.wall_time_s),
         ]
         for report in reports
     ]
     numbers = [report.trial.split("_")[-1] for report in reports]
-    headings = ("return [95% CI]", "score", "wall time")
     title = f"{first.experiment}: final evaluation of the last checkpoint" + ("s" if len(reports) > 1 else "")
     known = {"expert": first.expert_return, "random play": first.random_return}
     caption = ", ".join(f"{who} {number(value)}" for who, value in known.items() if value is not None)
@@ -70,6 +70,13 @@ def _print_experiment(reports: Sequence[TrialReport]) -> None:
             tell(f"on fresh episodes it returns {again}; the return in the table chose it, and flatters it")
         if best.settings:
             tell(f"its settings, ready to run: {shown(best.settings)}")
+
+
+def _judged(report: TrialReport) -> tuple[str, str]:
+    """A trial's return and score, or how likely held-out demonstrations are where there was no environment."""
+    if report.held_out_likelihood:
+        return tuple(number(report.held_out_likelihood[key], 3) for key in ("mean", "uniform"))
+    return interval(report.return_mean, report.return_ci95), number(report.normalised_score, 3)
 
 
 def _in_words(names: Sequence[str], values: Sequence[str]) -> str:

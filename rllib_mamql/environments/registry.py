@@ -79,7 +79,8 @@ ENVIRONMENTS: dict[str, EnvEntry] = {
     "intersection": EnvEntry(
         "mamql_envs.intersection_v0",
         "mamql_envs.intersection_expert:ScriptedExpert",
-        maps="mamql_envs.intersection_maps",
+        "mamql_envs.intersection_batch:batched_env",
+        "mamql_envs.intersection_maps",
         licence="Apache-2.0",
     ),
 }
@@ -221,9 +222,12 @@ def find_environment(name: str) -> EnvEntry | None:
     """The entry of an environment; None where there is none.
 
     Args:
-        name: Registered here or in the program whose worker this process is, by this package or by RLlib's
-            ``register_env``; ``pettingzoo:`` and a module; ``module:attribute`` of a class or function; a Gymnasium id.
+        name: Empty where policies learned without one. Else registered here or in the program whose worker this
+            process is, by this package or by RLlib's ``register_env``; ``pettingzoo:`` and a module;
+            ``module:attribute`` of a class or function; a Gymnasium id.
     """
+    if not name:
+        return None
     if name.startswith(PETTINGZOO_PREFIX):
         module = name[len(PETTINGZOO_PREFIX) :]
         return EnvEntry(module, symmetries=KNOWN_SYMMETRIES.get(module))
@@ -241,7 +245,21 @@ def find_environment(name: str) -> EnvEntry | None:
     return None if elsewhere is None else EnvEntry(elsewhere)
 
 
+def check_environment_is_known(name: str) -> None:
+    """Refuses what is done in an environment where policies learned without one.
+
+    Raises:
+        ConfigError: If the name is empty.
+    """
+    if not name:
+        raise ConfigError(
+            "this needs an environment, and these policies learned from demonstrations alone: "
+            "train with one named in env: (docs/your_data.md#without-an-environment)"
+        )
+
+
 def _entry_of(name: str) -> EnvEntry:
+    check_environment_is_known(name)
     entry = find_environment(name)
     if entry is None:
         raise UnknownEnvironmentError(
@@ -314,6 +332,7 @@ def make_expert(name: str) -> Expert:
     Raises:
         ConfigError: If it has none.
     """
+    check_environment_is_known(name)
     entry = find_environment(name)
     if entry is None or entry.expert is None:
         having = [known for known, other in ENVIRONMENTS.items() if other.expert is not None]
@@ -329,6 +348,7 @@ def maps_of(name: str) -> Any:
     Raises:
         ConfigError: If there is nothing.
     """
+    check_environment_is_known(name)
     entry = find_environment(name)
     if entry is None or entry.maps is None:
         having = ", ".join(known for known, other in ENVIRONMENTS.items() if other.maps is not None)

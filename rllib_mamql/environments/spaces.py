@@ -33,6 +33,11 @@ def environment_spaces(env: str, env_config: Mapping[str, Any]) -> Spaces:
     return copy.copy(_environment_spaces(env, json.dumps(dict(env_config), sort_keys=True, default=repr)))
 
 
+def data_spaces(metadata: DatasetMetadata) -> Spaces:
+    """The same of demonstrations, where there is no environment to ask."""
+    return {agent: (metadata.spaces[agent].observation, metadata.spaces[agent].action) for agent in metadata.agents}
+
+
 def check_dataset(metadata: DatasetMetadata, env: str, env_config: Mapping[str, Any]) -> None:
     """Checks that demonstrations fit a registered environment.
 

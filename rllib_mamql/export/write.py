@@ -171,7 +171,7 @@ def _write_metadata(
     metadata = {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
-        "env": stored.env,
+        "env": stored.env or None,
         "env_config": stored.env_config,
         "agents": agents,
         "module_of": stored.module_of,

@@ -63,7 +63,8 @@ class Imitation(Algorithm):
         # The first use of a seed or an optimizer imports PyTorch's compiler.
         with collection_paused():
             super().setup(config)
-        check_dataset(self.offline_data.metadata, str(self.config.env), dict(self.config.env_config))
+        if self.config.env:
+            check_dataset(self.offline_data.metadata, str(self.config.env), dict(self.config.env_config))
         self._update_debt = 0.0
         self._last_result: dict[str, Any] = {}
         if self.offline_data.in_memory:

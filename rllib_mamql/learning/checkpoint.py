@@ -23,7 +23,6 @@ import numpy as np
 import pyarrow.fs as pafs
 
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
-from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import UserError
 from rllib_mamql.networks.module import EVALUATION_RATIONALITY, RATIONALITY
 
@@ -74,7 +73,7 @@ def write_networks(
     settings: Mapping[str, Any],
 ) -> None:
     """Writes ``mamql.json`` and ``networks.npz`` into a checkpoint folder; ``settings`` are for its readers."""
-    spaces = environment_spaces(str(config.env), dict(config.env_config))
+    spaces = config.agent_spaces()
     document = {
         "format_version": FORMAT_VERSION,
         "algorithm": config.NAME,
@@ -210,7 +209,7 @@ def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type
         return Checkpoint(
             path=folder,
             algorithm=algorithm,
-            env=document["env"],
+            env=document["env"] or "",
             env_config=dict(document["env_config"]),
             module_of=module_of,
             modules=modules,

@@ -14,11 +14,11 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
 from rllib_mamql.environments.registry import register_class
-from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.environments.spaces import Spaces, data_spaces, environment_spaces
 from rllib_mamql.errors import ConfigError, check_choice, nearest
 from rllib_mamql.learning.env_runner import ColumnarEnvRunner
 from rllib_mamql.learning.learner import ImitationLearner
-from rllib_mamql.learning.offline_input import MEMORY_LIMIT, JointOfflineData, JointOfflinePreLearner
+from rllib_mamql.learning.offline_input import MEMORY_LIMIT, JointOfflineData, JointOfflinePreLearner, metadata_of
 from rllib_mamql.learning.rules import AUTO as AUTO
 from rllib_mamql.learning.rules import (
     check_honoured,
@@ -32,14 +32,16 @@ from rllib_mamql.networks.encoders import ENCODER_DEFAULTS
 from rllib_mamql.networks.module import EVALUATION_RATIONALITY, OTHER_ACTIONS, RATIONALITY, BoltzmannModule
 
 SHARED_MODULE = "shared"
+HELD_OUT_SHARE = 0.1
+"""Of the episodes of demonstrations without an environment."""
 
 
 class ImitationConfig(AlgorithmConfig):
     """Settings of an algorithm that learns from demonstrations; RLlib's own work as usual.
 
-    One module per agent is taken from the environment, so neither Python nor YAML needs policies. An algorithm derives
-    its config from this one, names its parts in the class attributes, adds its settings in ``__init__`` and
-    ``training``, and their rules in ``check``.
+    One module per agent is taken from the environment, or from the demonstrations where ``env`` is not set, so neither
+    Python nor YAML needs policies. An algorithm derives its config from this one, names its parts in the class
+    attributes, adds its settings in ``__init__`` and ``training``, and their rules in ``check``.
     """
 
     NAME: ClassVar[str] = ""
@@ -240,7 +242,7 @@ class ImitationConfig(AlgorithmConfig):
             self.min_sample_timesteps_per_iteration = 0
 
     def _set_up_agents(self) -> None:
-        spaces = environment_spaces(str(self.env), dict(self.env_config))
+        spaces = self.agent_spaces()
         modules = modules_of(list(spaces), self.parameter_sharing)
         policies: dict[str, PolicySpec] = {}
         first: dict[str, str] = {}
@@ -272,8 +274,18 @@ class ImitationConfig(AlgorithmConfig):
     @property
     def module_of(self) -> dict[str, str]:
         """``{agent: module}``, agents in the environment's order; known after :meth:`validate`."""
-        spaces = environment_spaces(str(self.env), dict(self.env_config))
-        return modules_of(list(spaces), self.parameter_sharing)
+        return modules_of(list(self.agent_spaces()), self.parameter_sharing)
+
+    def agent_spaces(self) -> Spaces:
+        """What agents see and choose among: the environment's, or without one the demonstrations'."""
+        if self.env:
+            return environment_spaces(str(self.env), dict(self.env_config))
+        return data_spaces(metadata_of(self))
+
+    @property
+    def held_out_share(self) -> float:
+        """The share of the demonstrations that is kept from training, to judge the policies by without environment."""
+        return 0.0 if self.env else HELD_OUT_SHARE
 
     @property
     def _fixed_evaluation_rationality(self) -> float:
@@ -299,7 +311,10 @@ class ImitationConfig(AlgorithmConfig):
         """Settings for a checkpoint's document, and where the demonstrations were (they may be gone by then)."""
         inputs = self.input_ if isinstance(self.input_, (list, tuple)) else [self.input_]
         where = [str(item) for item in inputs if isinstance(item, (str, pathlib.Path))]
-        return {name: getattr(self, name) for name in self.RECORDED} | {"input": where}
+        recorded = {name: getattr(self, name) for name in self.RECORDED} | {"input": where}
+        if self.held_out_share:
+            recorded["held_out"] = {"share": self.held_out_share, "steps": self.expert_steps, "seed": self.seed or 0}
+        return recorded
 
     def get_default_rl_module_spec(self) -> RLModuleSpec:
         """One ``MODULE`` per module id."""

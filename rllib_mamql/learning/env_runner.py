@@ -115,9 +115,12 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self.make_module()
 
     def make_env(self) -> None:
-        """(Re)creates the batch of environments and resets at the next sample."""
+        """(Re)creates the batch of environments and resets at the next sample; does nothing without an environment."""
         if self.env is not None:
             self.env.close()
+        if not self.config.env:
+            self._module_of = self.config.module_of
+            return
         context = EnvContext(
             self.config.env_config, worker_index=self.worker_index or 0, num_workers=self.num_workers or 0
         )
@@ -146,13 +149,13 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def get_spaces(self) -> dict[str, Any]:
         """Spaces of the environment and of each module, as RLlib wants them."""
-        assert self.env is not None
-        observations = gym.spaces.Dict(self.env.observation_spaces)
-        actions = gym.spaces.Dict(self.env.action_spaces)
-        by_module = {
-            self._module_of[agent]: (self.env.observation_spaces[agent], self.env.action_spaces[agent])
-            for agent in self.env.agents
-        }
+        if self.env is None:
+            spaces = self.config.agent_spaces()
+        else:
+            spaces = {a: (self.env.observation_spaces[a], self.env.action_spaces[a]) for a in self.env.agents}
+        observations = gym.spaces.Dict({agent: seen for agent, (seen, _) in spaces.items()})
+        actions = gym.spaces.Dict({agent: chosen for agent, (_, chosen) in spaces.items()})
+        by_module = {self._module_of[agent]: pair for agent, pair in spaces.items()}
         return {
             INPUT_ENV_SPACES: (observations, actions),
             INPUT_ENV_SINGLE_SPACES: (observations, actions),
@@ -296,7 +299,6 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def set_state(self, state: StateDict) -> None:
         """Restores :meth:`get_state`, also to weights that are older, as those of a checkpoint may be."""
-        assert self.env is not None
         if COMPONENT_RL_MODULE in state:
             weights = state[COMPONENT_RL_MODULE]
             self.module.set_state(ray.get(weights) if isinstance(weights, ray.ObjectRef) else weights)
@@ -311,7 +313,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
 
     def whereabouts(self) -> tuple[int, dict[str, Any]]:
         """This runner's number, and where its environments and random numbers are; plain values."""
-        assert self.env is not None
+        if self.env is None:
+            return self.worker_index or 0, {}
         generator = self._generator.get_state().numpy()
         random_play = self._rng.bit_generator.state
         return self.worker_index or 0, {"env": self.env.get_state(), "generator": generator, "random_play": random_play}
@@ -322,9 +325,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         Args:
             runners: By number, as :meth:`whereabouts` gives them.
         """
-        assert self.env is not None
         state = runners.get(self.worker_index or 0)
-        if state is None:
+        if self.env is None or not state:
             return
         self.env.set_state(state["env"])
         self._generator.set_state(torch.as_tensor(np.asarray(state["generator"])))
@@ -346,8 +348,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         return [(COMPONENT_RL_MODULE, self.module)]
 
     def assert_healthy(self) -> None:
-        """Fails unless environments and modules are there."""
-        assert self.env is not None and self.module is not None
+        """Fails unless environments, if there are any, and modules are there."""
+        assert (self.env is not None or not self.config.env) and self.module is not None
 
     def stop(self) -> None:
         """Closes the environments."""

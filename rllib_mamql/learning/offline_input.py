@@ -6,6 +6,7 @@ rows instead (see :mod:`rllib_mamql.columns`), so that a batch holds all agents 
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,14 @@ from rllib_mamql.data.metadata import DatasetMetadata
 from rllib_mamql.data.reading import (
     JointDataset,
     read_files,
+    read_metadata,
     read_structure,
     select_episodes,
     select_steps,
     size_of_files,
     stated_metadata,
 )
+from rllib_mamql.data.selection import hold_out
 from rllib_mamql.data.tables import count_from_zero, from_table
 from rllib_mamql.data.validation import check_form, check_values
 from rllib_mamql.errors import ConfigError, nearest
@@ -38,6 +41,23 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT = 2 * 1024**3
 """Bytes up to which ``expert_in_memory: auto`` holds a dataset in memory, unless ``expert_memory_limit`` says else."""
+
+
+def metadata_of(config: Any) -> DatasetMetadata:
+    """What the dataset of a config says about itself; files are looked into once.
+
+    Raises:
+        DatasetError: If there is no such dataset, or it is not valid.
+        ConfigError: If the filesystem is not supported.
+    """
+    paths = config.input_ if isinstance(config.input_, (list, tuple)) else (config.input_,)
+    filesystem, keywords = config.input_filesystem, config.input_filesystem_kwargs or {}
+    return _metadata_at(tuple(map(str, paths)), filesystem, tuple(sorted(keywords.items())))
+
+
+@functools.lru_cache(maxsize=16)
+def _metadata_at(paths: tuple[str, ...], filesystem: Any, keywords: tuple[tuple[str, Any], ...]) -> DatasetMetadata:
+    return read_metadata(paths, _filesystem(filesystem, dict(keywords)))
 
 
 class JointOfflinePreLearner(OfflinePreLearner):
@@ -105,7 +125,8 @@ class JointOfflineData(OfflineData):
 
     Attributes:
         in_memory: Whether :attr:`dataset` holds the data.
-        dataset: The data after selecting ``expert_steps``, or None where it is streamed.
+        dataset: The data after selecting ``expert_steps``, without what is held out where there is no environment; or
+            None where it is streamed.
         metadata: What the dataset says about itself, with ``expert_return`` of the whole dataset.
         num_steps: Joint steps, after selection.
 
@@ -145,6 +166,8 @@ class JointOfflineData(OfflineData):
             if steps is not None:
                 self._selection = select_episodes(columns, steps, seed)
                 columns = select_steps(columns, steps, seed)
+            if share := getattr(config, "held_out_share", 0.0):
+                columns, _ = hold_out(columns, share, seed)
             self.metadata = dataset.metadata
             self.num_steps = num_rows(columns)
             self.dataset = JointDataset(columns, dataset.metadata, dataset.files)

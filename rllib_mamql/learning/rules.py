@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rllib_mamql import ray_internals
-from rllib_mamql.environments.spaces import Spaces, environment_spaces
+from rllib_mamql.environments.spaces import Spaces
 from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number, one_line
 from rllib_mamql.networks.precision import AUTOCASTS
 
@@ -105,7 +105,19 @@ def check_sources(config: Any) -> None:
             "input_ is not set: name the folder, file or glob of the expert dataset (record one with `rllib record`)"
         )
     if not config.env:
-        raise ConfigError("env is not set: name an environment (docs/your_environment.md#names)")
+        _check_without_environment(config)
+
+
+def _check_without_environment(config: Any) -> None:
+    if config.uses_rollouts:
+        raise ConfigError(
+            "env is not set: name an environment (docs/your_environment.md#names), "
+            "or learn from the demonstrations alone with mode: offline"
+        )
+    for name, nothing in (("env_config", {}), ("evaluation_interval", None), ("num_env_runners", 0)):
+        value = getattr(config, name)
+        if value not in (nothing, None):
+            raise ConfigError(f"{name} is {value!r}, but there is no environment: leave it out, or name one in env:")
 
 
 def check_learner(config: Any) -> None:
@@ -185,7 +197,7 @@ def check_networks(config: Any) -> None:
         ConfigError: Names the key, where that can be told, and what the network says.
     """
     own = ray_internals.own_model_config(config)
-    spaces = environment_spaces(str(config.env), dict(config.env_config))
+    spaces = config.agent_spaces()
     if own.get("conv_filters") is not None and all(len(seen.shape) != 3 for seen, _ in spaces.values()):
         shapes = sorted({seen.shape for seen, _ in spaces.values()})
         raise ConfigError(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pettingzoo import ParallelEnv
 
-from rllib_mamql.columns import EPS_ID, Array, JointColumns, T
+from rllib_mamql.columns import EPS_ID, IDLE_ACTION, Array, JointColumns, T
 from rllib_mamql.play.retrace import REMEMBERED
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode, Running
 
@@ -17,7 +17,7 @@ from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode, Running
 class BatchedRollout(ColumnarRollout):
     """The same as its base for an environment that steps a whole batch at once (the protocol ``BatchedEnv``).
 
-    Its agents all act until the episode ends for all of them, so there is nothing to mask.
+    Its agents all act from the start, each until it ends.
 
     Args:
         make_env: Builds one environment, for what a batch does not tell (metadata).
@@ -42,6 +42,8 @@ class BatchedRollout(ColumnarRollout):
         self.alive = {agent: np.ones(size, dtype=bool) for agent in self.agents}
         self._ids = np.full(size, "", dtype=object)
         self._returns = {agent: np.zeros(size) for agent in self.agents}
+        self._lengths = {agent: np.zeros(size, dtype=np.int32) for agent in self.agents}
+        self._all_act = True
         self._t = np.zeros(size, dtype=np.int32)
         self._running = [Running("") for _ in range(size)]
         self._taken = deque(maxlen=max(1, REMEMBERED // size))
@@ -61,8 +63,13 @@ class BatchedRollout(ColumnarRollout):
         self.batch.reset_envs(rows, seeds)
         self._stale = True
         self._t[rows] = 0
-        for returns in self._returns.values():
+        for agent, returns in self._returns.items():
             returns[rows] = 0.0
+            if not self._all_act:
+                # Columns hold the masks: they are replaced and never written into.
+                self.alive[agent] = self.alive[agent].copy()
+                self.alive[agent][rows] = True
+        self._all_act = self._all_act or all(alive.all() for alive in self.alive.values())
         for index, seed in zip(rows, seeds, strict=True):
             if self._on_reset:
                 self.envs[0].reset(seed=seed)
@@ -75,29 +82,45 @@ class BatchedRollout(ColumnarRollout):
             self._stale = False
         now = self.observations
         chosen = {agent: np.asarray(a).astype(np.int64) for agent, a in act(now, self.alive).items()}
+        if not self._all_act:
+            chosen = {agent: np.where(self.alive[agent], a, IDLE_ACTION) for agent, a in chosen.items()}
         self._taken.append(chosen)
         rewards, terminated, truncated, events = self.batch.step(chosen)
         self.observations = after = self.batch.observations()
         self._check_finite()
         batch: JointColumns = {EPS_ID: self._ids, T: self._t.copy()}
         for agent, names in self._names.items():
+            alive = self.alive[agent]
             batch[names.obs] = now[agent]
-            batch[names.next_obs] = after[agent]
+            batch[names.next_obs] = after[agent] if self._all_act else _zero_unless(alive, after[agent])
             batch[names.actions] = chosen[agent]
             batch[names.rewards] = rewards[agent].astype(np.float32)
             batch[names.terminateds] = terminated[agent]
             batch[names.truncateds] = truncated[agent]
-            batch[names.alive] = self.alive[agent]
+            batch[names.alive] = alive
             self._returns[agent] += rewards[agent]
         self._t += 1
         if self.on_step:
             self._report(events)
         else:
             self._count(events)
-        over = terminated[self.agents[0]] | truncated[self.agents[0]]
-        if not np.count_nonzero(over):
-            return batch, []
-        return batch, [(index, self._finish(index)) for index in over.nonzero()[0].tolist()]
+        return batch, [(index, self._finish(index)) for index in self._end(terminated, truncated)]
+
+    def _end(self, terminated: Mapping[str, Array], truncated: Mapping[str, Array]) -> list[int]:
+        """Lets agents that have ended act no more; gives the environments in which nobody is left."""
+        some = False
+        for agent in self.agents:
+            ends = terminated[agent] | truncated[agent]
+            if np.count_nonzero(ends):
+                some = True
+                self.alive[agent] = self.alive[agent] & ~ends
+                self._lengths[agent][ends] = self._t[ends]
+        if not some:
+            return []
+        self._all_act = False
+        left = np.any(list(self.alive.values()), axis=0)
+        ended: list[int] = np.flatnonzero(~left).tolist()
+        return ended
 
     def _check_finite(self) -> None:
         # A sum goes over the numbers once, which is felt where thousands of kitchens step together.
@@ -121,6 +144,8 @@ class BatchedRollout(ColumnarRollout):
         """Counts events and tells of each step of each agent, in the order of the rows."""
         for index in range(self.num_envs):
             for agent in self.agents:
+                if not self.alive[agent][index]:
+                    continue
                 kinds = events.get(agent, {})
                 here = {kind: int(counts[index]) for kind, counts in kinds.items() if counts[index]}
                 self._record_events(index, agent, here)
@@ -151,11 +176,20 @@ class BatchedRollout(ColumnarRollout):
         self._on_reset = on_reset
 
     def _finish(self, index: int) -> Episode:
-        length = int(self._t[index])
-        returns = {agent: float(values[index]) for agent, values in self._returns.items()}
         run = self._running[index]
-        lengths = dict.fromkeys(self.agents, length)
-        return Episode(run.eps_id, length, returns, lengths, run.agent_events(self.agents))
+        returns, lengths = (
+            {agent: kind(values[index]) for agent, values in by_agent.items()}
+            for kind, by_agent in ((float, self._returns), (int, self._lengths))
+        )
+        metrics = {name: float(values[index]) for name, values in self.batch.episode_metrics().items()}
+        return Episode(run.eps_id, int(self._t[index]), returns, lengths, run.agent_events(self.agents), metrics)
+
+
+def _zero_unless(mask: Array, values: Array) -> Array:
+    """A copy of the values whose rows are zero where the mask does not hold."""
+    kept = values.copy()
+    kept[~mask] = 0
+    return kept
 
 
 def _always(actions: Mapping[str, Array]) -> Actor:

@@ -37,7 +37,7 @@ from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.others import enumerate_others
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, JointColumns, column
 from rllib_mamql.learning.checkpoint import Checkpoint
-from rllib_mamql.learning.demonstrations import demonstrations_for
+from rllib_mamql.learning.demonstrations import find_demonstrations
 from rllib_mamql.networks.encoders import build_encoder
 from rllib_mamql.networks.heads import JointHead, MarginalCritic
 from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
@@ -130,17 +130,17 @@ def recover_checkpoint(
     Args:
         stored: The checkpoint.
         settings: How.
-        data: Takes the rows of this dataset; None plays with a share of random actions.
+        data: Takes the rows of this dataset; None plays with a share of random actions, or without an environment
+            takes the demonstrations of training.
         watch: Told how many gradient steps are made, of :func:`number_of_updates`.
 
     Raises:
         DatasetError: If ``data`` is no dataset.
-        ConfigError: If it is of other agents or observations.
+        ConfigError: If it is of other agents or observations, or there is neither an environment nor a dataset.
     """
-    if data is None:
+    columns = find_demonstrations(stored, data) if data is not None or not stored.env else None
+    if columns is None:
         columns = explore(stored, settings.steps, settings.explore, settings.seed)
-    else:
-        columns = demonstrations_for(stored, data)
     recovered = recover(stored, columns, settings, watch)
     write_rewards(stored.path, recovered, settings)
     return recovered

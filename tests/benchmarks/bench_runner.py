@@ -42,6 +42,7 @@ class Case:
         model_config: Networks of both runners.
         sizes: Numbers of environments.
         quick: Those of a quick run.
+        targets: By number of environments, how many times RLlib's rate ours is to be.
     """
 
     env: str
@@ -49,6 +50,7 @@ class Case:
     model_config: dict[str, Any] = field(default_factory=lambda: dict(FCNET))
     sizes: tuple[int, ...] = (1, 8, 32, 128)
     quick: tuple[int, ...] = ()
+    targets: dict[int, float] = field(default_factory=dict)
 
 
 CASES = {
@@ -56,8 +58,12 @@ CASES = {
     "gems attention": Case("gems", {"observation": "entities"}, {}, quick=(32,)),
     "gems grid": Case("gems", {"observation": "grid"}, {"conv_filters": [[16, [3, 3], 1], [32, [3, 3], 2]]}),
     "overcooked fcnet": Case("overcooked", {"layout": "cramped_room"}, quick=(8,)),
-    "intersection fcnet": Case("intersection", {"vehicles": 4, "observation": "vector"}, quick=(8,)),
-    "intersection attention": Case("intersection", {"vehicles": 4, "observation": "entities"}, {"entity_layers": 2}),
+    "intersection fcnet": Case(
+        "intersection", {"vehicles": 4, "observation": "vector"}, quick=(8,), targets={32: 5.0, 128: 10.0}
+    ),
+    "intersection attention": Case(
+        "intersection", {"vehicles": 4, "observation": "entities"}, {"entity_layers": 2}, targets={32: 5.0, 128: 10.0}
+    ),
 }
 
 
@@ -195,7 +201,7 @@ def measure(quick: bool) -> Result:
         for num_envs in case.quick if quick else case.sizes:
             taken = compare(case, num_envs, 3 if quick else 5)
             key = f"runner/{name}/{num_envs}"
-            ratios[key] = ratio(taken["rllib"], taken["ours"])
+            ratios[key] = ratio(taken["rllib"], taken["ours"], target=case.targets.get(num_envs))
             target = SHARE_OF_LOOP if case.env == "overcooked" and num_envs >= 8 else None
             share = ratios[f"runner share of loop/{name}/{num_envs}"] = ratio(
                 taken["loop"], taken["ours"], target=target
