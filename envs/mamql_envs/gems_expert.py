@@ -14,7 +14,7 @@ from mamql_envs.gems_batch import ACTIONS, AGENTS, OWN, SHARED, XY
 TEMPERATURE = 0.5
 LAPSES = 0.28
 CALL = 2.0
-# By the published rules it is 13.1, and 14.8 without lapses.
+# By the published rules it is 13.2, and 14.8 without lapses.
 LAPSES_PUBLISHED = 0.3
 
 

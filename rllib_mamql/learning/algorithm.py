@@ -258,13 +258,17 @@ class Imitation(Algorithm):
         """Writes RLlib's checkpoint, and beside it what acts and the learners' data, both free of pickles."""
         super().save_checkpoint(checkpoint_dir)
         path = pathlib.Path(checkpoint_dir)
+        self.save_networks(path)
+        for rank in range(max(1, self.config.num_learners)):
+            state = self.on_learner(rank, lambda learner: learner.get_data_state())
+            checkpoint.write_learner_data(path, rank, state)
+
+    def save_networks(self, path: pathlib.Path) -> None:
+        """Writes what acts into a folder, free of pickles: all of a checkpoint that playing it needs."""
         model_configs, weights = self.on_learner(0, lambda learner: learner.describe())
         checkpoint.write_networks(
             path, self.config, self.offline_data.metadata, model_configs, weights, self.recorded()
         )
-        for rank in range(max(1, self.config.num_learners)):
-            state = self.on_learner(rank, lambda learner: learner.get_data_state())
-            checkpoint.write_learner_data(path, rank, state)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Restores networks, optimisers, counters, replay buffers and random states."""
