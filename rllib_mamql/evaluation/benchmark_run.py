@@ -67,7 +67,14 @@ def run_jobs(jobs: Sequence[Job], folder: Path, tell: Tell, *, name: str, storag
         tune.with_resources(tune.with_parameters(CellTrial, jobs=list(jobs)), resources),
         param_space={NUMBER: tune.grid_search(list(range(len(jobs))))},
         tune_config=tune.TuneConfig(trial_dirname_creator=_trial_folder),
-        run_config=tune.RunConfig(name=name, storage_path=storage, callbacks=[Recorder(jobs, folder, tell)], verbose=0),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=storage,
+            callbacks=[Recorder(jobs, folder, tell)],
+            # Half-done cells are kept by themselves; of ended ones only rows are.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            verbose=0,
+        ),
     )
     found = tuner.fit()
     failed = {}
