@@ -137,6 +137,11 @@ def trials_of(results: Any) -> list[Any]:
     return list(results._experiment_analysis.trials)
 
 
+def storage_of(trainable: Any) -> Any:
+    """Where a Tune trial writes: an algorithm that is given it makes no folder of its own in the home folder."""
+    return trainable._storage
+
+
 @dataclass
 class Restored:
     """A Tune experiment that is restored and has not begun to run.
@@ -364,6 +369,7 @@ NAMES = (
     *_of("ray.tune:Tuner", _THIS, _local_tuner="has the stopping criteria and callbacks of a restored experiment"),
     RayName("ray.tune.tuner", "lets trials that have finished go on", _THIS, "_resume_config"),
     *_of("ray.tune.impl.tuner_internal:TunerInternal", _THIS, get_run_config="what a restored experiment runs with"),
+    *_of("ray.tune:Trainable", _THIS, _storage="an algorithm inside a trial of another kind writes where that does"),
     *_of("ray.tune.experiment:Trial", "cli/progress.py", stopping_criterion="a resumed trial may train longer"),
     *_of(
         "ray.tune.logger:CSVLoggerCallback",

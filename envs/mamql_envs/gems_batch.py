@@ -15,6 +15,7 @@ SIZE = 15
 AGENTS = ("agent_0", "agent_1")
 ACTIONS = ("up", "down", "left", "right", "stay")
 OBSERVATIONS = ("grid", "entities", "vector")
+RULES = ("standard", "published")
 OWN_GEM, SHARED_GEM = EVENTS = ("own_gem", "shared_gem")
 OWN_REWARD, SHARED_REWARD = 1.0, 6.0
 
@@ -94,6 +95,12 @@ def _entities(offset: NDArray[np.float32]) -> NDArray[np.float32]:
     return table
 
 
+def _taken_together(standing: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Shared gems `(B, 3)` that are taken: those that either agent stands on, where both stand on one."""
+    together = np.logical_and(standing[0].any(axis=1, keepdims=True), standing[1].any(axis=1, keepdims=True))
+    return (standing[0] | standing[1]) & together
+
+
 class GemsBatch(BatchedEnv):
     """A batch of Gems environments; `gems_v0` describes the game.
 
@@ -102,6 +109,7 @@ class GemsBatch(BatchedEnv):
         horizon: Steps in an episode, at least 1.
         gems_to_end: Gems taken until the episode terminates, or None: it never does.
         observation: "grid", "entities" or "vector".
+        rules: "standard" or "published".
 
     Raises:
         ValueError: An argument is out of range.
@@ -113,11 +121,13 @@ class GemsBatch(BatchedEnv):
         horizon: int = 45,
         gems_to_end: int | None = 7,
         observation: str = "grid",
+        rules: str = "standard",
     ) -> None:
         self.num_envs = checks.positive("num_envs", num_envs)
         self.horizon = checks.positive("horizon", horizon)
         self.gems_to_end = None if gems_to_end is None else checks.positive("gems_to_end", gems_to_end)
         self.observation: str = checks.one_of("observation", observation, OBSERVATIONS)
+        self.rules: str = checks.one_of("rules", rules, RULES)
         self.agents = list(AGENTS)
         self.observation_spaces = {agent: observation_space(self.observation) for agent in AGENTS}
         self.action_spaces = {agent: spaces.Discrete(len(ACTIONS)) for agent in AGENTS}
@@ -143,7 +153,10 @@ class GemsBatch(BatchedEnv):
         self._running[rows] = True
         self._cells[rows] = -1
         for thing in range(THINGS):
-            self._place(rows, np.full(len(rows), thing))
+            if self.rules == "published":
+                self._place_anywhere(rows, thing)
+            else:
+                self._place(rows, np.full(len(rows), thing))
 
     def observations(self) -> dict[str, Array]:
         """The present observations `{agent: (num_envs, *observation)}`."""
@@ -155,21 +168,14 @@ class GemsBatch(BatchedEnv):
             ended = np.flatnonzero(~self._running)[:5].tolist()
             raise RuntimeError(f"no episode is under way in environments {ended}: call reset_envs() before step()")
         chosen = checks.batch_of_actions(actions, AGENTS, self.num_envs, len(ACTIONS))
-        cells = self._cells
-        for i in range(2):
-            cells[:, i] = _NEXT_CELL[cells[:, i], chosen[i]]
+        if self.rules == "published":
+            taken = self._play_in_turn(chosen)
+        else:
+            taken = self._play_together(chosen)
+        own = [taken[:, OWN[i]].sum(axis=1) for i in range(2)]
+        together = taken[:, SHARED].any(axis=1)
 
-        stood_on = np.zeros((self.num_envs, THINGS), bool)
-        own = []
-        for i in range(2):
-            stood_on[:, OWN[i]] = cells[:, OWN[i]] == cells[:, i, None]
-            own.append(stood_on[:, OWN[i]].any(axis=1))
-        on_shared = [cells[:, SHARED] == cells[:, i, None] for i in range(2)]
-        together = on_shared[0].any(axis=1) & on_shared[1].any(axis=1)
-        stood_on[:, SHARED] = (on_shared[0] | on_shared[1]) & together[:, None]
-        self._replace(stood_on)
-
-        self._taken += stood_on.sum(axis=1)
+        self._taken += taken.sum(axis=1)
         self._steps += 1
         if self.gems_to_end is None:
             terminated = np.zeros(self.num_envs, bool)
@@ -178,13 +184,39 @@ class GemsBatch(BatchedEnv):
         truncated = (self._steps >= self.horizon) & ~terminated
         self._running = ~(terminated | truncated)
         rewards = {a: OWN_REWARD * own[i] + SHARED_REWARD * together for i, a in enumerate(AGENTS)}
-        events = {a: {OWN_GEM: own[i].astype(int), SHARED_GEM: together.astype(int)} for i, a in enumerate(AGENTS)}
+        events = {a: {OWN_GEM: own[i], SHARED_GEM: together.astype(int)} for i, a in enumerate(AGENTS)}
         return (
             rewards,
             {agent: terminated.copy() for agent in AGENTS},
             {agent: truncated.copy() for agent in AGENTS},
             events,
         )
+
+    def _play_together(self, chosen: Sequence[Array]) -> NDArray[np.bool_]:
+        """Both move, then gems are taken and reappear in free cells; gives what was taken, `(num_envs, 11)`."""
+        cells = self._cells
+        for i in range(2):
+            cells[:, i] = _NEXT_CELL[cells[:, i], chosen[i]]
+        taken = np.zeros((self.num_envs, THINGS), bool)
+        for i in range(2):
+            taken[:, OWN[i]] = cells[:, OWN[i]] == cells[:, i, None]
+        taken[:, SHARED] = _taken_together([cells[:, SHARED] == cells[:, i, None] for i in range(2)])
+        self._replace(taken)
+        return taken
+
+    def _play_in_turn(self, chosen: Sequence[Array]) -> NDArray[np.bool_]:
+        """The published game: one agent after the other; where it stood before its move counts for shared gems."""
+        cells, standing = self._cells, []
+        taken = np.zeros((self.num_envs, THINGS), bool)
+        for i in range(2):
+            before = cells[:, i].copy()
+            cells[:, i] = _NEXT_CELL[before, chosen[i]]
+            taken[:, OWN[i]] = cells[:, OWN[i]] == cells[:, i, None]
+            self._replace_anywhere(taken, OWN[i])
+            standing.append((cells[:, SHARED] == before[:, None]) | (cells[:, SHARED] == cells[:, i, None]))
+        taken[:, SHARED] = _taken_together(standing)
+        self._replace_anywhere(taken, SHARED)
+        return taken
 
     def _replace(self, taken: NDArray[np.bool_]) -> None:
         """Lets taken gems, at most one an agent, reappear."""
@@ -194,12 +226,27 @@ class GemsBatch(BatchedEnv):
         for part in (~again, again):
             self._place(rows[part], things[part])
 
+    def _replace_anywhere(self, taken: NDArray[np.bool_], things: slice) -> None:
+        """Lets taken gems of a kind reappear, whatever stands there; never in the first row or column."""
+        for thing in range(things.start, things.stop):
+            self._place_anywhere(np.flatnonzero(taken[:, thing]), thing, first=1)
+
+    def _place_anywhere(self, rows: Array, thing: int, first: int = 0) -> None:
+        """Puts a thing of some rows on a random cell whose coordinates are both at least `first`."""
+        side = SIZE - first
+        drawn = self._draw(rows, side * side)
+        self._cells[rows, thing] = SIZE * (first + drawn // side) + first + drawn % side
+
+    def _draw(self, rows: Array, bound: int) -> NDArray[np.int64]:
+        """A number below `bound` for each row; rows are distinct."""
+        drawn = _mix(self._keys[rows] + (self._draws[rows] + np.uint64(1)) * _GAMMA)
+        self._draws[rows] += np.uint64(1)
+        return (drawn % np.uint64(bound)).astype(np.int64)
+
     def _place(self, rows: Array, things: Array) -> None:
         """Puts a thing of each row (rows are distinct) on a random cell on which nothing stands."""
         while len(rows):
-            drawn = _mix(self._keys[rows] + (self._draws[rows] + np.uint64(1)) * _GAMMA)
-            self._draws[rows] += np.uint64(1)
-            cell = (drawn % np.uint64(SIZE * SIZE)).astype(np.int64)
+            cell = self._draw(rows, SIZE * SIZE)
             free = (self._cells[rows] != cell[:, None]).all(axis=1)
             self._cells[rows[free], things[free]] = cell[free]
             rows, things = rows[~free], things[~free]

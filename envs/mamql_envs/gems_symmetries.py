@@ -1,4 +1,4 @@
-"""The eight symmetries of the square on which Gems is played."""
+"""The symmetries of Gems: those of its square, or by the published rules the mirror along its diagonal."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ Transform = Callable[[Array], Array]
 MOVES = ((0, -1), (0, 1), (-1, 0), (1, 0), (0, 0))
 SIDES = MOVES[:4]
 """Above, below, to the left, to the right."""
+DIAGONAL: Turn = (True, False, False)
+"""The mirror that exchanges x and y."""
 
 
-def symmetries(observation: str = "grid", **config: Any) -> Mapping[str, Any]:
-    """What observations and actions become when the board is mirrored or turned: seven functions and permutations.
+def symmetries(observation: str = "grid", rules: str = "standard", **config: Any) -> Mapping[str, Any]:
+    """What observations and actions become when the board is mirrored or turned, by functions and permutations.
+
+    There are seven ways. By the published rules gems reappear in any row and column but the first: those are exchanged
+    by one mirror, along the diagonal, and all other ways would change the rules.
 
     Args:
         observation: The environment's form of observations.
+        rules: The environment's rules.
         **config: Its other keywords, which change nothing here.
 
     Returns:
@@ -33,7 +39,8 @@ def symmetries(observation: str = "grid", **config: Any) -> Mapping[str, Any]:
         "entities": _entities,
         "vector": lambda turn: turned_pairs(turn, THINGS - 1),
     }
-    return {"all": [(transforms[observation](turn), turned_moves(MOVES, turn)) for turn in TURNS]}
+    turns = (DIAGONAL,) if rules == "published" else TURNS
+    return {"all": [(transforms[observation](turn), turned_moves(MOVES, turn)) for turn in turns]}
 
 
 def _entities(turn: Turn) -> Transform:

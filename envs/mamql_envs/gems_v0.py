@@ -32,6 +32,18 @@ class GemsParallelEnv(ParallelEnv):
     shared gem that is stood on is taken, so one or two. An agent may wait on a shared gem for the other to reach
     one. A taken gem reappears at once in a random cell that holds neither a gem nor an agent.
 
+    `rules="published"` is the game of the figures published with the method; it differs:
+
+    | What               | `standard`                        | `published`                                            |
+    |--------------------|-----------------------------------|--------------------------------------------------------|
+    | moves              | both at once                      | in order, agent 0 first                                |
+    | on a shared gem is | who stands on one after the moves | who stood on one before *or* after the own move        |
+    | start              | cells all different               | any cells, be they the same                            |
+    | taken gems go to   | a free cell                       | any cell but of the first row and column (x, y >= 1)   |
+
+    Nobody needs to stay there: whoever leaves a shared gem counts as standing on it in that step. An agent that steps
+    onto two of its own gems in one cell takes both.
+
     ## Actions
 
     `Discrete(5)` for each agent. A move into the wall has no effect; agents may share a cell.
@@ -75,15 +87,15 @@ class GemsParallelEnv(ParallelEnv):
 
     ## Rewards
 
-    +1 to an agent that takes a gem of its own colour. +6 to each agent when shared gems are taken, however many
-    are. `metadata["return_aggregation"]` is "mean": the pair's return is the mean of the agents' returns.
+    +1 to an agent for each gem of its own colour that it takes. +6 to each agent when shared gems are taken, however
+    many are. `metadata["return_aggregation"]` is "mean": the pair's return is the mean of the agents' returns.
 
     `infos[agent]["events"]` counts what the agent was rewarded for in the step: `{"own_gem": 1}` or
     `{"shared_gem": 1}`; taking shared gems counts once for each agent.
 
     ## Start
 
-    All things are in random cells, no two in the same.
+    All things are in random cells, no two in the same (by the standard rules).
 
     ## End
 
@@ -95,6 +107,7 @@ class GemsParallelEnv(ParallelEnv):
         gems_to_end: Gems that end an episode, at least 1, or None: every episode lasts for `horizon` steps, so that
             its length says nothing about the reward.
         observation: "grid", "entities" or "vector".
+        rules: "standard" or "published", see above.
         render_mode: None or "rgb_array".
 
     Raises:
@@ -119,11 +132,13 @@ class GemsParallelEnv(ParallelEnv):
         gems_to_end: int | None = 7,
         observation: str = "grid",
         render_mode: str | None = None,
+        rules: str = "standard",
     ) -> None:
-        self._batch = GemsBatch(1, horizon, gems_to_end, observation)
+        self._batch = GemsBatch(1, horizon, gems_to_end, observation, rules)
         self.horizon = self._batch.horizon
         self.gems_to_end = self._batch.gems_to_end
         self.observation = self._batch.observation
+        self.rules = self._batch.rules
         self.render_mode = checks.render_mode(render_mode, RENDER_MODES)
         self.possible_agents = list(AGENTS)
         self.agents: list[str] = []

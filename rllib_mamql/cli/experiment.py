@@ -9,10 +9,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from rllib_mamql.cli.validated import validated
 from rllib_mamql.cli.yaml_loader import parse_assignment, read_yaml
-from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.errors import ConfigError
 
 GRID_SEARCH = "grid_search"
 RANGES = (
@@ -222,20 +223,10 @@ def _set_nested(config: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _validated(where: str, body: Mapping[str, Any]) -> ExperimentSettings:
-    for key in body:
-        if key not in ExperimentSettings.model_fields:
-            raise ConfigError(f"{where}: unknown key {key!r}; {nearest(str(key), ExperimentSettings.model_fields)}")
     for key, value in body["stop"].items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"{where}: stop.{key} is {value!r}; give a number")
-    try:
-        settings = ExperimentSettings.model_validate(dict(body))
-    except ValidationError as error:
-        first = error.errors()[0]
-        location = ".".join(map(str, first["loc"]))
-        if first["type"] == "missing":
-            raise ConfigError(f"{where}: key {location!r} is missing; for example 'run: MAMQL'") from None
-        raise ConfigError(f"{where}: {location} is {first['input']!r}; {first['msg'].lower()}") from None
+    settings = validated(where, body, ExperimentSettings, "run: MAMQL")
     check_searches(settings.config, f"{where}: config")
     return settings
 

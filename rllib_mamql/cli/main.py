@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from rllib_mamql.cli.benchmark import benchmark
 from rllib_mamql.cli.convert import convert
 from rllib_mamql.cli.evaluate import evaluate
 from rllib_mamql.cli.example import example
@@ -40,6 +41,7 @@ def cli() -> None:
 
 _COMMANDS = (
     train, status, evaluate, record, convert, inspect, recover, reward, map_rewards, relearn, export, example,
+    benchmark,
 )  # fmt: skip
 for _command in _COMMANDS:
     cli.add_command(_command)

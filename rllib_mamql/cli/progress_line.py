@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from rllib_mamql.cli.numbers import clock
-from rllib_mamql.cli.results import env_steps, expert_log_likelihood, latest_return, nearness, updates
+from rllib_mamql.cli.results import expert_log_likelihood, latest_return, nearness
+from rllib_mamql.learning.counts import env_steps, updates
 
 BAR_WIDTH, NARROWEST_BAR = 12, 4
 """Most and fewest characters of a trial's bar; where there is room for fewer, it is left out."""

@@ -1,14 +1,15 @@
-"""What a result of Tune's says: how far a trial is, what its agents return, what diverges."""
+"""What a result of Tune's says: how near a trial is to its end, what its agents return, what diverges."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
 from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
-from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, NUM_GRADIENT_STEPS_LIFETIME
+from rllib_mamql.learning.counts import lookup, numbers_under
+from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD
 
 RETURN_MEAN = "return_mean"
 """Key of a result, and column of ``progress.csv``: the return as evaluation counts it, NaN before any episode ended."""
@@ -25,16 +26,6 @@ def bound_shares(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     return found
 
 
-def lookup(result: Mapping[str, Any], path: str) -> Any:
-    """Value at a ``/``-separated path of a nested result, or None."""
-    value: Any = result
-    for key in path.split("/"):
-        if not isinstance(value, Mapping) or key not in value:
-            return None
-        value = value[key]
-    return value
-
-
 def nearness(result: Mapping[str, Any], stop: Mapping[str, float]) -> float:
     """How near a trial is to its end, from 0 to 1: the greatest share of any stopping criterion."""
     shares = [
@@ -45,34 +36,10 @@ def nearness(result: Mapping[str, Any], stop: Mapping[str, float]) -> float:
     return min(max(shares, default=0.0), 1.0)
 
 
-def env_steps(result: Mapping[str, Any]) -> int:
-    """Joint environment steps taken so far."""
-    for path in ("env_runners/num_env_steps_sampled_lifetime", "num_env_steps_sampled_lifetime"):
-        value = lookup(result, path)
-        if isinstance(value, Real):
-            return int(float(value))
-    return 0
-
-
-def updates(result: Mapping[str, Any]) -> int:
-    """Gradient steps taken so far; 0 where the algorithm does not count them."""
-    return int(max(_found(result.get("learners"), NUM_GRADIENT_STEPS_LIFETIME), default=0))
-
-
 def expert_log_likelihood(result: Mapping[str, Any]) -> float | None:
     """Mean over the agents of the expert actions' log-likelihood, or None where there is none."""
-    values = list(_found(result.get("learners"), EXPERT_LOG_LIKELIHOOD))
+    values = list(numbers_under(result.get("learners"), EXPERT_LOG_LIKELIHOOD))
     return sum(values) / len(values) if values else None
-
-
-def _found(value: Any, name: str) -> Iterator[float]:
-    """Numbers under the key ``name``, at any depth."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if key == name and isinstance(item, Real):
-                yield float(item)
-            else:
-                yield from _found(item, name)
 
 
 def latest_return(result: Mapping[str, Any], aggregation: str = "mean") -> float | None:

@@ -17,13 +17,12 @@ from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.cli.paths import shown
 from rllib_mamql.cli.progress import TrialMonitor
 from rllib_mamql.cli.report import TrialReport, document, write_json
-from rllib_mamql.cli.results import env_steps, updates
 from rllib_mamql.cli.runs import EVALUATION
 from rllib_mamql.cli.settings import Prepared, agents_of
 from rllib_mamql.cli.tables import in_words
 from rllib_mamql.cli.working import working
 from rllib_mamql.errors import EnvironmentFault
-from rllib_mamql.learning.config import AUTO
+from rllib_mamql.learning.counts import env_steps, updates
 from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT
 from rllib_mamql.play.returns import normalised_score
 
@@ -122,11 +121,11 @@ def _decide(checkpoint: str, config: Mapping[str, Any]) -> None:
     folder = Path(checkpoint)
     if not folder.is_dir():
         return
-    stored = read_checkpoint(folder)
-    if stored.settings.get("evaluation_rationality") != AUTO:
-        return
-    from rllib_mamql.evaluation.decided import act_decidedly
+    from rllib_mamql.evaluation.decided import act_decidedly, is_left_open
 
+    stored = read_checkpoint(folder)
+    if not is_left_open(stored):
+        return
     with working("choosing from play how decidedly to act"):
         found = act_decidedly(stored, seed=config.get("seed") or 0)
     say(f"{folder.parent.name}: acts at {found.multiple:g} times the rationality of training")

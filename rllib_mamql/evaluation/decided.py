@@ -18,13 +18,13 @@ from rllib_mamql.algorithms.mamql.chosen import COMING_BACK, DEMONSTRATED, MULTI
 from rllib_mamql.algorithms.mamql.coverage import bin_widths, state_codes
 from rllib_mamql.columns import EPS_ID, OBS, JointColumns, column, num_rows
 from rllib_mamql.environments.registry import make_batch, make_env
-from rllib_mamql.evaluation.evaluate import play
+from rllib_mamql.evaluation.evaluate import checkpoint_returns
 from rllib_mamql.learning.checkpoint import Checkpoint, act_at
+from rllib_mamql.learning.config import AUTO
 from rllib_mamql.learning.demonstrations import find_demonstrations
 from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import checkpoint_actor
 from rllib_mamql.play.batched import make_rollout
-from rllib_mamql.play.returns import summarise_returns
 
 MULTIPLES = (3.0, 2.0, 1.5)
 """Multiples of the training rationality that are tried, one after the other, until play at one is not stuck."""
@@ -68,6 +68,11 @@ def decide(stored: Checkpoint, demonstrations: JointColumns | None, *, seed: int
         if shares[multiple] <= most:
             return Decided(multiple, shares, shown)
     return Decided(1.0, shares, shown)
+
+
+def is_left_open(stored: Checkpoint) -> bool:
+    """Whether a checkpoint leaves it to :func:`act_decidedly` how decidedly to act."""
+    return bool(stored.settings.get("evaluation_rationality") == AUTO)
 
 
 def act_decidedly(stored: Checkpoint, *, seed: int = 0) -> Decided:
@@ -142,6 +147,4 @@ def return_as_trained(stored: Checkpoint, *, episodes: int, seed: int = 0) -> fl
         seed: Of environments and actions.
     """
     with acting_at(stored, 1.0):
-        actor = checkpoint_actor(stored, seed)
-        finished, aggregation = play(stored.env, stored.env_config, actor, episodes=episodes, seed=seed, num_envs=25)
-    return summarise_returns(finished, aggregation).mean
+        return checkpoint_returns(stored, episodes=episodes, seed=seed).mean

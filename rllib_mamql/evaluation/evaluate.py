@@ -15,6 +15,7 @@ from rllib_mamql.data.schema import ReturnSummary
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation import diagnostics
+from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import checkpoint_actor, random_actor, rllib_actor
 from rllib_mamql.play.batched import make_rollout
 from rllib_mamql.play.returns import mean_events, mean_metrics, normalised_score, return_aggregation, summarise_returns
@@ -224,6 +225,18 @@ def evaluate_checkpoint(
         recovered_rewards=reward_by_event(stored, episodes=min(episodes, 10), seed=seed, greedy=greedy),
         chosen=chosen(stored.settings),
     )
+
+
+def checkpoint_returns(stored: Checkpoint, *, episodes: int, seed: int) -> ReturnSummary:
+    """Returns of a checkpoint's policies, and nothing else of them.
+
+    Args:
+        stored: The checkpoint.
+        episodes: How many to play, >= 1.
+        seed: Of environments and actions.
+    """
+    actor = checkpoint_actor(stored, seed)
+    return summarise_returns(*play(stored.env, stored.env_config, actor, episodes=episodes, seed=seed, num_envs=25))
 
 
 def evaluate_baseline(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,6 +101,19 @@ def record_dataset(
         rollout.close()
     write_dataset(count_from_start(columns, metadata), metadata, out)
     return metadata
+
+
+def record_once(env: str, env_config: Mapping[str, Any], expert: str, steps: int, seed: int, out: pathlib.Path) -> None:
+    """Records a dataset where it is not there yet; other processes may do the same at the same time."""
+    if out.exists():
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    mine = out.with_name(f"{out.name}-{os.getpid()}")
+    record_dataset(env, env_config, expert, steps, seed, mine)
+    try:
+        mine.rename(out)
+    except OSError:  # Another process was first.
+        shutil.rmtree(mine)
 
 
 def names_function(expert: str) -> bool:

@@ -280,17 +280,18 @@ class Imitation(Algorithm):
         """
         written = str(super().save_to_path(path, filesystem=filesystem, **kwargs))
         with checkpoint.written_to(str(path) if "://" in str(path) else written, filesystem) as folder:
-            self._write_beside(folder)
+            self.save_networks(folder)
+            for rank in range(max(1, self.config.num_learners)):
+                state = self.on_learner(rank, lambda learner: learner.get_data_state())
+                checkpoint.write_learner_data(folder, rank, state)
         return written
 
-    def _write_beside(self, path: pathlib.Path) -> None:
+    def save_networks(self, path: pathlib.Path) -> None:
+        """Writes what acts into a folder, free of pickles: all of a checkpoint that playing it needs."""
         model_configs, weights = self.on_learner(0, lambda learner: learner.describe())
         checkpoint.write_networks(
             path, self.config, self.offline_data.metadata, model_configs, weights, self.recorded()
         )
-        for rank in range(max(1, self.config.num_learners)):
-            state = self.on_learner(rank, lambda learner: learner.get_data_state())
-            checkpoint.write_learner_data(path, rank, state)
 
     def restore_from_path(
         self, path: Any, *, component: str | None = None, filesystem: Any = None, **kwargs: Any

@@ -12,9 +12,7 @@ same on all problems. Each run is scored at the rationality of training and at t
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
 import pathlib
 import shutil
 import sys
@@ -35,7 +33,7 @@ from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.cli.experiment import Overrides, load_experiments
 from rllib_mamql.evaluation.decided import act_decidedly
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
-from rllib_mamql.evaluation.record import record_dataset
+from rllib_mamql.evaluation.record import record_once
 from tests.benchmarks.measuring import ROOT, experiment_of
 from tests.support.acting import acting_at
 
@@ -97,12 +95,7 @@ def experiment(
     config["env_config"] = {**config.get("env_config", {}), **problem.env_config}
     if problem.record is not None:
         folder = cache / f"{settings.env}-{'-'.join(map(str, problem.env_config.values()))}-{problem.record}"
-        if not folder.exists():
-            # Another process may record the same.
-            mine = folder.with_name(f"{folder.name}-{os.getpid()}")
-            record_dataset(settings.env, config["env_config"], "scripted", problem.record, 0, mine)
-            with contextlib.suppress(OSError):
-                mine.rename(folder)
+        record_once(settings.env, config["env_config"], "scripted", problem.record, 0, folder)
         config["input_"] = str(folder)
     config |= {"expert_steps": size, "seed": seed} | WAYS[way] | sets
     iterations = config.pop("iterations", settings.stop.get("training_iteration"))

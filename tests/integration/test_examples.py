@@ -16,7 +16,9 @@ from rllib_mamql.algorithms.registry import ALGORITHMS
 from tests.learning.test_readme_scores import ROWS
 from tests.support.command_line import ROOT, Rllib
 
-EXAMPLES = sorted(path.relative_to(ROOT) for path in (ROOT / "tuned_examples").rglob("*.yaml"))
+EXAMPLES = sorted(
+    path.relative_to(ROOT) for path in (ROOT / "tuned_examples").rglob("*.yaml") if path.parent.name != "suites"
+)
 
 
 def test_list_is_of_whole_sentences(rllib: Rllib) -> None:

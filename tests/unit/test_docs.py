@@ -27,7 +27,9 @@ PAGES = sorted(
         ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "offline_data" / "README.md", *(ROOT / "docs").rglob("*.md"),
     )
 )  # fmt: skip
-EXAMPLES = sorted(path.relative_to(ROOT) for path in (ROOT / "tuned_examples").rglob("*.yaml"))
+EXAMPLES = sorted(
+    path.relative_to(ROOT) for path in (ROOT / "tuned_examples").rglob("*.yaml") if path.parent.name != "suites"
+)
 SHELL = ("sh", "bash", "console")
 FOLDERS = "docs|tests|tuned_examples|offline_data|envs|rllib_mamql"
 

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from mamql_envs.gems_batch import AGENTS, OBSERVATIONS, GemsBatch
+from mamql_envs.gems_batch import AGENTS, OBSERVATIONS, RULES, GemsBatch
 from mamql_envs.gems_v0 import batched_env, parallel_env
 
 MOVES = [(0, -1), (0, 1), (-1, 0), (1, 0), (0, 0)]
 
 
-def reference(cells, actions):
+def reference(cells, actions, rules="standard"):
     """One step by the rules, in plain Python: the agents' cells, rewards, and which gems are taken."""
     agents, gems = [], list(cells[2:])
     for cell, action in zip(cells[:2], actions, strict=True):
@@ -19,7 +19,10 @@ def reference(cells, actions):
             if gems[gem] == agents[i]:
                 rewards[i] += 1
                 taken.add(gem)
-    stood_on = [[gem for gem in range(6, 9) if gems[gem] == agent] for agent in agents]
+    places = [
+        {agent} | ({before} if rules == "published" else set()) for agent, before in zip(agents, cells[:2], strict=True)
+    ]
+    stood_on = [[gem for gem in range(6, 9) if gems[gem] in place] for place in places]
     if all(stood_on):
         rewards = [reward + 6 for reward in rewards]
         taken.update(*stood_on)
@@ -38,9 +41,10 @@ def random_actions(rng, n):
     return {agent: rng.integers(5, size=n) for agent in AGENTS}
 
 
-def test_equals_the_rules_written_plainly():
+@pytest.mark.parametrize("rules", RULES)
+def test_equals_the_rules_written_plainly(rules):
     rng, kinds = np.random.default_rng(0), set()
-    batch = GemsBatch(200, gems_to_end=None, horizon=1000)
+    batch = GemsBatch(200, gems_to_end=None, horizon=1000, rules=rules)
     batch.reset(0)
     for t in range(20):
         if t % 2:
@@ -50,13 +54,17 @@ def test_equals_the_rules_written_plainly():
         rewards, _, _, events = batch.step(actions)
         after = batch.cells
         for k in range(200):
-            agents, earned, taken = reference(before[k], [actions[agent][k] for agent in AGENTS])
+            agents, earned, taken = reference(before[k], [actions[agent][k] for agent in AGENTS], rules)
             assert list(after[k, :2]) == agents
             assert [rewards[agent][k] for agent in AGENTS] == earned
-            assert len(set(after[k, 2:])) == 9
             for gem in range(9):
-                assert (after[k, 2 + gem] != before[k, 2 + gem]) == (gem in taken)
-                assert gem not in taken or after[k, 2 + gem] not in agents
+                if rules == "standard":
+                    assert (after[k, 2 + gem] != before[k, 2 + gem]) == (gem in taken)
+                    assert gem not in taken or after[k, 2 + gem] not in agents
+                else:
+                    assert gem in taken or after[k, 2 + gem] == before[k, 2 + gem]
+                    assert gem not in taken or min(divmod(after[k, 2 + gem], 15)) >= 1
+            assert rules == "published" or len(set(after[k, 2:])) == 9
             for agent, reward in zip(AGENTS, earned, strict=True):
                 counted = {kind: events[agent][kind][k] for kind in events[agent]}
                 assert counted["own_gem"] + 6 * counted["shared_gem"] == reward
@@ -64,10 +72,12 @@ def test_equals_the_rules_written_plainly():
     assert {(1, 1, 0), (1, 0, 1), (2, 1, 1), (1, 6, 6), (2, 6, 6)} <= kinds
 
 
-@pytest.mark.parametrize("gems_to_end", [7, None])
-@pytest.mark.parametrize("observation", OBSERVATIONS)
-def test_each_environment_equals_the_single_one(observation, gems_to_end):
-    config = {"observation": observation, "gems_to_end": gems_to_end, "horizon": 20}
+@pytest.mark.parametrize(
+    ("rules", "observation", "gems_to_end"),
+    [*(("standard", form, end) for form in OBSERVATIONS for end in (7, None)), ("published", "vector", 7)],
+)
+def test_each_environment_equals_the_single_one(rules, observation, gems_to_end):
+    config = {"observation": observation, "gems_to_end": gems_to_end, "horizon": 20, "rules": rules}
     rng = np.random.default_rng(1)
     batch = batched_env(6, **config)
     envs = [parallel_env(**config) for _ in range(6)]
@@ -143,6 +153,36 @@ def test_a_taken_gem_reappears_in_any_free_cell_alike():
     assert counts[[0, *range(2, 11)]].max() == 0
     free = counts[[1, *range(11, 225)]]
     assert ((free - n / 215) ** 2 / (n / 215)).sum() < 214 + 5 * np.sqrt(2 * 214)
+
+
+def test_by_the_published_rules_starts_are_anywhere_and_gems_reappear_off_the_first_row_and_column():
+    n = 45_000
+    batch = GemsBatch(n, rules="published")
+    batch.reset_envs(range(n), range(n))
+    for thing in range(11):
+        counts = np.bincount(batch.cells[:, thing], minlength=225)
+        assert ((counts - 200) ** 2 / 200).sum() < 224 + 5 * np.sqrt(2 * 224)
+    # Cells may coincide, of anything with anything.
+    assert abs((batch.cells[:, 0] == batch.cells[:, 8]).mean() - 1 / 225) < 5 * np.sqrt(1 / 225 / n)
+    batch._cells[:] = [1, 10, 0, *range(2, 10)]
+    batch.step({"agent_0": np.full(n, 2), "agent_1": np.full(n, 4)})
+    grid = np.bincount(batch.cells[:, 2], minlength=225).reshape(15, 15)
+    assert grid[0].max() == grid[:, 0].max() == 0
+    assert ((grid[1:, 1:] - n / 196) ** 2 / (n / 196)).sum() < 195 + 5 * np.sqrt(2 * 195)
+
+
+def test_by_the_published_rules_agents_move_and_are_paid_in_order():
+    # Both are beside a gem of their own; what agent 0 takes is drawn anew before agent 1 has moved.
+    batches = [GemsBatch(50, rules="published") for _ in range(3)]
+    stay, left = np.full(50, 4), np.full(50, 2)
+    moves = ((left, left), (left, stay), (stay, left))
+    for batch, (first, second) in zip(batches, moves, strict=True):
+        batch.reset(0)
+        batch._cells[:] = [101, 131, 100, 40, 41, 130, 42, 43, 200, 201, 202]
+        batch.step({"agent_0": first, "agent_1": second})
+    both, only_0, only_1 = (batch.cells for batch in batches)
+    assert np.array_equal(both[:, 2], only_0[:, 2])
+    assert np.array_equal(only_1[:, 5], only_0[:, 2]) and not np.array_equal(both[:, 5], only_1[:, 5])
 
 
 def test_nothing_restarts_by_itself():

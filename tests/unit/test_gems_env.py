@@ -13,7 +13,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from pettingzoo.test import parallel_api_test, parallel_seed_test
 
-from mamql_envs.gems_batch import ENTITY_COLUMNS, OBSERVATIONS
+from mamql_envs.gems_batch import ENTITY_COLUMNS, OBSERVATIONS, RULES
 from mamql_envs.gems_v0 import parallel_env
 
 UP, DOWN, LEFT, RIGHT, STAY = range(5)
@@ -57,11 +57,13 @@ def digest(observation, seed):
 
 
 @pytest.mark.parametrize("gems_to_end", [7, None])
-@pytest.mark.parametrize("observation", OBSERVATIONS)
-def test_follows_the_parallel_api(observation, gems_to_end):
+@pytest.mark.parametrize(
+    ("observation", "rules"), [*((form, "standard") for form in OBSERVATIONS), ("grid", "published")]
+)
+def test_follows_the_parallel_api(observation, rules, gems_to_end):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        config = {"observation": observation, "gems_to_end": gems_to_end}
+        config = {"observation": observation, "gems_to_end": gems_to_end, "rules": rules}
         parallel_api_test(parallel_env(**config), num_cycles=200)
         parallel_seed_test(lambda: parallel_env(**config), 200)
 
@@ -129,8 +131,30 @@ def test_shared_gems_need_both():
     assert step(alone, DOWN, DOWN) == ([1, 0], [{"own_gem": 1}, {}], [2])
 
 
-def test_ends_at_the_seventh_gem():
-    env = prepare(agent_0=(7, 11), agent_1=(3, 11))
+def test_by_the_published_rules_it_counts_who_stood_on_a_shared_gem_before_or_after_the_own_move():
+    events = [{"shared_gem": 1}, {"shared_gem": 1}]
+    # Shared gems are at (3, 12), (7, 12) and (11, 12). Agent 0 leaves one, agent 1 arrives at another.
+    assert step(prepare((3, 12), (7, 11), rules="published"), UP, DOWN) == ([6, 6], events, [8, 9])
+    assert step(prepare((3, 12), (7, 11)), UP, DOWN) == ([0, 0], [{}, {}], [])
+    # Both leave; and both walk past each other, on the same gem.
+    assert step(prepare((3, 12), (11, 12), rules="published"), UP, UP) == ([6, 6], events, [8, 10])
+    assert step(prepare((3, 12), (3, 13), rules="published"), UP, UP) == ([6, 6], events, [8])
+    assert step(prepare((3, 11), (7, 9), rules="published"), UP, DOWN) == ([0, 0], [{}, {}], [])
+    # Own gems count where an agent is after its move only, each of them.
+    own = prepare((3, 4), rules="published")
+    assert step(own, UP) == ([0, 0], [{}, {}], [])
+    own._batch._cells[0, 3] = at(3, 4)
+    assert step(own, DOWN) == ([2, 0], [{"own_gem": 2}, {}], [2, 3])
+
+
+def test_rules_that_are_not_known_are_refused():
+    with pytest.raises(ValueError, match=r"rules='publisht'.*standard.*published"):
+        parallel_env(rules="publisht")
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_ends_at_the_seventh_gem(rules):
+    env = prepare(agent_0=(7, 11), agent_1=(3, 11), rules=rules)
     for taken in (2, 4, 6, 8):
         env._batch._cells[0] = [at(7, 11), at(3, 11), *(at(*place) for place in SETUP[2:])]
         _, rewards, terminated, truncated, _ = env.step({"agent_0": DOWN, "agent_1": DOWN})
@@ -142,9 +166,9 @@ def test_ends_at_the_seventh_gem():
         env.step({})
 
 
-@pytest.mark.parametrize("gems_to_end", [7, None])
-def test_time_truncates_and_never_terminates(gems_to_end):
-    env = parallel_env(gems_to_end=gems_to_end)
+@pytest.mark.parametrize(("gems_to_end", "rules"), [(7, "standard"), (None, "standard"), (None, "published")])
+def test_time_truncates_and_never_terminates(gems_to_end, rules):
+    env = parallel_env(gems_to_end=gems_to_end, rules=rules)
     env.reset(seed=0)
     for t in range(45):
         *_, terminated, truncated, _ = env.step({"agent_0": UP, "agent_1": UP})

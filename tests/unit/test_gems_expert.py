@@ -8,9 +8,9 @@ from mamql_envs.gems_v0 import parallel_env
 UP, DOWN, LEFT, RIGHT, STAY = range(5)
 
 
-def play(policy, episodes, seed=0):
+def play(policy, episodes, seed=0, **config):
     """Mean return per agent, and events of each kind per episode and agent."""
-    batch, rng = GemsBatch(episodes), np.random.default_rng(seed)
+    batch, rng = GemsBatch(episodes, **config), np.random.default_rng(seed)
     batch.reset(seed)
     running = np.ones(episodes, bool)
     returns, counts = np.zeros((2, episodes)), np.zeros((2, 2, episodes))
@@ -43,6 +43,28 @@ def test_earns_more_without_lapses():
     assert (returns > 14).all()
 
 
+def test_by_the_published_rules_it_scores_as_much_and_never_stays():
+    stayed = []
+
+    def policy(cells, rng):
+        actions = draw(action_probabilities(cells, rules="published"), rng)
+        stayed.append((actions == STAY).any())
+        return actions
+
+    returns, counts = play(policy, 1000, rules="published")
+    assert ((returns > 12.5) & (returns < 14)).all()
+    assert (counts > 1.6).all() and not any(stayed)
+
+
+def test_by_the_published_rules_it_waits_by_stepping_off_and_calls_from_beside():
+    own_0, shared = [(0, 14), (1, 14), (2, 14)], [(7, 7), (0, 0), (1, 0)]
+    own_1 = [(7, 4), (14, 13), (14, 14)]
+    for first in ((7, 7), (6, 7)):
+        on, other = action_probabilities(state(first, (7, 5), own_0, own_1, shared), lapses=0.0, rules="published")[0]
+        assert other[DOWN] == pytest.approx(np.exp(2) / (1 + np.exp(2)), abs=1e-3)
+        assert on == pytest.approx([0.25, 0.25, 0.25, 0.25, 0] if first == (7, 7) else [0, 0, 0, 1, 0], abs=1e-3)
+
+
 def test_random_play_scores_next_to_nothing():
     returns, _ = play(lambda cells, rng: rng.integers(5, size=(len(cells), 2)), 2000)
     assert ((returns > 0.1) & (returns < 0.5)).all()
@@ -59,6 +81,17 @@ def test_plays_the_environment_as_its_probabilities_say():
             observations, rewards, *_ = env.step(expert.act(env, observations))
             totals[-1] += np.mean(list(rewards.values()))
     assert abs(np.mean(totals) - 13.3) < 3.5 * np.std(totals) / np.sqrt(len(totals))
+
+
+def test_plays_by_the_rules_of_the_environment():
+    env, expert = parallel_env(rules="published"), ScriptedExpert()
+    for seed in range(5):
+        env.reset(seed=seed)
+        expert.reset(env, seed)
+        while env.agents:
+            actions = expert.act(env, {})
+            assert STAY not in actions.values()
+            env.step(actions)
 
 
 def test_a_seed_gives_the_same_actions_and_another_seed_others():

@@ -62,6 +62,18 @@ def test_gems_looks_and_moves_alike_in_every_mirror(form: str) -> None:
                     batch._cells[~quiet] = SIZE * SIZE // 2  # the middle, which no symmetry moves
 
 
+def test_by_the_published_rules_gems_has_the_mirror_that_keeps_where_gems_reappear() -> None:
+    every = symmetries_of("gems", {"observation": "vector"})
+    found = symmetries_of("gems", {"observation": "vector", "rules": "published"})
+    assert every is not None and found is not None
+    for agent in found:
+        (mirror,) = found[agent]
+        assert list(mirror.actions) == [2, 3, 0, 1, 4]
+        swapped = every[agent][TURNS.index((True, False, False))]
+        seen = np.random.default_rng(0).random((3, 20))
+        np.testing.assert_array_equal(mirror.observations(seen), swapped.observations(seen))
+
+
 @pytest.mark.parametrize("name", ["mpe2.simple_spread_v3", "mpe2.simple_speaker_listener_v4"])
 def test_particles_move_alike_in_every_mirror(name: str) -> None:
     env = f"pettingzoo:{name}"

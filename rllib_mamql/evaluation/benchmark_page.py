@@ -1,0 +1,137 @@
+"""A benchmark's results as Markdown: returns, scores over all problems, who is better, and what it took."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from rllib_mamql.evaluation.benchmark_groups import Groups, Task
+from rllib_mamql.evaluation.benchmark_statistics import Estimate, Scores, aggregate, improvement
+
+PICTURES = {
+    "returns.png": "Returns of every problem and method",
+    "profile.png": "Which share of runs scores above each threshold",
+    "sample_efficiency.png": "Returns against steps of demonstration",
+    "convergence.png": "Returns on the way, against environment steps and gradient steps",
+}
+"""Files of :mod:`~rllib_mamql.evaluation.benchmark_plots`, with what each shows."""
+
+
+def page(groups: Groups, name: str, command: str, pictures: Sequence[str] = ()) -> str:
+    """The page of a benchmark.
+
+    Args:
+        groups: Its rows.
+        name: The suite's.
+        command: What makes the rows that are missing.
+        pictures: Files of ``PICTURES`` that lie beside the page.
+    """
+    parts = [_head(groups, name, command), _returns(groups)]
+    parts += [_scores(groups), _better(groups)] if any(row["score"] is not None for row in groups.rows) else []
+    parts.append(_effort(groups))
+    parts += [f"![{PICTURES[file]}]({file})" for file in pictures]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(groups: Groups, name: str, command: str) -> str:
+    days = sorted({row["day"] for row in groups.rows})
+    versions: dict[str, set[str]] = {}
+    for row in groups.rows:
+        for package, version in json.loads(row["versions"]).items():
+            versions.setdefault(package, set()).add(version)
+    shown = [f"{package} {', '.join(sorted(found))}" for package, found in versions.items()]
+    when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return f"""# Benchmark {name}
+
+`{command}` makes the cells that results.parquet lacks, and this page; with `--page` the page alone.
+
+{len(groups.rows)} cells, {when}. {", ".join(shown)}.
+
+Every figure is of the last iterate: the interquartile mean over seeds and its 95% stratified bootstrap interval. Below
+four seeds the interquartile mean is the mean. A score is (return - random) / (expert - random)."""
+
+
+def _returns(groups: Groups) -> str:
+    methods = groups.shown_methods()
+    rows = []
+    for task in groups.tasks():
+        found = {method: groups.values(task, method) for method in methods}
+        shown = {method: aggregate([values]) for method, values in found.items() if len(values)}
+        best = max((each.value for each in shown.values()), default=0.0)
+        cells = [
+            _text(each, bold=len(shown) > 1 and each.value == best) if each else "" for each in map(shown.get, methods)
+        ]
+        first = next(row for row in groups.rows if (row["problem"], row["expert_steps"]) == task)
+        seeds = ", ".join(str(len(found[method])) for method in methods)
+        rows.append([task[0], f"{task[1]:,}", _plain(first["expert_return"]), *cells, seeds])
+    return "## Returns\n\n" + _table(["problem", "steps", "expert", *methods, "seeds"], rows)
+
+
+def _scores(groups: Groups) -> str:
+    rows = []
+    for what, tasks in _selections(groups):
+        for method in groups.shown_methods():
+            (scores,) = groups.scores(tasks, [method])
+            (trained,) = groups.scores(tasks, [method], "score_as_trained")
+            if scores:
+                lowest = min(float(runs.min()) for runs in scores)
+                runs = sum(len(runs) for runs in scores)
+                cells = [_text(aggregate(scores)), _text(aggregate(trained)), _plain(lowest)]
+                rows.append([what, method, *cells, str(len(scores)), str(runs)])
+    return (
+        "## Scores over problems\n\n*As trained* acts at the rationality of training; else a method acts as it does\n"
+        "when it is used, which MAMQL chooses from its own play.\n\n"
+        + _table(["demonstrations", "method", "score", "as trained", "lowest run", "problems", "runs"], rows)
+    )
+
+
+def _better(groups: Groups) -> str:
+    first, *others = groups.shown_methods()
+    rows = []
+    for what, tasks in _selections(groups):
+        for other in others:
+            columns: list[tuple[Scores, Scores]] = []
+            for column in ("score", "score_as_trained"):
+                mine, theirs = groups.scores(tasks, [first, other], column)
+                columns.append((mine, theirs))
+            if columns[0][0]:
+                cells = [_text(improvement(*pair)) for pair in columns]
+                rows.append([what, other, *cells, str(len(columns[0][0]))])
+    if not rows:
+        return ""
+    return f"## How likely a run of {first} scores above one of another method\n\n" + _table(
+        ["demonstrations", "other method", "probability", "as trained", "problems"], rows
+    )
+
+
+def _effort(groups: Groups) -> str:
+    rows = []
+    for method in groups.shown_methods():
+        mine = [row for row in groups.rows if row["method"] == method]
+        middle = [
+            float(np.median([row[column] for row in mine])) for column in ("env_steps", "updates", "train_s", "wall_s")
+        ]
+        rows.append([method, *(f"{value:,.0f}" for value in middle)])
+    heads = ["method", "environment steps", "gradient steps", "training, s", "with evaluation, s"]
+    return "## What a cell took, in the median\n\n" + _table(heads, rows)
+
+
+def _selections(groups: Groups) -> list[tuple[str, list[Task]]]:
+    tasks, fewest = groups.tasks(), groups.fewest()
+    return [("all", tasks)] if tasks == fewest else [("fewest", fewest), ("all", tasks)]
+
+
+def _text(estimate: Estimate, bold: bool = False) -> str:
+    value = f"**{estimate.value:.2f}**" if bold else f"{estimate.value:.2f}"
+    return value if estimate.low == estimate.high else f"{value} [{estimate.low:.2f}, {estimate.high:.2f}]"
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

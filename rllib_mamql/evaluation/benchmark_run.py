@@ -1,0 +1,88 @@
+"""Runs the cells of a benchmark that have no result yet, through Ray Tune."""
+
+from __future__ import annotations
+
+import rllib_mamql.startup  # noqa: F401
+
+# isort: split
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from rllib_mamql.evaluation.benchmark_cells import Job
+from rllib_mamql.evaluation.benchmark_table import Results, Row
+from rllib_mamql.evaluation.benchmark_trial import CURVE, NUMBER, ROW, CellTrial
+from rllib_mamql.ray_internals import trials_of
+
+Tell = Callable[[Row], None]
+"""Told of the row of every cell that has ended; a function of a module, which Tune can pickle."""
+
+
+class Recorder(tune.Callback):
+    """Writes each cell's row the moment it is there, in the process that started the benchmark.
+
+    Args:
+        jobs: The cells that run.
+        folder: Where the results lie.
+        tell: Told of every row, after it is on disk.
+    """
+
+    def __init__(self, jobs: Sequence[Job], folder: Path, tell: Tell) -> None:
+        # Tune works on a copy, and pickles it: of the jobs only what is needed here.
+        self.half_done = [Path(job.half_done) / job.cell.folder_name for job in jobs]
+        self.folder, self.tell = folder, tell
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Adds the trial's row, and removes what was kept of the half-done cell."""
+        result = trial.last_result or {}
+        if ROW not in result:
+            return
+        Results(self.folder).add(result[ROW], result[CURVE])
+        shutil.rmtree(self.half_done[trial.config[NUMBER]], ignore_errors=True)
+        self.tell(result[ROW])
+
+
+def run_jobs(jobs: Sequence[Job], folder: Path, tell: Tell, *, name: str, storage: str) -> dict[str, BaseException]:
+    """Runs cells, as many at a time as Ray has room for; each one's row is written when it ends.
+
+    Args:
+        jobs: Cells that have no result.
+        folder: Where :class:`~rllib_mamql.evaluation.benchmark_table.Results` go.
+        tell: Told of every row.
+        name: What Tune calls the run.
+        storage: Folder for Tune's logs.
+
+    Returns:
+        Errors of the cells that failed.
+    """
+
+    def resources(config: dict[str, Any]) -> Any:
+        job = jobs[config[NUMBER]]
+        return job.algorithm.default_resource_request(dict(job.overrides))
+
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(CellTrial, jobs=list(jobs)), resources),
+        param_space={NUMBER: tune.grid_search(list(range(len(jobs))))},
+        tune_config=tune.TuneConfig(trial_dirname_creator=_trial_folder),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=storage,
+            callbacks=[Recorder(jobs, folder, tell)],
+            # Half-done cells are kept by themselves; of ended ones only rows are.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            verbose=0,
+        ),
+    )
+    found = tuner.fit()
+    failed = {}
+    for result, trial in zip(found, trials_of(found), strict=True):
+        if result.error is not None:
+            failed[str(jobs[trial.config[NUMBER]].cell)] = result.error
+    return failed
+
+
+def _trial_folder(trial: Any) -> str:
+    return f"cell_{trial.trial_id}"
