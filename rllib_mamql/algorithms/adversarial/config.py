@@ -32,6 +32,7 @@ class AdversarialConfig(ImitationConfig, PPOConfig):
     def __init__(self, algo_class: type[Any] | None = None) -> None:
         super().__init__(algo_class=algo_class)
         self.discriminator_lr = 1e-3
+        self.absorbing_states = True
 
         # A round: rollouts, a few gradient steps of the discriminators, some epochs of PPO.
         self.train_batch_size_per_learner = 2000
@@ -63,24 +64,30 @@ class AdversarialConfig(ImitationConfig, PPOConfig):
         self.exploration_config = {}
         self.train_batch_size = 32
 
-    def training(self, *, discriminator_lr: Any = NotProvided, **kwargs: Any) -> AdversarialConfig:
+    def training(
+        self, *, discriminator_lr: Any = NotProvided, absorbing_states: Any = NotProvided, **kwargs: Any
+    ) -> AdversarialConfig:
         """Sets the discriminators' training; settings of ``ImitationConfig.training`` and RLlib's PPO by ``kwargs``.
 
         Args:
             discriminator_lr: Learning rate > 0 of the discriminators; ``lr`` is the generators'. They make
                 ``updates_per_step`` gradient steps for each joint step sampled.
+            absorbing_states: Whether what follows a termination is judged too (``objective``); without it the sign of
+                the rewards says whether ending is good.
             **kwargs: Settings of ``ImitationConfig.training`` and of RLlib's ``PPOConfig.training``.
 
         Returns:
             This config.
         """
         super().training(**kwargs)
-        self.set_provided({"discriminator_lr": discriminator_lr})
+        self.set_provided({"discriminator_lr": discriminator_lr, "absorbing_states": absorbing_states})
         return self
 
     def check(self) -> None:
         """Checks what adversarial imitation asks of the settings; raises ConfigError."""
         check_number("discriminator_lr", self.discriminator_lr, low=0.0, open_low=True)
+        if not isinstance(self.absorbing_states, bool):
+            raise ConfigError(f"absorbing_states is {self.absorbing_states!r}: use true or false")
         check_integer("num_epochs", self.num_epochs)
         check_integer("minibatch_size", self.minibatch_size)
         check_integer("train_batch_size_per_learner", self.train_batch_size_per_learner)

@@ -38,7 +38,15 @@ class Steps:
 
 
 class Discriminator(nn.Module):
-    """Logits of being the expert's, and the rewards that follow from them."""
+    """Logits of being the expert's, and the rewards that follow from them.
+
+    Attributes:
+        absorbing: Logit of the state that agents are in for ever after they terminated, scalar.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.absorbing = nn.Parameter(torch.zeros(()))
 
     def forward(self, steps: Steps) -> Tensor:
         """Logits ``(B,)`` of steps."""

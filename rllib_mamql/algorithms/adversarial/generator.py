@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from ray.rllib.algorithms.ppo.ppo import LEARNER_RESULTS_KL_KEY, LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY
 from ray.rllib.algorithms.ppo.torch.ppo_torch_learner import PPOTorchLearner
 from ray.rllib.core import COMPONENT_OPTIMIZER
+from ray.rllib.core.learner.learner import ENTROPY_KEY, POLICY_LOSS_KEY, VF_LOSS_KEY
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from rllib_mamql.learning.optimise import average_over_learners
 
+TERMS = (POLICY_LOSS_KEY, VF_LOSS_KEY, ENTROPY_KEY, LEARNER_RESULTS_KL_KEY, LEARNER_RESULTS_VF_EXPLAINED_VAR_KEY)
+"""What RLlib's PPO reports of a module that says how it does."""
 KL = "kl_coefficients"
 """Key of the state: RLlib's PPO adapts these, and forgets them in its own checkpoints."""
 
@@ -40,6 +44,14 @@ class GeneratorLearner(PPOTorchLearner):
             shuffle_batch_per_epoch=config.shuffle_batch_per_epoch,
             _no_metrics_reduce=True,
         )
+
+    def reported(self) -> dict[tuple[str, str], float]:
+        """``{(module, metric): value}`` of the last round; RLlib's counts of rows and steps are left behind."""
+        found = {
+            (name, term): self.metrics.peek((name, term), default=None) for name in self.module.keys() for term in TERMS
+        }
+        self.metrics.reduce()
+        return {key: float(torch.as_tensor(value).detach()) for key, value in found.items() if value is not None}
 
     def _update(self, batch: dict[str, Any], **kwargs: Any) -> tuple[Any, Any, Any]:
         """RLlib's gradient step, through the unwrapped modules and with this package's exchange of gradients."""

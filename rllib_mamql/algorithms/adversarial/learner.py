@@ -40,12 +40,11 @@ class AdversarialLearner(ImitationLearner):
         super().build()
         self.ppo = GeneratorLearner(config=self.config, module=self.module)
         self.ppo.build()
-        self.ppo.metrics = self.metrics
 
     def build_losses(self) -> AdversarialLosses:
         """The discriminators' loss."""
         modules = {name: self.network(name) for name in self.agents_of}
-        return AdversarialLosses(self.config.rationality, modules, self.agents_of, self.precision)  # type: ignore[arg-type]
+        return AdversarialLosses(self.config, modules, self.agents_of, self.precision)  # type: ignore[arg-type]
 
     def update(
         self,
@@ -73,6 +72,8 @@ class AdversarialLearner(ImitationLearner):
         columns = concatenate([rollout.columns for rollout in rollouts])
         if columns:
             self.ppo.train_on(self.paid(columns), num_rows(columns), timesteps or {})
+            for key, value in self.ppo.reported().items():
+                self.metrics.log_value(key, value, window=1)
             for module_id in self.agents_of:
                 self.network(module_id).update_average(0.0)
         return None if _no_metrics_reduce else self.metrics.reduce()
@@ -99,7 +100,9 @@ class AdversarialLearner(ImitationLearner):
 
     def get_parameters(self, module: RLModule) -> list[Any]:
         """The discriminator's; policy and value are PPO's to train."""
-        return list(module.unwrapped().discriminator.parameters())
+        discriminator = module.unwrapped().discriminator
+        unused = None if self.config.absorbing_states else discriminator.absorbing
+        return [parameter for parameter in discriminator.parameters() if parameter is not unused]
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The state of the discriminators' learner, and of PPO's where optimisers are asked for."""

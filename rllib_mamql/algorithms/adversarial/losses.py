@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from rllib_mamql.algorithms.adversarial.discriminators import Steps
 from rllib_mamql.algorithms.adversarial.module import AdversarialModule
-from rllib_mamql.algorithms.adversarial.objective import discriminator_loss
+from rllib_mamql.algorithms.adversarial.objective import absorbing_loss, discriminator_loss, with_absorbing
 from rllib_mamql.columns import ACTIONS, NEXT_OBS, OBS, TERMINATEDS, column
 from rllib_mamql.learning.losses import Losses
 from rllib_mamql.learning.metrics import by_agent, explained
@@ -22,11 +23,19 @@ PART = 4096
 """Rows that are paid at a time."""
 
 
+class Settings(Protocol):
+    """What losses and rewards read from ``AdversarialConfig``, which says what each means."""
+
+    gamma: float
+    rationality: float
+    absorbing_states: bool
+
+
 class AdversarialLosses(Losses):
     """Cross-entropy of every agent's discriminator; what the learner minimises, PPO's losses aside.
 
     Args:
-        rationality: Inverse temperature of the policies.
+        config: Settings.
         modules: ``{module: networks}``.
         agents_of: ``{module: agents that it learns for}``.
         precision: How the discriminators are evaluated.
@@ -36,13 +45,13 @@ class AdversarialLosses(Losses):
 
     def __init__(
         self,
-        rationality: float,
+        config: Settings,
         modules: Mapping[str, AdversarialModule],
         agents_of: Mapping[str, list[str]],
         precision: Precision,
     ) -> None:
         super().__init__()
-        self._rationality, self._precision = rationality, precision
+        self._config, self._precision = config, precision
         self._modules, self._agents_of = dict(modules), dict(agents_of)
 
     def __call__(
@@ -53,12 +62,15 @@ class AdversarialLosses(Losses):
         for module_id, agents in self._agents_of.items():
             rows = AgentRows.of(batch, agents)
             # The policy is the generators' to change, not the discriminators'.
-            log_policies = log_policy(batch.places(scores[module_id])[0].detach(), self._rationality)
+            log_policies = log_policy(batch.places(scores[module_id])[0].detach(), self._config.rationality)
             steps = steps_of(batch.columns, agents, take_actions(log_policies, rows.actions).view(-1))
             with self._precision.context():
                 logits = self._modules[module_id].discriminator(steps)
             logits = self._precision.widen(logits).view(len(agents), -1)
             total = discriminator_loss(logits, rows.weights, rows.expert_rows)
+            if self._config.absorbing_states:
+                absorbing = self._modules[module_id].discriminator.absorbing
+                total = total + absorbing_loss(absorbing, rows.terminated, rows.weights, rows.expert_rows)
             losses.update(zip(agents, total.unbind(), strict=True))
             if report:
                 expert, rollouts = slice(0, rows.expert_rows), slice(rows.expert_rows, None)
@@ -87,7 +99,11 @@ class AdversarialLosses(Losses):
         module = next(self._modules[module_id] for module_id, agents in self._agents_of.items() if agent in agents)
         taken = take_actions(log_policies, columns[column(ACTIONS, agent)])
         parts = steps_of(columns, [agent], taken).split(PART)
-        return torch.cat([module.discriminator.reward(module.discriminator(part)) for part in parts])
+        paid = torch.cat([module.discriminator.reward(module.discriminator(part)) for part in parts])
+        if not self._config.absorbing_states:
+            return paid
+        absorbing = module.discriminator.reward(module.discriminator.absorbing)
+        return with_absorbing(paid, absorbing, columns[column(TERMINATEDS, agent)], self._config.gamma)
 
 
 def steps_of(columns: TensorColumns, agents: Sequence[str], log_policy: Tensor) -> Steps:

@@ -4,6 +4,10 @@ A discriminator says how likely a row is the expert's, ``D = sigmoid(logit)``. M
 MAAIRL's is that of ``D = exp f / (exp f + pi(a | s))``, which is ``f - log pi(a | s)``, with::
 
     f(s, a, s') = g(s, a) + gamma (1 - terminated) h(s') - h(s)
+
+Where agents terminate, rewards of one sign say that ending is good or bad, whatever the expert does. With absorbing
+states (arXiv 1809.02925) an agent that terminated goes on for ever in a state of its own, and a discriminator judges
+that as well: by one number, since nothing is seen or chosen there.
 """
 
 from __future__ import annotations
@@ -28,6 +32,39 @@ def discriminator_loss(logits: Tensor, weights: Tensor, expert_rows: int) -> Ten
     expert, rollouts = slice(0, expert_rows), slice(expert_rows, None)
     of_expert = weighted_mean(softplus(-logits[..., expert]), weights[..., expert])
     return of_expert + weighted_mean(softplus(logits[..., rollouts]), weights[..., rollouts])
+
+
+def absorbing_loss(logit: Tensor, terminated: Tensor, weights: Tensor, expert_rows: int) -> Tensor:
+    """The same cross-entropy of absorbing states, which each termination leads to.
+
+    Args:
+        logit: Of the absorbing state, scalar.
+        terminated: ``(..., R)``, bool, the expert's rows first.
+        weights: ``(..., R)``, >= 0.
+        expert_rows: How many of the R rows are the expert's.
+
+    Returns:
+        ``(...)``, >= 0; at its least where the logit is the log-ratio of the shares of rows that terminate.
+    """
+    expert, rollouts = slice(0, expert_rows), slice(expert_rows, None)
+    ends = terminated.to(weights.dtype)
+    of_expert = weighted_mean(ends[..., expert], weights[..., expert]) * softplus(-logit)
+    return of_expert + weighted_mean(ends[..., rollouts], weights[..., rollouts]) * softplus(logit)
+
+
+def with_absorbing(rewards: Tensor, absorbing: Tensor, terminated: Tensor, discount: float) -> Tensor:
+    """Rewards with what follows a termination: the absorbing state's, at every step from the next one on.
+
+    Args:
+        rewards: ``(...)``.
+        absorbing: Reward of a step in the absorbing state, scalar.
+        terminated: ``(...)``, bool.
+        discount: ``gamma`` in [0, 1).
+
+    Returns:
+        ``(...)``: ``r + terminated gamma / (1 - gamma) r_absorbing``.
+    """
+    return rewards + terminated * (discount / (1.0 - discount) * absorbing)
 
 
 def gail_reward(logits: Tensor) -> Tensor:
