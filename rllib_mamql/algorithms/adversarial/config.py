@@ -33,6 +33,7 @@ class AdversarialConfig(ImitationConfig, PPOConfig):
         super().__init__(algo_class=algo_class)
         self.discriminator_lr = 1e-3
         self.absorbing_states = True
+        self.gradient_penalty = 0.1
 
         # A round: rollouts, a few gradient steps of the discriminators, some epochs of PPO.
         self.train_batch_size_per_learner = 2000
@@ -65,7 +66,12 @@ class AdversarialConfig(ImitationConfig, PPOConfig):
         self.train_batch_size = 32
 
     def training(
-        self, *, discriminator_lr: Any = NotProvided, absorbing_states: Any = NotProvided, **kwargs: Any
+        self,
+        *,
+        discriminator_lr: Any = NotProvided,
+        absorbing_states: Any = NotProvided,
+        gradient_penalty: Any = NotProvided,
+        **kwargs: Any,
     ) -> AdversarialConfig:
         """Sets the discriminators' training; settings of ``ImitationConfig.training`` and RLlib's PPO by ``kwargs``.
 
@@ -74,13 +80,21 @@ class AdversarialConfig(ImitationConfig, PPOConfig):
                 ``updates_per_step`` gradient steps for each joint step sampled.
             absorbing_states: Whether what follows a termination is judged too (``objective``); without it the sign of
                 the rewards says whether ending is good.
+            gradient_penalty: Weight >= 0 of the discriminators' steepness in the observations, each number of which
+                counts in its spread. Without it they tell all rollouts from demonstrations, and no direction is better.
             **kwargs: Settings of ``ImitationConfig.training`` and of RLlib's ``PPOConfig.training``.
 
         Returns:
             This config.
         """
         super().training(**kwargs)
-        self.set_provided({"discriminator_lr": discriminator_lr, "absorbing_states": absorbing_states})
+        self.set_provided(
+            {
+                "discriminator_lr": discriminator_lr,
+                "absorbing_states": absorbing_states,
+                "gradient_penalty": gradient_penalty,
+            }
+        )
         return self
 
     def check(self) -> None:
@@ -88,6 +102,7 @@ class AdversarialConfig(ImitationConfig, PPOConfig):
         check_number("discriminator_lr", self.discriminator_lr, low=0.0, open_low=True)
         if not isinstance(self.absorbing_states, bool):
             raise ConfigError(f"absorbing_states is {self.absorbing_states!r}: use true or false")
+        check_number("gradient_penalty", self.gradient_penalty, low=0.0)
         check_integer("num_epochs", self.num_epochs)
         check_integer("minibatch_size", self.minibatch_size)
         check_integer("train_batch_size_per_learner", self.train_batch_size_per_learner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,11 @@ class Steps:
     terminated: Tensor
     log_policy: Tensor
 
+    def differentiable(self) -> Steps:
+        """The same with observations that gradients can be taken of."""
+        obs, next_obs = (seen.float().requires_grad_() for seen in (self.obs, self.next_obs))
+        return dataclasses.replace(self, obs=obs, next_obs=next_obs)
+
     def split(self, rows: int) -> list[Steps]:
         """The same in parts of at most so many rows."""
         fields = (self.obs, self.actions, self.next_obs, self.terminated, self.log_policy)
@@ -38,15 +44,7 @@ class Steps:
 
 
 class Discriminator(nn.Module):
-    """Logits of being the expert's, and the rewards that follow from them.
-
-    Attributes:
-        absorbing: Logit of the state that agents are in for ever after they terminated, scalar.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.absorbing = nn.Parameter(torch.zeros(()))
+    """Logits of being the expert's, and the rewards that follow from them."""
 
     def forward(self, steps: Steps) -> Tensor:
         """Logits ``(B,)`` of steps."""
@@ -55,6 +53,25 @@ class Discriminator(nn.Module):
     def reward(self, logits: Tensor) -> Tensor:
         """Rewards ``(B,)`` of steps with such logits."""
         raise NotImplementedError
+
+
+def steepness(logits: Tensor, steps: Steps) -> Tensor:
+    """How steep a discriminator is: squared norm of its logits' gradient in the observations, for a gradient penalty.
+
+    Each number of an observation counts in its own spread over the steps: the units of observations do not matter.
+
+    Args:
+        logits: Of the steps ``(B,)``.
+        steps: Where they were taken, :meth:`Steps.differentiable`.
+
+    Returns:
+        ``(B,)``, >= 0, differentiable.
+    """
+    seen = [steps.obs, steps.next_obs]
+    slopes = torch.autograd.grad(logits.sum(), seen, create_graph=True, allow_unused=True)
+    spread = steps.obs.detach().std(0)
+    squares = [(slope * spread).square().flatten(1).sum(1) for slope in slopes if slope is not None]
+    return torch.stack(squares).sum(0)
 
 
 class ActionDiscriminator(Discriminator):

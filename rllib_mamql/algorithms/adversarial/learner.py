@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from ray.rllib.core import COMPONENT_OPTIMIZER
 from ray.rllib.core.learner.training_data import TrainingData
 from ray.rllib.core.rl_module.rl_module import RLModule
@@ -14,10 +15,12 @@ from torch import Tensor
 
 from rllib_mamql.algorithms.adversarial.episodes import paid_episodes
 from rllib_mamql.algorithms.adversarial.generator import GeneratorLearner
-from rllib_mamql.algorithms.adversarial.losses import AdversarialLosses
+from rllib_mamql.algorithms.adversarial.losses import AdversarialLosses, terminations
+from rllib_mamql.algorithms.adversarial.objective import absorbing_logit
 from rllib_mamql.columns import ALIVE, OBS, JointColumns, column, concatenate, num_rows
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.learner import PART, ImitationLearner
-from rllib_mamql.learning.replay import to_tensors
+from rllib_mamql.learning.replay import TensorColumns, to_tensors
 from rllib_mamql.learning.soft_q import log_policy
 
 GENERATOR = "generator"
@@ -82,15 +85,32 @@ class AdversarialLearner(ImitationLearner):
     def paid(self, columns: JointColumns) -> list[SingleAgentEpisode]:
         """Rollouts of the present policies as the episodes of single agents, paid by their discriminators."""
         steps, episodes = to_tensors(columns, self._device), []
+        absorbing = self.absorbing(steps) if self.config.absorbing_states else {}
         for module_id, agents in self.agents_of.items():
             for agent in agents:
                 log_policies = self._log_policies(module_id, steps[column(OBS, agent)])
-                rewards = self.losses.rewards(steps, agent, log_policies)
+                rewards = self.losses.rewards(steps, agent, log_policies, absorbing.get(module_id))
                 alive = steps[column(ALIVE, agent)].bool()
                 if alive.any():
                     self.metrics.log_value((module_id, agent, "reward_mean"), float(rewards[alive].mean()), window=1)
                 episodes += paid_episodes(columns, agent, module_id, rewards.cpu().numpy(), log_policies.cpu().numpy())
         return episodes
+
+    def absorbing(self, steps: TensorColumns) -> dict[str, Tensor]:
+        """The absorbing state's logit of each module, by how often its agents terminate here and in demonstrations."""
+        if not self.expert.columns:
+            raise ConfigError(
+                "absorbing_states is true, but the demonstrations are streamed and their ends are not at hand to be "
+                "counted: use expert_in_memory true, or absorbing_states false"
+            )
+        groups = list(self.agents_of.values())
+        counts = torch.stack(
+            [torch.stack([terminations(rows, agents) for agents in groups]) for rows in (self.expert.columns, steps)]
+        )
+        if self.config.num_learners > 1:
+            dist.all_reduce(counts)
+        ended, rows = counts.permute(2, 1, 0).unbind()
+        return dict(zip(self.agents_of, absorbing_logit(ended, rows).unbind(), strict=True))
 
     def _log_policies(self, module_id: str, observations: Tensor) -> Tensor:
         network = self.network(module_id).trained
@@ -100,9 +120,7 @@ class AdversarialLearner(ImitationLearner):
 
     def get_parameters(self, module: RLModule) -> list[Any]:
         """The discriminator's; policy and value are PPO's to train."""
-        discriminator = module.unwrapped().discriminator
-        unused = None if self.config.absorbing_states else discriminator.absorbing
-        return [parameter for parameter in discriminator.parameters() if parameter is not unused]
+        return list(module.unwrapped().discriminator.parameters())
 
     def get_state(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The state of the discriminators' learner, and of PPO's where optimisers are asked for."""

@@ -8,10 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from rllib_mamql.algorithms.adversarial.discriminators import Steps
+from rllib_mamql.algorithms.adversarial.discriminators import Steps, steepness
 from rllib_mamql.algorithms.adversarial.module import AdversarialModule
-from rllib_mamql.algorithms.adversarial.objective import absorbing_loss, discriminator_loss, with_absorbing
-from rllib_mamql.columns import ACTIONS, NEXT_OBS, OBS, TERMINATEDS, column
+from rllib_mamql.algorithms.adversarial.objective import discriminator_loss, with_absorbing
+from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, column
 from rllib_mamql.learning.losses import Losses
 from rllib_mamql.learning.metrics import by_agent, explained
 from rllib_mamql.learning.minibatch import AgentRows, Minibatch
@@ -28,7 +28,7 @@ class Settings(Protocol):
 
     gamma: float
     rationality: float
-    absorbing_states: bool
+    gradient_penalty: float
 
 
 class AdversarialLosses(Losses):
@@ -64,13 +64,15 @@ class AdversarialLosses(Losses):
             # The policy is the generators' to change, not the discriminators'.
             log_policies = log_policy(batch.places(scores[module_id])[0].detach(), self._config.rationality)
             steps = steps_of(batch.columns, agents, take_actions(log_policies, rows.actions).view(-1))
+            discriminator, penalty = self._modules[module_id].discriminator, self._config.gradient_penalty
+            steps = steps.differentiable() if penalty else steps
             with self._precision.context():
-                logits = self._modules[module_id].discriminator(steps)
+                logits = discriminator(steps)
+            steep = steepness(logits, steps).view(len(agents), -1) if penalty else None
             logits = self._precision.widen(logits).view(len(agents), -1)
             total = discriminator_loss(logits, rows.weights, rows.expert_rows)
-            if self._config.absorbing_states:
-                absorbing = self._modules[module_id].discriminator.absorbing
-                total = total + absorbing_loss(absorbing, rows.terminated, rows.weights, rows.expert_rows)
+            if steep is not None:
+                total = total + penalty * weighted_mean(steep, rows.weights)
             losses.update(zip(agents, total.unbind(), strict=True))
             if report:
                 expert, rollouts = slice(0, rows.expert_rows), slice(rows.expert_rows, None)
@@ -85,25 +87,30 @@ class AdversarialLosses(Losses):
         return losses
 
     @torch.no_grad()
-    def rewards(self, columns: TensorColumns, agent: str, log_policies: Tensor) -> Tensor:
+    def rewards(
+        self, columns: TensorColumns, agent: str, log_policies: Tensor, absorbing: Tensor | None = None
+    ) -> Tensor:
         """What an agent's discriminator pays.
 
         Args:
             columns: Joint rows, R of them.
             agent: Whose.
             log_policies: Log-probabilities of all actions by the policy that chose ``(R, A)``.
+            absorbing: Logit of the absorbing state, scalar; None: nothing follows a termination.
 
         Returns:
             ``(R,)``; means nothing where the agent is dead.
         """
-        module = next(self._modules[module_id] for module_id, agents in self._agents_of.items() if agent in agents)
+        discriminator = next(
+            self._modules[module_id].discriminator for module_id, agents in self._agents_of.items() if agent in agents
+        )
         taken = take_actions(log_policies, columns[column(ACTIONS, agent)])
         parts = steps_of(columns, [agent], taken).split(PART)
-        paid = torch.cat([module.discriminator.reward(module.discriminator(part)) for part in parts])
-        if not self._config.absorbing_states:
+        paid = torch.cat([discriminator.reward(discriminator(part)) for part in parts])
+        if absorbing is None:
             return paid
-        absorbing = module.discriminator.reward(module.discriminator.absorbing)
-        return with_absorbing(paid, absorbing, columns[column(TERMINATEDS, agent)], self._config.gamma)
+        ends = columns[column(TERMINATEDS, agent)]
+        return with_absorbing(paid, discriminator.reward(absorbing), ends, self._config.gamma)
 
 
 def steps_of(columns: TensorColumns, agents: Sequence[str], log_policy: Tensor) -> Steps:
@@ -119,3 +126,10 @@ def steps_of(columns: TensorColumns, agents: Sequence[str], log_policy: Tensor) 
         for prefix in (OBS, ACTIONS, NEXT_OBS, TERMINATEDS)
     )
     return Steps(obs, actions, next_obs, terminated, log_policy)
+
+
+def terminations(columns: TensorColumns, agents: Sequence[str]) -> Tensor:
+    """In how many of some agents' rows they terminate, and in how many they are alive, ``(2,)``."""
+    alive = torch.stack([columns[column(ALIVE, agent)].bool() for agent in agents])
+    ends = torch.stack([columns[column(TERMINATEDS, agent)].bool() for agent in agents]) & alive
+    return torch.stack([ends.sum(), alive.sum()]).float()

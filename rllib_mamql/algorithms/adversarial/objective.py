@@ -7,11 +7,12 @@ MAAIRL's is that of ``D = exp f / (exp f + pi(a | s))``, which is ``f - log pi(a
 
 Where agents terminate, rewards of one sign say that ending is good or bad, whatever the expert does. With absorbing
 states (arXiv 1809.02925) an agent that terminated goes on for ever in a state of its own, and a discriminator judges
-that as well: by one number, since nothing is seen or chosen there.
+that as well. Nothing is seen or chosen there, so that counting terminations gives its logit.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -34,22 +35,22 @@ def discriminator_loss(logits: Tensor, weights: Tensor, expert_rows: int) -> Ten
     return of_expert + weighted_mean(softplus(logits[..., rollouts]), weights[..., rollouts])
 
 
-def absorbing_loss(logit: Tensor, terminated: Tensor, weights: Tensor, expert_rows: int) -> Tensor:
-    """The same cross-entropy of absorbing states, which each termination leads to.
+def absorbing_logit(ended: Tensor, rows: Tensor) -> Tensor:
+    """Logit of the absorbing state that each termination leads to: it is the expert's as far as experts terminate.
+
+    The log-ratio of the shares of rows that terminate, each as observed and expected terminations, with one of both
+    added: few rows say little, and where equal shares terminate the logit is 0.
 
     Args:
-        logit: Of the absorbing state, scalar.
-        terminated: ``(..., R)``, bool, the expert's rows first.
-        weights: ``(..., R)``, >= 0.
-        expert_rows: How many of the R rows are the expert's.
+        ended: How many rows terminate, the expert's and rollouts' ``(..., 2)``.
+        rows: Of how many ``(..., 2)``.
 
     Returns:
-        ``(...)``, >= 0; at its least where the logit is the log-ratio of the shares of rows that terminate.
+        ``(...)``.
     """
-    expert, rollouts = slice(0, expert_rows), slice(expert_rows, None)
-    ends = terminated.to(weights.dtype)
-    of_expert = weighted_mean(ends[..., expert], weights[..., expert]) * softplus(-logit)
-    return of_expert + weighted_mean(ends[..., rollouts], weights[..., rollouts]) * softplus(logit)
+    expected = rows * ended.sum(-1, keepdim=True) / rows.sum(-1, keepdim=True).clamp_min(1.0)
+    surplus = torch.log((ended + 1.0) / (expected + 1.0))
+    return surplus[..., 0] - surplus[..., 1]
 
 
 def with_absorbing(rewards: Tensor, absorbing: Tensor, terminated: Tensor, discount: float) -> Tensor:
@@ -57,7 +58,7 @@ def with_absorbing(rewards: Tensor, absorbing: Tensor, terminated: Tensor, disco
 
     Args:
         rewards: ``(...)``.
-        absorbing: Reward of a step in the absorbing state, scalar.
+        absorbing: Reward of a step in the absorbing state, scalar; 0 leaves all as it is.
         terminated: ``(...)``, bool.
         discount: ``gamma`` in [0, 1).
 
