@@ -9,6 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rllib_mamql.algorithms.adversarial.algorithm import MAAIRL as MAAIRL
+    from rllib_mamql.algorithms.adversarial.algorithm import MAGAIL as MAGAIL
+    from rllib_mamql.algorithms.adversarial.config import MAAIRLConfig as MAAIRLConfig
+    from rllib_mamql.algorithms.adversarial.config import MAGAILConfig as MAGAILConfig
     from rllib_mamql.algorithms.cloning.algorithm import MABC as MABC
     from rllib_mamql.algorithms.cloning.config import MABCConfig as MABCConfig
     from rllib_mamql.algorithms.iq_learn.algorithm import IQLearnMA as IQLearnMA
@@ -34,8 +38,12 @@ _LAZY = {
     "DemonstrationWriter": "rllib_mamql.data.writer",
     "IQLearnMA": "rllib_mamql.algorithms.iq_learn.algorithm",
     "IQLearnMAConfig": "rllib_mamql.algorithms.iq_learn.config",
+    "MAAIRL": "rllib_mamql.algorithms.adversarial.algorithm",
+    "MAAIRLConfig": "rllib_mamql.algorithms.adversarial.config",
     "MABC": "rllib_mamql.algorithms.cloning.algorithm",
     "MABCConfig": "rllib_mamql.algorithms.cloning.config",
+    "MAGAIL": "rllib_mamql.algorithms.adversarial.algorithm",
+    "MAGAILConfig": "rllib_mamql.algorithms.adversarial.config",
     "MAMQL": "rllib_mamql.algorithms.mamql.algorithm",
     "MAMQLConfig": "rllib_mamql.algorithms.mamql.config",
     "read_demonstrations": "rllib_mamql.data.frames",
@@ -50,7 +58,9 @@ _LAZY = {
 }
 
 __all__ = [
+    "MAAIRL",
     "MABC",
+    "MAGAIL",
     "MAMQL",
     "MIFQ",
     "SQIL",
@@ -58,7 +68,9 @@ __all__ = [
     "DemonstrationWriter",
     "IQLearnMA",
     "IQLearnMAConfig",
+    "MAAIRLConfig",
     "MABCConfig",
+    "MAGAILConfig",
     "MAMQLConfig",
     "MIFQConfig",
     "SQILConfig",

@@ -192,7 +192,7 @@ class GemsBatch(BatchedEnv):
             events,
         )
 
-    def _play_together(self, chosen: Sequence[Array]) -> NDArray[np.bool_]:
+    def _play_together(self, chosen: Array) -> NDArray[np.bool_]:
         """Both move, then gems are taken and reappear in free cells; gives what was taken, `(num_envs, 11)`."""
         cells = self._cells
         for i in range(2):
@@ -204,7 +204,7 @@ class GemsBatch(BatchedEnv):
         self._replace(taken)
         return taken
 
-    def _play_in_turn(self, chosen: Sequence[Array]) -> NDArray[np.bool_]:
+    def _play_in_turn(self, chosen: Array) -> NDArray[np.bool_]:
         """The published game: one agent after the other; where it stood before its move counts for shared gems."""
         cells, standing = self._cells, []
         taken = np.zeros((self.num_envs, THINGS), bool)

@@ -30,10 +30,10 @@ def meet(first: Floats, second: Floats, ways: Floats) -> tuple[NDArray[np.bool_]
     axes = np.concatenate([_normals(a), _normals(b)], axis=1)
     low_a, high_a = _shadow(a, axes)
     low_b, high_b = _shadow(b, axes)
-    touch: NDArray[np.bool_] = (_gap(low_a, high_a, low_b, high_b) <= 0).all(axis=1)
+    touch: NDArray[np.bool_] = np.logical_and.reduce(_gap(low_a, high_a, low_b, high_b) <= 0, axis=1)
     moved = (axes * ways[:, None]).sum(axis=-1)
     gap = _gap(low_a + np.minimum(moved, 0.0), high_a + np.maximum(moved, 0.0), low_b, high_b)
-    will_touch: NDArray[np.bool_] = (gap <= 0).all(axis=1)
+    will_touch: NDArray[np.bool_] = np.logical_and.reduce(gap <= 0, axis=1)
     pairs = np.arange(len(first))
     nearest = np.abs(gap).argmin(axis=1)
     axis = axes[pairs, nearest]

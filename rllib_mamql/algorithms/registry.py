@@ -64,6 +64,12 @@ register_algorithm(
 register_algorithm(
     "SQIL", "rllib_mamql.algorithms.sqil.algorithm:SQIL", "rllib_mamql.algorithms.sqil.module:SQILModule"
 )
+for _name in ("MAGAIL", "MAAIRL"):
+    register_algorithm(
+        _name,
+        f"rllib_mamql.algorithms.adversarial.algorithm:{_name}",
+        f"rllib_mamql.algorithms.adversarial.module:{_name}Module",
+    )
 register_algorithm(
     "MIFQ", "rllib_mamql.algorithms.mifq.algorithm:MIFQ", "rllib_mamql.algorithms.mifq.module:MIFQModule"
 )

@@ -75,7 +75,8 @@ def _print_experiment(reports: Sequence[TrialReport]) -> None:
 def _judged(report: TrialReport) -> tuple[str, str]:
     """A trial's return and score, or how likely held-out demonstrations are where there was no environment."""
     if report.held_out_likelihood:
-        return tuple(number(report.held_out_likelihood[key], 3) for key in ("mean", "uniform"))
+        found = report.held_out_likelihood
+        return number(found["mean"], 3), number(found["uniform"], 3)
     return interval(report.return_mean, report.return_ci95), number(report.normalised_score, 3)
 
 

@@ -52,6 +52,8 @@ class ImitationConfig(AlgorithmConfig):
     """The networks of one agent."""
     MODEL_CONFIG_KEYS: ClassVar[tuple[str, ...]] = tuple(ENCODER_DEFAULTS)
     """Keys of ``model_config`` beside RLlib's."""
+    HONOURED: ClassVar[tuple[str, ...]] = ()
+    """Settings of RLlib's that mean something to this algorithm, though not to most (``rules.PASSED_OVER``)."""
     RECORDED: ClassVar[tuple[str, ...]] = ("mode", "gamma", "rationality", "evaluation_rationality")
     """Settings that a checkpoint's document carries, for those who read it without the config."""
 

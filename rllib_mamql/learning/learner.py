@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -48,6 +48,9 @@ PART = 4096
 
 class ImitationLearner(TorchLearner):
     """Trains the modules of an algorithm that learns from demonstrations; a subclass says by which losses."""
+
+    RATE: ClassVar[str] = "lr"
+    """Name of the setting that is the learning rate."""
 
     losses: Losses
 
@@ -393,7 +396,7 @@ class ImitationLearner(TorchLearner):
             module_id=module_id,
             optimizer=torch.optim.AdamW(parameters, fused=True, weight_decay=self.config.weight_decay),
             params=parameters,
-            lr_or_lr_schedule=config.lr,
+            lr_or_lr_schedule=getattr(config, self.RATE),
         )
 
     def get_parameters(self, module: RLModule) -> list[Any]:

@@ -161,7 +161,7 @@ def check_honoured(config: Any) -> None:
         return
     for name, (default, instead) in PASSED_OVER.items():
         value = getattr(config, name)
-        if value != default:
+        if value != default and name not in config.HONOURED:
             raise ConfigError(f"{name.lstrip('_')} is {value!r}, but it changes nothing here ({instead}): leave it out")
     shipped = ray_internals.default_model_config()
     for key, value in ray_internals.own_model_config(config).items():

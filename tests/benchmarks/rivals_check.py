@@ -104,7 +104,12 @@ CARTPOLE: dict[str, Row] = {
     "IQLearnMA": {"run": "IQLearnMA"},
     "MIFQ": {"run": "MIFQ"},
     "SQIL": {"run": "SQIL"},
+    "MAGAIL": {"run": "MAGAIL"},
+    "MAAIRL": {"run": "MAAIRL"},
 }
+ADVERSARIAL = ("MAGAIL", "MAAIRL")
+MORE_STEPS = 10
+"""Environment steps that adversarial methods may use, for each of the others' (issue of fair play: ten)."""
 SIZES = (500, 50)
 """Steps of demonstration."""
 
@@ -125,7 +130,8 @@ def record(folder: pathlib.Path) -> str:
 
 def cartpole_row(way: Row, steps: int, seed: int, sets: Row) -> Row:
     with tempfile.TemporaryDirectory() as name:
-        budget = {} if way["run"] == "MABC" else {"updates_per_step": 1.0}
+        budget = {} if way["run"] in ("MABC", *ADVERSARIAL) else {"updates_per_step": 1.0}
+        iterations = 5 * (MORE_STEPS if way["run"] in ADVERSARIAL else 1)
         config = {
             "input_": record(pathlib.Path(name) / "data"),
             "model_config": {"fcnet_hiddens": [64, 64]},
@@ -133,7 +139,12 @@ def cartpole_row(way: Row, steps: int, seed: int, sets: Row) -> Row:
             **budget,
             **{key: value for key, value in way.items() if key != "run"},
         }
-        document = {"run": way["run"], "env": cart_pole.NAME, "stop": {"training_iteration": 5}, "config": config}
+        document = {
+            "run": way["run"],
+            "env": cart_pole.NAME,
+            "stop": {"training_iteration": iterations},
+            "config": config,
+        }
         return train_and_score(document, seed, 50, sets)
 
 

@@ -26,6 +26,7 @@ THIRD = "tests.support.third_algorithm:Margin"
 NETWORK = {"fcnet_hiddens": [16]}
 COMMON = {"model_config": NETWORK, "seed": 0, "num_cpus_per_learner": 0.25}
 FEW = {"min_sample_timesteps_per_iteration": 160}
+ROUND = {"train_batch_size_per_learner": 160, "minibatch_size": 40, "num_epochs": 2, "updates_per_step": 0.5, **FEW}
 CHOICE: dict[str, dict[str, Any]] = {
     "MABC": {"config": {"clone_updates": 60, "offline_updates": 20}, "stop": {}},
     "Margin": {
@@ -35,8 +36,11 @@ CHOICE: dict[str, dict[str, Any]] = {
     "IQLearnMA": {"config": {"critic": "joint", "parameter_sharing": "all", **FEW}, "stop": {"training_iteration": 1}},
     "SQIL": {"config": FEW, "stop": {"training_iteration": 1}},
     "MIFQ": {"config": FEW, "stop": {"training_iteration": 1}},
+    "MAGAIL": {"config": {"parameter_sharing": "all", **ROUND}, "stop": {"training_iteration": 1}},
+    "MAAIRL": {"config": ROUND, "stop": {"training_iteration": 1}},
 }
 RIVALS = ["IQLearnMA", "SQIL", "MIFQ"]
+ADVERSARIAL = ["MAGAIL", "MAAIRL"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,7 +100,7 @@ def updated(algorithm: Any) -> Any:
 
 @pytest.mark.slow
 def test_rivals_train_with_two_learners_and_go_through_the_house(ray_session: None, data: Path, tmp_path: Path) -> None:
-    reports = train(tmp_path, data, RIVALS[1:], num_learners=2)
+    reports = train(tmp_path, data, [*RIVALS[1:], "MAAIRL"], num_learners=2)
     for name, report in reports.items():
         assert report.status == "finished", report.error
         assert report.updates >= 60
@@ -104,14 +108,16 @@ def test_rivals_train_with_two_learners_and_go_through_the_house(ray_session: No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", [*RIVALS, *ADVERSARIAL])
 def test_a_rival_goes_on_from_where_it_was_stopped(name: str, ray_session: None, data: Path, tmp_path: Path) -> None:
     import rllib_mamql
 
     def build() -> Any:
         config = getattr(rllib_mamql, f"{name}Config")().environment(TOY).offline_data(input_=str(data))
         config.debugging(seed=3).training(lr=1e-2).rl_module(model_config=NETWORK)
-        config.env_runners(num_envs_per_env_runner=2, rollout_fragment_length=10)
+        if name in ADVERSARIAL:
+            config.training(train_batch_size_per_learner=40, minibatch_size=20, num_epochs=2, updates_per_step=0.1)
+        config.env_runners(num_envs_per_env_runner=2, rollout_fragment_length="auto" if name in ADVERSARIAL else 10)
         config.min_sample_timesteps_per_iteration = 40
         return config.build_algo()
 
@@ -132,7 +138,7 @@ def test_a_rival_goes_on_from_where_it_was_stopped(name: str, ray_session: None,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RIVALS[:1])
+@pytest.mark.parametrize("name", [RIVALS[0], ADVERSARIAL[0]])
 def test_a_rival_goes_through_the_whole_house(name: str, ray_session: None, data: Path, tmp_path: Path) -> None:
     report = train(tmp_path, data, [name])[name]
     assert report.status == "finished", report.error
