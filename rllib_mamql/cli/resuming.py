@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rllib_mamql import ray_internals
+from rllib_mamql.cli.adopting import Adopt, newer_checkpoint
 from rllib_mamql.cli.experiment import Experiment
 from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.options import DEFAULT_STORAGE
@@ -16,7 +19,10 @@ from rllib_mamql.cli.progress import TrialMonitor
 from rllib_mamql.cli.progress_csv import ProgressTable
 from rllib_mamql.cli.results import nearness
 from rllib_mamql.cli.settings import Prepared
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.errors import ConfigError, no_space, one_line
+
+LEAST_SPACE = 2**20
+"""Bytes that must be free where results go."""
 
 
 def results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
@@ -42,8 +48,48 @@ def results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
     raise ConfigError(f"--resume: no run of {name!r} in {root}; leave --resume out, or correct --storage-path")
 
 
+def claim_folder(storage: str, name: str) -> str:
+    """Makes a new run's folder, which no other process then takes; where its name was taken meanwhile, the next one.
+
+    Args:
+        storage: Where results go.
+        name: The folder's name, as :func:`results_folder` found it.
+
+    Returns:
+        The name of the folder that was made.
+
+    Raises:
+        ConfigError: If nothing can be written there.
+    """
+    root = Path(storage)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                (root / name).mkdir()
+                break
+            except FileExistsError:
+                stem, _, number = name.rpartition("-")
+                name = f"{stem}-{int(number) + 1}" if stem and number.isdigit() else f"{name}-2"
+        probe = root / name / ".probe"
+        try:
+            with probe.open("wb") as file:
+                file.write(bytes(LEAST_SPACE))
+                os.fsync(file.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        if (root / name).is_dir() and not any((root / name).iterdir()):
+            (root / name).rmdir()
+        why = no_space(error) or f"it cannot be written to ({error.strerror})"
+        raise ConfigError(f"--storage-path {storage}: {why}; nothing was started") from error
+    return name
+
+
 def resumed(item: Prepared, storage: str, name: str, asked: Mapping[str, float]) -> Any:
     """The tuner of a run that goes on, with what it was started with, but for stopping criteria that are longer.
+
+    None where Tune's record of the run is damaged or holds no trial.
 
     Args:
         item: The experiment.
@@ -57,9 +103,16 @@ def resumed(item: Prepared, storage: str, name: str, asked: Mapping[str, float])
     path = f"{storage}/{name}"
     if "://" not in path:
         drop_half_lines(Path(path))
-    restored = ray_internals.restore(path, item.algorithm)
-    trials, results = restored.trials, list(restored.tuner.get_results())
-    started_with = dict(trials[0].stopping_criterion) if trials else {}
+    try:
+        restored = ray_internals.restore(path, item.algorithm)
+        trials, results = restored.trials, list(restored.tuner.get_results())
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        say(f"Tune's record of {shown(path)} is damaged ({one_line(error)[:200]})")
+        trials = results = []
+    if not trials:
+        say("all trials begin with the settings of this command, from their checkpoints where there are whole ones")
+        return None
+    started_with = dict(trials[0].stopping_criterion)
     stop = longer(started_with, asked)
     say(f"resuming {shown(path)} with the settings that it was started with" + _until(started_with, stop))
     ended = [trial for trial in trials if is_over(trial, stop)]
@@ -67,9 +120,9 @@ def resumed(item: Prepared, storage: str, name: str, asked: Mapping[str, float])
         restored.train_finished_trials()
     for trial, result in zip(trials, results, strict=True):
         say(f"{name} {trial.trial_id.split('_')[-1]}: " + _where(trial, result, stop, over=trial in ended))
-    if trials and len(ended) == len(trials):
+    if len(ended) == len(trials):
         say("no trial has anything left to do; to train longer, add for example --stop training_iteration=N")
-    restored.change(stop, [TrialMonitor(name, stop, item.aggregation), ProgressTable()])
+    restored.change(stop, [Adopt(), TrialMonitor(name, stop, item.aggregation), ProgressTable()])
     return restored.tuner
 
 
@@ -123,8 +176,10 @@ def _where(trial: Any, result: Any, stop: Mapping[str, float], over: bool) -> st
     if over:
         return f"has ended after iteration {(trial.last_result or {}).get('training_iteration', 0):,}"
     done = iteration_saved(result.checkpoint, result.best_checkpoints)
+    if newer := newer_checkpoint(Path(result.path), done) if Path(result.path).is_dir() else None:
+        return f"goes on with iteration {newer.iteration + 1:,}{of}, from {newer.path.name}"
     if done is None:
-        return "starts anew, since it has no checkpoint"
+        return "starts anew at iteration 1, since it has no whole checkpoint"
     return f"goes on with iteration {done + 1:,}{of}, from {Path(result.checkpoint.path).name}"
 
 

@@ -13,6 +13,7 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
+from rllib_mamql.environments.patience import STEP_TIMEOUT_S
 from rllib_mamql.environments.registry import register_class
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import ConfigError, check_choice, nearest
@@ -74,6 +75,7 @@ class ImitationConfig(AlgorithmConfig):
         self.cuda_graphs: bool | str = AUTO
         self.parameter_sharing: str | dict[str, list[str]] = "none"
         self.symmetries = False
+        self.env_step_timeout_s = STEP_TIMEOUT_S
         self._modules_taken: list[str] = []
 
         # RLlib's own settings, where the default here departs from RLlib's.
@@ -126,6 +128,7 @@ class ImitationConfig(AlgorithmConfig):
         cuda_graphs: Any = NotProvided,
         parameter_sharing: Any = NotProvided,
         symmetries: Any = NotProvided,
+        env_step_timeout_s: Any = NotProvided,
         **kwargs: Any,
     ) -> ImitationConfig:
         """Sets how the algorithm learns; RLlib's own settings (``lr``, ``gamma``, ...) go to RLlib.
@@ -155,6 +158,8 @@ class ImitationConfig(AlgorithmConfig):
             parameter_sharing: ``none``, ``all``, or ``{module: [agents]}`` for groups; agents in no group learn alone.
             symmetries: Whether to learn from rows as they would be in a mirrored or turned world too, where the
                 environment says how (``register_environment(symmetries=...)``).
+            env_step_timeout_s: Seconds > 0 after which a reset or step of an environment is given up: a remote runner
+                builds its environments anew, up to three times in a row, a local one ends the trial.
             **kwargs: RLlib's own training settings.
 
         Returns:
