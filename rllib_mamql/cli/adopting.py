@@ -77,7 +77,7 @@ def _newest(trial: Path, known: int | None) -> Newer | None:
     return max(found, key=lambda newer: newer.iteration, default=None)
 
 
-class Adopt(Callback):  # type: ignore[misc]
+class Adopt(Callback):
     """Lets trials of a resumed run go on from the newest checkpoints in their folders."""
 
     def __init__(self) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from rllib_mamql.cli.paths import shown
 from rllib_mamql.cli.progress import TrialMonitor
 from rllib_mamql.cli.progress_csv import ProgressTable
 from rllib_mamql.cli.results import nearness
+from rllib_mamql.cli.runs import LOCK
 from rllib_mamql.cli.settings import Prepared
-from rllib_mamql.errors import ConfigError, no_space, one_line
+from rllib_mamql.errors import ConfigError, UserError, no_space, one_line
 
 LEAST_SPACE = 2**20
 """Bytes that must be free where results go."""
@@ -48,12 +50,41 @@ def results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
     raise ConfigError(f"--resume: no run of {name!r} in {root}; leave --resume out, or correct --storage-path")
 
 
-def claim_folder(storage: str, name: str) -> str:
-    """Makes a new run's folder, which no other process then takes; where its name was taken meanwhile, the next one.
+@contextmanager
+def claimed(folders: Sequence[tuple[str, str]], experiments: Sequence[Experiment]) -> Iterator[list[tuple[str, str]]]:
+    """Makes the folders of new runs, which no other process then takes; those in buckets are left as they are.
+
+    Where the user's input then turns out to be wrong, nothing is left of them.
+
+    Args:
+        folders: Storage path and name of each run, as :func:`results_folder` found them.
+        experiments: Of each run.
+
+    Yields:
+        The same, with the names of the folders that were made.
+    """
+    new_roots = [Path(storage) for storage, _ in folders if "://" not in storage and not Path(storage).exists()]
+    made = [
+        (storage, name if "://" in storage else claim_folder(storage, experiment.name, name))
+        for (storage, name), experiment in zip(folders, experiments, strict=True)
+    ]
+    try:
+        yield made
+    except UserError:
+        for folder in (*(Path(storage) / name for storage, name in made if "://" not in storage), *new_roots):
+            (folder / LOCK).unlink(missing_ok=True)
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        raise
+
+
+def claim_folder(storage: str, stem: str, name: str) -> str:
+    """Makes a new run's folder; where its name was taken meanwhile, one with the next number.
 
     Args:
         storage: Where results go.
-        name: The folder's name, as :func:`results_folder` found it.
+        stem: The experiment's name.
+        name: The folder's name, as :func:`results_folder` found it: the stem, and a number or none.
 
     Returns:
         The name of the folder that was made.
@@ -69,8 +100,7 @@ def claim_folder(storage: str, name: str) -> str:
                 (root / name).mkdir()
                 break
             except FileExistsError:
-                stem, _, number = name.rpartition("-")
-                name = f"{stem}-{int(number) + 1}" if stem and number.isdigit() else f"{name}-2"
+                name = f"{stem}-{int(name[len(stem) + 1 :] or 1) + 1}"
         probe = root / name / ".probe"
         try:
             with probe.open("wb") as file:

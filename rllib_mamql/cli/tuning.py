@@ -19,7 +19,7 @@ from rllib_mamql.cli.paths import shown
 from rllib_mamql.cli.progress import INTERRUPTION, TrialMonitor
 from rllib_mamql.cli.progress_csv import ProgressTable
 from rllib_mamql.cli.report import TrialReport
-from rllib_mamql.cli.resuming import claim_folder, results_folder, resumed
+from rllib_mamql.cli.resuming import claimed, results_folder, resumed
 from rllib_mamql.cli.runs import training
 from rllib_mamql.cli.searching import check_search, scheduler_of, search_of
 from rllib_mamql.cli.session import check_room, quiet, ray_session
@@ -47,14 +47,13 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> l
         for item in prepared:
             check_search(item)
             scheduler_of(item)
-    if not options.resume:
-        folders = [(storage, name if "://" in storage else claim_folder(storage, name)) for storage, name in folders]
     reports: list[TrialReport] = []
     largest = {of: max((getattr(item, of) for item in prepared), default=0.0) for of in ("cpus", "gpus")}
-    with ray_session(options, **largest):
-        check_room(options, largest)
-        for item, (storage, name) in zip(prepared, folders, strict=True):
-            reports += _run(item, storage, name, options)
+    with nullcontext(folders) if options.resume else claimed(folders, experiments) as places:
+        with ray_session(options, **largest):
+            check_room(options, largest)
+            for item, (storage, name) in zip(prepared, places, strict=True):
+                reports += _run(item, storage, name, options)
     return reports
 
 

@@ -90,6 +90,8 @@ class ImitationConfig(AlgorithmConfig):
         self.offline_data_class = JointOfflineData
         self.prelearner_class = JointOfflinePreLearner
         self.disable_env_checking = True
+        # A runner or learner that fails sleeps so long before it ends; RLlib's minute is a minute of silence.
+        self.delay_between_env_runner_restarts_s = 1.0
         self.evaluation_config = {"explore": False}
 
     def environment(self, env: Any = NotProvided, **kwargs: Any) -> ImitationConfig:

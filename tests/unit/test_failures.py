@@ -17,9 +17,10 @@ import pytest
 
 from rllib_mamql import ray_internals
 from rllib_mamql.cli.adopting import Adopt, newer_checkpoint
+from rllib_mamql.cli.experiment import Experiment, ExperimentSettings
 from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.cli.progress import INTERRUPTION, TrialMonitor
-from rllib_mamql.cli.resuming import claim_folder
+from rllib_mamql.cli.resuming import claim_folder, claimed
 from rllib_mamql.cli.session import check_room
 from rllib_mamql.data.checksums import is_whole, write_checksums
 from rllib_mamql.environments.patience import PATIENCE
@@ -112,8 +113,9 @@ def test_one_learners_error_ends_the_group_at_once() -> None:
 
 def test_two_runs_that_start_at_once_get_a_folder_each(tmp_path: Path) -> None:
     # Both had found the name free.
-    assert [claim_folder(str(tmp_path), "toy") for _ in range(3)] == ["toy", "toy-2", "toy-3"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy", "toy-2", "toy-3"]
+    assert [claim_folder(str(tmp_path), "toy-7", "toy-7") for _ in range(3)] == ["toy-7", "toy-7-2", "toy-7-3"]
+    assert claim_folder(str(tmp_path), "toy-7", "toy-7-3") == "toy-7-4"
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_storage_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,10 +125,18 @@ def test_storage_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(ConfigError, match=r"the disk is full.*nothing was started"):
-            claim_folder(str(tmp_path), "toy")
+            claim_folder(str(tmp_path), "toy", "toy")
     assert not list(tmp_path.iterdir())
     with pytest.raises(ConfigError, match="cannot be written to"):
-        claim_folder("/proc/nowhere", "toy")
+        claim_folder("/proc/nowhere", "toy", "toy")
+
+
+def test_nothing_is_left_of_a_run_that_is_refused(tmp_path: Path) -> None:
+    root, experiment = tmp_path / "results", Experiment("toy", ExperimentSettings(run="MAMQL"), tmp_path)
+    with pytest.raises(ConfigError, match="no room"), claimed([(str(root), "toy")], [experiment]) as places:
+        assert places == [(str(root), "toy")] and (root / "toy").is_dir()
+        raise ConfigError("no room")
+    assert not root.exists()
 
 
 def test_a_full_disk_is_told_from_other_errors() -> None:
