@@ -6,6 +6,9 @@ and what is allowed.
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,13 +31,67 @@ class EnvironmentFault(UserError):
     """An environment breaks PettingZoo's contract, or fails, while it is stepped: says where, what, and the remedy."""
 
 
+class EnvironmentHang(EnvironmentFault):
+    """An environment does not come back from a call within ``env_step_timeout_s``."""
+
+
 class DatasetError(UserError):
     """A dataset is missing, unreadable, or does not fit the environment."""
 
 
+MOST_CHARACTERS = 1500
+"""Length of a message; more would not fit on a screen."""
+
+
 def one_line(error: BaseException) -> str:
     """What an error says, as one line; its kind where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
+    return printable(" ".join(str(error).split())) or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """A text without characters that a terminal would take for commands; those are shown as Python writes them."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+
+
+def shortened(text: str) -> str:
+    """A text that fits on a screen, with its beginning and its end, where the remedy stands."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    half = MOST_CHARACTERS // 2
+    return f"{text[:half]} ... {text[-half:]}"
+
+
+def no_space(error: BaseException) -> str | None:
+    """What to say of an error that a full disk caused; None where none did."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if (isinstance(seen, OSError) and seen.errno in (errno.ENOSPC, errno.EDQUOT)) or NO_SPACE in str(seen):
+            where = f" at {seen.filename}" if isinstance(seen, OSError) and seen.filename else ""
+            return f"the disk is full{where}: free some space, or give another --storage-path"
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+NO_SPACE = os.strerror(errno.ENOSPC)
+"""How the system calls a full disk; errors that come from other processes are texts."""
+
+
+DIED = r"worker process has died|The actor died unexpectedly|The actor .* is unavailable"
+"""How Ray says, in many lines, that a process is no more."""
+
+
+def last_line(error: BaseException) -> str:
+    """The line of a remote traceback that says what went wrong, or that a process ended.
+
+    RLlib raises some errors anew without their text, so a bare class name gives way to the cause above it.
+    """
+    if re.search(DIED, str(error)):
+        return "its process died (killed, out of memory, or crashed in native code)"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt): \S", line)]
+    if not lines:
+        return type(error).__name__
+    return telling[-1] if telling and re.fullmatch(r"[\w.]+", lines[-1]) else lines[-1]
 
 
 MOST_LISTED = 30

@@ -35,6 +35,8 @@ VARIABLES = {
     "RAY_prestart_worker_first_driver": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "5",
+    # Before the first episode has ended, results have no return by which a scheduler could compare trials.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
 """Environment variables by which the command line asks Ray for no telemetry, no advertisements, and its signals."""
 
@@ -182,6 +184,24 @@ def restore(path: str, trainable: type[Any]) -> Restored:
     return Restored(tuner, trials_of(tuner.get_results()), resume)
 
 
+def adopt_checkpoint(trial: Any, path: pathlib.Path, number: int, result: Mapping[str, Any]) -> None:
+    """Lets a trial of a restored experiment go on from a checkpoint that Tune's snapshot does not know.
+
+    Tune has no public way to tell a trial of a checkpoint.
+
+    Args:
+        trial: Tune's trial, which has not started.
+        path: The checkpoint's folder.
+        number: In its name; the trial numbers its next ones from there on.
+        result: What the trial reported when it was written.
+    """
+    from ray.train._internal.session import _TrainingResult
+    from ray.tune import Checkpoint
+
+    trial.storage.current_checkpoint_index = number - 1  # Registering it counts on.
+    trial.on_checkpoint(_TrainingResult(checkpoint=Checkpoint.from_directory(str(path)), metrics=dict(result)))
+
+
 def read_rllib_modules(checkpoint: pathlib.Path) -> Any:
     """The MultiRLModule in an RLlib algorithm's checkpoint, without building the algorithm.
 
@@ -194,6 +214,43 @@ def read_rllib_modules(checkpoint: pathlib.Path) -> Any:
     # Absolute: RLlib takes a relative path for an address.
     folder = checkpoint.resolve() / COMPONENT_LEARNER_GROUP / COMPONENT_LEARNER / COMPONENT_RL_MODULE
     return MultiRLModule.from_checkpoint(folder)
+
+
+# -- learners -------------------------------------------------------------------------------------------------------
+
+POLL_S = 1.0
+"""Seconds of each wait for learners."""
+
+
+def update_together(group: Any, **kwargs: Any) -> list[Any]:
+    """``LearnerGroup.update``, which ends at the first error of any learner.
+
+    RLlib waits for all of them: where one fails, the others wait for its gradients for ever.
+
+    Args:
+        group: The learner group.
+        **kwargs: Of its ``update``.
+
+    Returns:
+        Each learner's results.
+
+    Raises:
+        Exception: The first learner's to fail; where one has died, that it did.
+    """
+    if not group.is_remote:
+        return list(group.update(**kwargs))
+    manager = group._worker_manager
+    group.update(async_update=True, **kwargs)
+    results: dict[int, Any] = {}
+    while manager.num_outstanding_async_reqs():
+        ready = list(manager.fetch_ready_async_reqs(timeout_seconds=POLL_S))
+        if errors := [result.get() for result in ready if not result.ok]:
+            from ray.exceptions import RayActorError
+
+            # The others' errors are that they have lost one of them.
+            raise next((error for error in errors if isinstance(error, RayActorError)), errors[0])
+        results.update({result.actor_id: result.get() for result in ready})
+    return [results[actor] for actor in sorted(results)]
 
 
 # -- settings -------------------------------------------------------------------------------------------------------
@@ -372,6 +429,15 @@ NAMES = (
     *_of("ray.tune:Trainable", _THIS, _storage="an algorithm inside a trial of another kind writes where that does"),
     *_of("ray.tune.experiment:Trial", "cli/progress.py", stopping_criterion="a resumed trial may train longer"),
     *_of(
+        "ray.tune.experiment:Trial",
+        _THIS,
+        on_checkpoint="tells a trial of a checkpoint that a snapshot does not know",
+        latest_checkpoint_result="which checkpoint the snapshot knows",
+        storage="where a trial's next checkpoint goes",
+    ),
+    *_of("ray.train._internal.storage:StorageContext", _THIS, current_checkpoint_index="numbers the next checkpoint"),
+    *_of("ray.train._internal.session", _THIS, _TrainingResult="a checkpoint, as trials are told of it"),
+    *_of(
         "ray.tune.logger:CSVLoggerCallback",
         "cli/progress_csv.py",
         _setup_trial="opens progress.csv, and fetches what a resumed trial wrote",
@@ -408,6 +474,11 @@ NAMES = (
         _module="the modules while optimisers are configured, when ``module`` is not there yet",
         _update="RLlib's gradient step, overridden by one on joint rows",
         TOTAL_LOSS_KEY="the metric under which RLlib shows a module's loss",
+    ),
+    *_of(
+        "ray.rllib.core.learner.learner_group:LearnerGroup",
+        _THIS,
+        _worker_manager="hears of each learner's error when it happens, while the others wait for its gradients",
     ),
     *_of("ray.rllib.core.learner.torch.torch_learner:TorchLearner", _LEARNER, _device="where the data is to live"),
     *_of(
@@ -476,6 +547,7 @@ NAMES = (
     RayName("ray.tune.experimental.output", "the older output, which can be silent", _THIS, "RAY_AIR_NEW_OUTPUT"),
     RayName("ray._raylet", "no worker process ahead of need", _THIS, "prestart_worker_first_driver"),
     RayName("ray.tune.tune", "signals are the command line's", _THIS, "TUNE_DISABLE_SIGINT_HANDLER"),
+    RayName("ray.tune.execution.tune_controller", "no return yet", _THIS, "TUNE_DISABLE_STRICT_METRIC_CHECKING"),
     RayName("ray.tune.constants", "what a run is resumed from is young", _THIS, "TUNE_GLOBAL_CHECKPOINT_S"),
     RayName("ray.exceptions", "what a cluster that wants a token wants", "cli/session.py", "RAY_AUTH_MODE"),
 )

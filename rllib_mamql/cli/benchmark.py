@@ -48,7 +48,7 @@ def benchmark(
         with working("loading RLlib"):
             from rllib_mamql.cli.benchmark_jobs import jobs_of, made_ready, tell
             from rllib_mamql.cli.runs import training
-            from rllib_mamql.cli.trial_reports import last_line
+            from rllib_mamql.errors import last_line
             from rllib_mamql.evaluation.benchmark_run import run_jobs
             from rllib_mamql.evaluation.benchmark_table import Results
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rllib_mamql.cli.search_settings import SearchSettings, search_settings
 from rllib_mamql.cli.validated import validated
 from rllib_mamql.cli.yaml_loader import parse_assignment, read_yaml
 from rllib_mamql.errors import ConfigError
@@ -45,9 +46,10 @@ class ExperimentSettings(BaseModel):
     checkpoint_freq: int = Field(default=0, ge=0)
     checkpoint_at_end: bool = True
     keep_checkpoints_num: int = Field(default=2, ge=1)
-    max_failures: int = Field(default=0, ge=-1)
+    max_failures: int = Field(default=2, ge=-1)
     storage_path: str | None = None
     time_budget_s: float | None = Field(default=None, gt=0)
+    tune: SearchSettings = Field(default_factory=SearchSettings)
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class Overrides:
         config: Config keys set by options of their own, such as ``--seed``.
         name: Takes the place of the experiment's name.
         storage_path: Takes the place of the file's.
+        num_samples: Takes the place of the file's.
+        max_concurrent: Takes the place of the file's ``tune.max_concurrent``.
     """
 
     sets: tuple[str, ...] = ()
@@ -82,6 +86,8 @@ class Overrides:
     config: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
     storage_path: str | None = None
+    num_samples: int | None = None
+    max_concurrent: int | None = None
 
 
 def load_experiments(path: Path, overrides: Overrides | None = None) -> list[Experiment]:
@@ -195,14 +201,29 @@ def _override(where: str, body: Mapping[str, Any], overrides: Overrides) -> dict
         key, value = parse_assignment(text, "--set")
         if key in ExperimentSettings.model_fields and key not in ("config", "env"):
             changed[key] = value
+        elif key.startswith("tune."):
+            if not isinstance(changed.get("tune") or {}, dict):
+                raise ConfigError(f"{where}: tune is {changed['tune']!r}, not a mapping of keys")
+            changed["tune"] = _copied(changed.get("tune") or {})
+            _set_nested(changed["tune"], key.removeprefix("tune."), value)
         elif key == "env":
             changed["env"] = value
         else:
             _set_nested(changed["config"], key.removeprefix("config."), value)
     for text in overrides.stops:
         key, value = parse_assignment(text, "--stop")
+        if not isinstance(changed["stop"], dict):
+            raise ConfigError(f"--set stop={changed['stop']!r}: stop is a mapping of keys; use --stop {text}")
         changed["stop"][key] = value
-    changed["config"].update(overrides.config)
+    changed["config"] = {**changed["config"], **overrides.config}
+    for section in ("config", "stop"):
+        if not isinstance(changed[section], dict):
+            raise ConfigError(f"{where}: {section} is {changed[section]!r}, not a mapping of keys")
+    if overrides.num_samples is not None:
+        changed["num_samples"] = overrides.num_samples
+    if overrides.max_concurrent is not None:
+        block = changed.get("tune")
+        changed["tune"] = {**(block if isinstance(block, dict) else {}), "max_concurrent": overrides.max_concurrent}
     if overrides.storage_path is not None:
         changed["storage_path"] = overrides.storage_path
     if "env" in changed["config"]:
@@ -226,7 +247,8 @@ def _validated(where: str, body: Mapping[str, Any]) -> ExperimentSettings:
     for key, value in body["stop"].items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ConfigError(f"{where}: stop.{key} is {value!r}; give a number")
-    settings = validated(where, body, ExperimentSettings, "run: MAMQL")
+    search = search_settings(where, body.get("tune"))
+    settings = validated(where, {**body, "tune": search}, ExperimentSettings, "run: MAMQL")
     check_searches(settings.config, f"{where}: config")
     return settings
 

@@ -9,6 +9,9 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
+
+from rllib_mamql.errors import printable
 
 NARROWEST_TEXT = 10
 """Characters that a column of words is folded to at most."""
@@ -36,8 +39,13 @@ def table_of(
         else:
             table.add_column(heading, justify="right", no_wrap=True, min_width=longest)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(as_it_is, row))
     return table
+
+
+def as_it_is(text: str) -> Text:
+    """Words that may come from a file: nothing in them is markup, or a command to the terminal."""
+    return Text(printable(text))
 
 
 def fits(table: Table) -> bool:
@@ -65,4 +73,4 @@ def show(table: Table, title: str = "", caption: str = "") -> None:
 
 def tell(text: str, style: str | None = None) -> None:
     """Prints a line as it is: paths in it stay whole, however narrow the terminal is."""
-    Console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    Console().print(printable(text), style=style, markup=False, highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from typing import Any, NoReturn
 
 import click
@@ -19,18 +20,22 @@ from rllib_mamql.cli.example import example
 from rllib_mamql.cli.export import export
 from rllib_mamql.cli.inspect import inspect
 from rllib_mamql.cli.map import map_rewards
-from rllib_mamql.cli.options import EXIT_INTERRUPTED, EXIT_USER
+from rllib_mamql.cli.options import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER
 from rllib_mamql.cli.record import record
 from rllib_mamql.cli.recover import recover
 from rllib_mamql.cli.relearn import relearn
 from rllib_mamql.cli.reward import reward
 from rllib_mamql.cli.status import status
 from rllib_mamql.cli.train import train
-from rllib_mamql.errors import UserError
+from rllib_mamql.errors import UserError, no_space, one_line, printable, shortened
 from rllib_mamql.ray_internals import FOLDER, VARIABLES
 
 ENVIRONMENT = {**VARIABLES, "RLLIB_MAMQL_COMMAND_LINE": "1", "PYGAME_HIDE_SUPPORT_PROMPT": "1"}
 """Defaults of this process and the workers: no telemetry, no advertisements, signals are ours."""
+
+
+TRACEBACK = "RLLIB_MAMQL_TRACEBACK"
+"""Environment variable that shows the whole traceback of an error that no check has foreseen."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -69,12 +74,32 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         status = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Who reads the output has seen enough; nothing more can be written, not even at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        status = _unforeseen(error)
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _fail(text: str) -> int:
-    click.echo("error: " + " ".join(text.split()), err=True)
+    click.echo("error: " + shortened(printable(" ".join(text.split()))), err=True)
     return EXIT_USER
+
+
+def _unforeseen(error: Exception) -> int:
+    """A line on what no check has foreseen; where the disk is full, nothing in the input is wrong."""
+    if full := no_space(error):
+        _fail(full)
+        return EXIT_FAILED
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if f"{os.sep}rllib_mamql{os.sep}" in frame.filename] or frames
+    place = f"{os.path.basename(ours[-1].filename)}:{ours[-1].lineno}"
+    what = f"{type(error).__name__}: {one_line(error)}" if str(error) else type(error).__name__
+    return _fail(f"{shortened(what)} ({place}); correct the input, or set {TRACEBACK}=1 to see where it comes from")
 
 
 def _interrupt(number: int, frame: Any) -> NoReturn:

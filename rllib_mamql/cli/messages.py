@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from rllib_mamql.errors import printable
+
 
 def say(text: str) -> None:
     """A line for the user that is no result."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def next_step(command: str, why: str) -> None:

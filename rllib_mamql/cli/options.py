@@ -26,6 +26,7 @@ class RunOptions:
         ray_address: Cluster to join; None starts Ray on this machine.
         eval_episodes: Episodes of the final evaluation; 0 leaves it out.
         verbose: Show the logs of Ray and its workers.
+        wait_for_nodes: Whether trials that the cluster has no room for wait until it has.
         stop: Criteria of ``--stop``, by which a resumed run trains longer.
     """
 
@@ -33,6 +34,7 @@ class RunOptions:
     ray_address: str | None = None
     eval_episodes: int = EVALUATION_EPISODES
     verbose: bool = False
+    wait_for_nodes: bool = False
     stop: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -89,10 +91,13 @@ def train_options(command: Function) -> Function:
         assignments("--set", "sets", help="Change a config key; dots nest."),
         assignments("--stop", "stops", help="Add or change a criterion."),
         click.option("--seed", type=click.IntRange(min=0), help="Seed; samples get seed, seed + 1, ..."),
+        click.option("--num-samples", type=click.IntRange(min=1), help="Trials of a search, a grid point each."),
+        click.option("--max-concurrent", type=click.IntRange(min=1), help="Trials at once."),
         click.option("--storage-path", metavar="DIR", help=f"Where results go.  [default: {DEFAULT_STORAGE}]"),
         click.option("--name", help="Name of the results folder, in place of the experiment's."),
         click.option("--resume", is_flag=True, help="Go on from the last checkpoints of an earlier run."),
         click.option("--ray-address", metavar="ADDRESS", help="Join a cluster in place of a local Ray."),
+        click.option("--wait-for-nodes", is_flag=True, help="The cluster adds nodes by itself: wait for them."),
         click.option("--num-env-runners", type=click.IntRange(min=0), help="Processes that sample."),
         click.option("--num-learners", type=click.IntRange(min=0), help="Processes that learn; 0: in the trial's."),
         click.option("--num-gpus-per-learner", type=click.FloatRange(min=0), help="GPUs of each learner."),

@@ -21,8 +21,9 @@ from ray.tune.result import SHOULD_CHECKPOINT
 
 from rllib_mamql.cli.results import RETURN_MEAN, bound_shares, latest_return
 from rllib_mamql.cli.trial_lines import TrialLines
+from rllib_mamql.errors import last_line, printable
 from rllib_mamql.evaluation.diagnostics import divergence_warnings
-from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT
+from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT, INCIDENTS
 
 SAVE_EVERY_S = 30.0
 """A checkpoint at least this often, at the next iteration's end, so that a crash loses a minute at most."""
@@ -30,7 +31,7 @@ SAVE_EVERY_S = 30.0
 WAITING_S, WAITING_AGAIN_S = 8.0, 60.0
 """How long a trial that cannot fit waits before a line says so; how long one that can does, and until the next line."""
 
-STOP_WITHIN_S = 60.0
+STOP_WITHIN_S = 25.0
 """How long an interrupted run waits for its trials' checkpoints."""
 
 
@@ -180,6 +181,8 @@ class TrialMonitor(Callback):
         result[RETURN_MEAN] = float("nan") if mean is None else mean
         self._show(trial, result)
         self._warn(trial, result)
+        for incident in result.get(INCIDENTS) or ():
+            self.lines.warn(f"warning: {self._name(trial)}: {printable(str(incident))}")
 
     def on_trial_save(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Notes when the trial was last saved."""
@@ -196,6 +199,15 @@ class TrialMonitor(Callback):
         """Shows that the trial failed."""
         self._count(trial)
         self._show(trial, trial.last_result or {}, final="FAILED")
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Says that the trial failed and from where it goes on."""
+        saved = trial.checkpoint
+        where = f"from {os.path.basename(saved.path)}" if saved is not None else "from its beginning"
+        failure = trial.run_metadata.num_failures
+        of = "" if trial.max_failures < 0 else f" of {trial.max_failures}"
+        why = last_line(trial.get_error()) if trial.get_error() is not None else "its process ended"
+        self.lines.warn(f"warning: {self._name(trial)} failed and goes on {where}, restart {failure}{of}: {why}")
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Ends an interrupted run when every running trial is saved, or has taken too long."""

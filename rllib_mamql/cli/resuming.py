@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rllib_mamql import ray_internals
+from rllib_mamql.cli.adopting import Adopt, newer_checkpoint
 from rllib_mamql.cli.experiment import Experiment
 from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.options import DEFAULT_STORAGE
@@ -15,8 +19,12 @@ from rllib_mamql.cli.paths import shown
 from rllib_mamql.cli.progress import TrialMonitor
 from rllib_mamql.cli.progress_csv import ProgressTable
 from rllib_mamql.cli.results import nearness
+from rllib_mamql.cli.runs import LOCK
 from rllib_mamql.cli.settings import Prepared
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.errors import ConfigError, UserError, no_space, one_line
+
+LEAST_SPACE = 2**20
+"""Bytes that must be free where results go."""
 
 
 def results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
@@ -42,8 +50,76 @@ def results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
     raise ConfigError(f"--resume: no run of {name!r} in {root}; leave --resume out, or correct --storage-path")
 
 
+@contextmanager
+def claimed(folders: Sequence[tuple[str, str]], experiments: Sequence[Experiment]) -> Iterator[list[tuple[str, str]]]:
+    """Makes the folders of new runs, which no other process then takes; those in buckets are left as they are.
+
+    Where the user's input then turns out to be wrong, nothing is left of them.
+
+    Args:
+        folders: Storage path and name of each run, as :func:`results_folder` found them.
+        experiments: Of each run.
+
+    Yields:
+        The same, with the names of the folders that were made.
+    """
+    new_roots = [Path(storage) for storage, _ in folders if "://" not in storage and not Path(storage).exists()]
+    made = [
+        (storage, name if "://" in storage else claim_folder(storage, experiment.name, name))
+        for (storage, name), experiment in zip(folders, experiments, strict=True)
+    ]
+    try:
+        yield made
+    except UserError:
+        for folder in (*(Path(storage) / name for storage, name in made if "://" not in storage), *new_roots):
+            (folder / LOCK).unlink(missing_ok=True)
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+        raise
+
+
+def claim_folder(storage: str, stem: str, name: str) -> str:
+    """Makes a new run's folder; where its name was taken meanwhile, one with the next number.
+
+    Args:
+        storage: Where results go.
+        stem: The experiment's name.
+        name: The folder's name, as :func:`results_folder` found it: the stem, and a number or none.
+
+    Returns:
+        The name of the folder that was made.
+
+    Raises:
+        ConfigError: If nothing can be written there.
+    """
+    root = Path(storage)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                (root / name).mkdir()
+                break
+            except FileExistsError:
+                name = f"{stem}-{int(name[len(stem) + 1 :] or 1) + 1}"
+        probe = root / name / ".probe"
+        try:
+            with probe.open("wb") as file:
+                file.write(bytes(LEAST_SPACE))
+                os.fsync(file.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        if (root / name).is_dir() and not any((root / name).iterdir()):
+            (root / name).rmdir()
+        why = no_space(error) or f"it cannot be written to ({error.strerror})"
+        raise ConfigError(f"--storage-path {storage}: {why}; nothing was started") from error
+    return name
+
+
 def resumed(item: Prepared, storage: str, name: str, asked: Mapping[str, float]) -> Any:
     """The tuner of a run that goes on, with what it was started with, but for stopping criteria that are longer.
+
+    None where Tune's record of the run is damaged or holds no trial.
 
     Args:
         item: The experiment.
@@ -57,9 +133,16 @@ def resumed(item: Prepared, storage: str, name: str, asked: Mapping[str, float])
     path = f"{storage}/{name}"
     if "://" not in path:
         drop_half_lines(Path(path))
-    restored = ray_internals.restore(path, item.algorithm)
-    trials, results = restored.trials, list(restored.tuner.get_results())
-    started_with = dict(trials[0].stopping_criterion) if trials else {}
+    try:
+        restored = ray_internals.restore(path, item.algorithm)
+        trials, results = restored.trials, list(restored.tuner.get_results())
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        say(f"Tune's record of {shown(path)} is damaged ({one_line(error)[:200]})")
+        trials = results = []
+    if not trials:
+        say("all trials begin with the settings of this command, from their checkpoints where there are whole ones")
+        return None
+    started_with = dict(trials[0].stopping_criterion)
     stop = longer(started_with, asked)
     say(f"resuming {shown(path)} with the settings that it was started with" + _until(started_with, stop))
     ended = [trial for trial in trials if is_over(trial, stop)]
@@ -67,9 +150,9 @@ def resumed(item: Prepared, storage: str, name: str, asked: Mapping[str, float])
         restored.train_finished_trials()
     for trial, result in zip(trials, results, strict=True):
         say(f"{name} {trial.trial_id.split('_')[-1]}: " + _where(trial, result, stop, over=trial in ended))
-    if trials and len(ended) == len(trials):
+    if len(ended) == len(trials):
         say("no trial has anything left to do; to train longer, add for example --stop training_iteration=N")
-    restored.change(stop, [TrialMonitor(name, stop, item.aggregation), ProgressTable()])
+    restored.change(stop, [Adopt(), TrialMonitor(name, stop, item.aggregation), ProgressTable()])
     return restored.tuner
 
 
@@ -123,8 +206,10 @@ def _where(trial: Any, result: Any, stop: Mapping[str, float], over: bool) -> st
     if over:
         return f"has ended after iteration {(trial.last_result or {}).get('training_iteration', 0):,}"
     done = iteration_saved(result.checkpoint, result.best_checkpoints)
+    if newer := newer_checkpoint(Path(result.path), done) if Path(result.path).is_dir() else None:
+        return f"goes on with iteration {newer.iteration + 1:,}{of}, from {newer.path.name}"
     if done is None:
-        return "starts anew, since it has no checkpoint"
+        return "starts anew at iteration 1, since it has no whole checkpoint"
     return f"goes on with iteration {done + 1:,}{of}, from {Path(result.checkpoint.path).name}"
 
 

@@ -79,7 +79,13 @@ def prepare(experiment: Experiment) -> Prepared:
             cpus, gpus = max(cpus, bundle.get("CPU", 0.0)), max(gpus, bundle.get("GPU", 0.0))
     except UserError as error:
         raise type(error)(f"experiment {experiment.name!r}: {error}") from error
-    config, num_samples = _seeds(config, experiment.settings.num_samples)
+    draws = experiment.settings.tune
+    config, num_samples = (
+        # Grids are none that Optuna and population based training draw from: their trials have the same seed.
+        _seeds(config, experiment.settings.num_samples)
+        if draws.search == "random" and draws.scheduler != "pbt"
+        else (config, experiment.settings.num_samples)
+    )
     space = to_param_space(to_overrides(config, env, defaults))
     aggregation = _aggregation(env, next(iter(variants(config)))) if env else "mean"
     return Prepared(experiment, algorithm, space, num_samples, metadata, cpus, gpus, aggregation)
@@ -128,13 +134,13 @@ def check_keys(config: Mapping[str, Any], defaults: Any, where: str = "config") 
             for module, inner in value.items():
                 check_keys(_mapping(inner, f"{where}.{key}.{module}"), defaults, f"{where}.{key}.{module}")
         elif key == "env_config":
-            _mapping(value, f"{where}.{key}")
+            for candidate in _values(_mapping(value, f"{where}.{key}")):
+                _mapping(candidate, f"{where}.{key}")
         else:
             default = known.get(ALIASES.get(key, key))
             for candidate in _values(value):
                 _check_kind(f"{where}.{key}", candidate, default)
-                if key.startswith("num_") and isinstance(candidate, int | float) and candidate < 0:
-                    raise ConfigError(f"{where}.{key} is {candidate}; give 0 or more")
+                _check_size(f"{where}.{key}", str(key), candidate)
 
 
 def _owner(key: str) -> str:
@@ -161,7 +167,9 @@ def resolve_input(value: Any, folder: Path) -> Any:
     """
     if isinstance(value, list):
         return [resolve_input(item, folder) for item in value]
-    if not isinstance(value, str) or "://" in value or value == "sampler":
+    if not isinstance(value, str | Path) and value is not None:
+        raise DatasetError(f"input_ is {value!r}; give the path of a dataset, or a list of paths")
+    if value is None or "://" in str(value) or value == "sampler":
         return value
     path = Path(value).expanduser()
     tried = [path] if path.is_absolute() else [base / path for base in (Path.cwd(), folder, *folder.parents)]
@@ -309,6 +317,27 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
 
 def _values(value: Any) -> Iterable[Any]:
     return next(iter(value.values())) if is_search(value) else (value,)
+
+
+MOST_PROCESSES, MOST_OTHERS = 10_000, 10**9
+"""Limits of ``num_env_runners`` and ``num_learners``, and of other counts: RLlib makes lists of so many things."""
+
+
+def _check_size(where: str, key: str, value: Any) -> None:
+    """Refuses counts that are none, or that no machine has, and seeds that random generators do not take."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return
+    if key == "seed" and not (isinstance(value, int) and 0 <= value < 2**32):
+        raise ConfigError(f"{where} is {value}; give a whole number from 0 to {2**32 - 1}")
+    if not key.startswith("num_"):
+        return
+    if not 0 <= value:
+        raise ConfigError(f"{where} is {value}; give 0 or more")
+    if not key.startswith(("num_cpus", "num_gpus")) and not isinstance(value, int):
+        raise ConfigError(f"{where} is {value}; give a whole number")
+    most = MOST_PROCESSES if key.endswith(("_runners", "_learners")) else MOST_OTHERS
+    if value > most:
+        raise ConfigError(f"{where} is {value}; give at most {most:,}")
 
 
 def _check_kind(where: str, value: Any, default: Any) -> None:

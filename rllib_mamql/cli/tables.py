@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from rllib_mamql.cli.layout import fits, show, table_of, tell
+from rllib_mamql.cli.layout import as_it_is, fits, show, table_of, tell
 from rllib_mamql.cli.numbers import interval, number
 from rllib_mamql.cli.report import TrialReport
+from rllib_mamql.errors import printable
 from rllib_mamql.evaluation.diagnostics import over_agents
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def print_play(play: TrialReport | EvaluationResult, title: str, whose: str = ""
         for line in in_words(play.chosen):
             tell(whose + line)
     for warning in play.warnings:
-        Console().print(f"[bold yellow]warning:[/] {escape(whose + warning)}", highlight=False)
+        Console().print(f"[bold yellow]warning:[/] {escape(printable(whose + warning))}", highlight=False)
 
 
 def print_rewards(recovered: Mapping[str, Mapping[str, Any]], title: str) -> None:
@@ -160,7 +161,7 @@ def _short(metric: Any) -> str:
 
 def print_problem(problem: str) -> None:
     """What is wrong with a dataset."""
-    Console().print(f"problem: {problem}", style="red", markup=False, soft_wrap=True)
+    Console().print(printable(f"problem: {problem}"), style="red", markup=False, soft_wrap=True)
 
 
 def print_dataset(folder: Path, dataset: JointDataset, summary: dict[str, Any]) -> None:
@@ -192,9 +193,9 @@ def print_dataset(folder: Path, dataset: JointDataset, summary: dict[str, Any]) 
     }
     for name, value in rows.items():
         if value is not None:
-            table.add_row(name, str(value))
+            table.add_row(name, as_it_is(str(value)))
     for agent in metadata.agents:
-        table.add_row(agent, _describe(summary, agent))
+        table.add_row(as_it_is(agent), as_it_is(_describe(summary, agent)))
     table.add_row("problems", "none")
     Console().print(table)
     if metadata.command is not None:

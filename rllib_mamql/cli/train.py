@@ -47,6 +47,8 @@ def train_file(path: Path, **options: Any) -> None:
         config={key: options[key] for key in AS_CONFIG if options[key] is not None},
         name=options["name"],
         storage_path=options["storage_path"],
+        num_samples=options["num_samples"],
+        max_concurrent=options["max_concurrent"],
     )
     experiments = load_experiments(path, overrides)
     from rllib_mamql.cli.yaml_loader import parse_assignments
@@ -58,7 +60,14 @@ def train_file(path: Path, **options: Any) -> None:
         from rllib_mamql.cli.tuning import Interrupted, run_experiments
 
     stop = parse_assignments(options["stops"], "--stop")
-    run = RunOptions(options["resume"], options["ray_address"], options["eval_episodes"], options["verbose"], stop)
+    run = RunOptions(
+        options["resume"],
+        options["ray_address"],
+        options["eval_episodes"],
+        options["verbose"],
+        options["wait_for_nodes"],
+        stop,
+    )
     try:
         reports = run_experiments(experiments, run)
     except Interrupted as stopped:

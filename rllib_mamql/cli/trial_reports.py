@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from rllib_mamql.cli.runs import EVALUATION
 from rllib_mamql.cli.settings import Prepared, agents_of
 from rllib_mamql.cli.tables import in_words
 from rllib_mamql.cli.working import working
-from rllib_mamql.errors import EnvironmentFault
+from rllib_mamql.errors import UserError, last_line, no_space, one_line
 from rllib_mamql.learning.counts import env_steps, updates
 from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT
 from rllib_mamql.play.returns import normalised_score
@@ -39,10 +38,10 @@ def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptio
         tune_trial: The trial.
         options: How the command runs.
     """
-    from rllib_mamql.evaluation.evaluate import NoEnd
-
     metrics, trial, config = result.metrics or {}, tune_trial.trial_id, dict(tune_trial.config)
-    error = last_line(result.error) if result.error is not None else metrics.get(ENVIRONMENT_FAULT)
+    error = metrics.get(ENVIRONMENT_FAULT)
+    if result.error is not None:
+        error = no_space(result.error) or last_line(result.error)
     checkpoint = result.checkpoint.path if result.checkpoint is not None else None
     evaluation = as_trained = likelihood = None
     try:
@@ -55,9 +54,11 @@ def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptio
             evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes)
             if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
                 as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
-    except (EnvironmentFault, NoEnd) as fault:
+    except Exception as fault:
         # What the other trials came to is not lost with it.
-        error = str(fault)
+        error = one_line(fault)
+        if not isinstance(fault, UserError):
+            error = f"{type(fault).__name__}: {error}"
     expert, random = known_returns(item.metadata)
     mean = evaluation.return_mean if evaluation else None
     train_time = float(metrics.get("time_total_s", 0.0))
@@ -94,7 +95,10 @@ def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptio
         held_out_likelihood=likelihood,
     )
     if Path(result.path).is_dir():
-        write_json(Path(result.path) / EVALUATION, document("train", **report.to_json()))
+        try:
+            write_json(Path(result.path) / EVALUATION, document("train", **report.to_json()))
+        except OSError as fault:
+            say(f"warning: {Path(result.path).name}: its evaluation is not written: {no_space(fault) or fault}")
     return report
 
 
@@ -195,15 +199,3 @@ def known_returns(metadata: Any) -> tuple[float | None, float | None]:
     """The expert's and random play's mean return, where the dataset says them."""
     expert, random = getattr(metadata, "expert_return", None), getattr(metadata, "random_return", None)
     return (expert.mean if expert is not None else None, random.mean if random is not None else None)
-
-
-def last_line(error: BaseException) -> str:
-    """The line of a remote traceback that says what went wrong.
-
-    RLlib raises some errors anew without their text, so a bare class name gives way to the cause above it.
-    """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception|Exit|Interrupt): \S", line)]
-    if not lines:
-        return type(error).__name__
-    return telling[-1] if telling and re.fullmatch(r"[\w.]+", lines[-1]) else lines[-1]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rllib_mamql import ray_internals
+from rllib_mamql.cli.adopting import Adopt
 from rllib_mamql.cli.experiment import Experiment
 from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.options import RunOptions
@@ -18,9 +19,10 @@ from rllib_mamql.cli.paths import shown
 from rllib_mamql.cli.progress import INTERRUPTION, TrialMonitor
 from rllib_mamql.cli.progress_csv import ProgressTable
 from rllib_mamql.cli.report import TrialReport
-from rllib_mamql.cli.resuming import results_folder, resumed
+from rllib_mamql.cli.resuming import claimed, results_folder, resumed
 from rllib_mamql.cli.runs import training
-from rllib_mamql.cli.session import quiet, ray_session
+from rllib_mamql.cli.searching import check_search, scheduler_of, search_of
+from rllib_mamql.cli.session import check_room, quiet, ray_session
 from rllib_mamql.cli.settings import Prepared, prepare
 from rllib_mamql.cli.trial_reports import report_trial
 from rllib_mamql.cli.winner import crown
@@ -42,20 +44,24 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> l
     folders = [results_folder(experiment, options.resume) for experiment in experiments]
     with working("checking the experiments"):
         prepared = [prepare(experiment) for experiment in experiments]
+        for item in prepared:
+            check_search(item)
+            scheduler_of(item)
     reports: list[TrialReport] = []
     largest = {of: max((getattr(item, of) for item in prepared), default=0.0) for of in ("cpus", "gpus")}
-    with ray_session(options, **largest):
-        for item, (storage, name) in zip(prepared, folders, strict=True):
-            reports += _run(item, storage, name, options)
+    with nullcontext(folders) if options.resume else claimed(folders, experiments) as places:
+        with ray_session(options, **largest):
+            check_room(options, largest)
+            for item, (storage, name) in zip(prepared, places, strict=True):
+                reports += _run(item, storage, name, options)
     return reports
 
 
 def _run(item: Prepared, storage: str, name: str, options: RunOptions) -> list[TrialReport]:
     remote = "://" in storage
     with nullcontext() if remote else training(Path(storage) / name):
-        if options.resume:
-            tuner = resumed(item, storage, name, options.stop)
-        else:
+        tuner = resumed(item, storage, name, options.stop) if options.resume else None
+        if tuner is None:
             tuner = _new(item, storage, name)
         with INTERRUPTION.watch():
             results = tuner.fit()
@@ -80,7 +86,9 @@ def _new(item: Prepared, storage: str, name: str) -> Any:
         tune_config=tune.TuneConfig(
             num_samples=item.num_samples,
             time_budget_s=settings.time_budget_s,
-            search_alg=_search(item.param_space),
+            search_alg=search_of(item),
+            scheduler=scheduler_of(item),
+            max_concurrent_trials=settings.tune.max_concurrent,
             trial_dirname_creator=_trial_folder,
         ),
         run_config=tune.RunConfig(
@@ -93,20 +101,10 @@ def _new(item: Prepared, storage: str, name: str) -> Any:
                 checkpoint_at_end=settings.checkpoint_at_end,
                 num_to_keep=settings.keep_checkpoints_num,
             ),
-            callbacks=[TrialMonitor(name, settings.stop, item.aggregation), ProgressTable()],
+            callbacks=[Adopt(), TrialMonitor(name, settings.stop, item.aggregation), ProgressTable()],
             verbose=0,
         ),
     )
-
-
-def _search(space: dict[str, Any]) -> Any:
-    """Tune's own search, with samples that follow from the experiment's seed."""
-    from ray.tune.search import BasicVariantGenerator
-
-    seed = space.get("seed")
-    if isinstance(seed, dict):
-        seed = seed["grid_search"][0]
-    return BasicVariantGenerator(random_state=seed if isinstance(seed, int) else None)
 
 
 def _trial_folder(trial: Any) -> str:

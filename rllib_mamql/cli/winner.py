@@ -10,11 +10,13 @@ from typing import Any
 import yaml
 
 from rllib_mamql.cli.experiment import Experiment, fill_searches
+from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.numbers import interval
 from rllib_mamql.cli.report import TrialReport, plain
 from rllib_mamql.cli.settings import ALIASES, Prepared, resolve_input
 from rllib_mamql.cli.trial_reports import evaluate_trial
 from rllib_mamql.cli.trial_tables import best_first, winners
+from rllib_mamql.errors import one_line
 
 WINNER = "best.yaml"
 """File in a run's folder."""
@@ -46,7 +48,11 @@ def crown(
     if best is None or best.checkpoint is None:
         return list(reports)
     # Of several scores the best is high by luck as well: episodes that did not choose it have no part in that.
-    fresh = evaluate_trial(item, configs[best.trial], best.checkpoint, episodes, seed_offset=FRESH_SEEDS)
+    try:
+        fresh = evaluate_trial(item, configs[best.trial], best.checkpoint, episodes, seed_offset=FRESH_SEEDS)
+    except Exception as error:  # What the trials came to is not lost with it.
+        say(f"warning: the best trial is not evaluated on fresh episodes: {one_line(error)}")
+        return list(reports)
     found = dataclasses.replace(best, fresh_return_mean=fresh.return_mean, fresh_return_ci95=fresh.return_ci95)
     if run is not None:
         found = dataclasses.replace(found, settings=str(write_winner(item.experiment, found, run)))
@@ -75,6 +81,7 @@ def settings_of(experiment: Experiment, config: Mapping[str, Any]) -> dict[str, 
     """
     given = experiment.settings.model_dump(exclude_unset=True)
     given.pop("num_samples", None)
+    given.pop("tune", None)
     written = given.get("config", {})
     filled = fill_searches(written, {key: config.get(ALIASES.get(key, key)) for key in written})
     for key in ("input", "input_"):

@@ -14,6 +14,14 @@ from rllib_mamql.errors import ConfigError, one_line
 _FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$")
 
 
+LARGEST_FILE = 2**20
+"""Bytes of an experiment file."""
+DEEPEST = 50
+"""Levels of lists and mappings in each other."""
+MOST_VALUES = 100_000
+"""Values of an experiment file, those that aliases stand for counted each time."""
+
+
 class _Loader(yaml.SafeLoader):
     """Safe loader that refuses what PyYAML would silently take another way."""
 
@@ -21,6 +29,16 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers = {  # noqa: RUF012
         key: list(resolvers) for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise ConfigError(f"it is nested over {DEEPEST} levels deep; write fewer levels")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
@@ -51,9 +69,19 @@ def parse_yaml(text: str, where: str) -> Any:
         ConfigError: If the text is not YAML, or a mapping has a key twice.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _written_out(node, {})
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"{where}: a value cannot be read ({one_line(error)}); put words in quotes") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
@@ -61,9 +89,40 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}:{line} not valid YAML ({problem})") from None
 
 
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values of a node, those that aliases stand for counted each time.
+
+    Args:
+        node: The node.
+        known: Those counted before, by id; 0 while a node is being counted.
+
+    Raises:
+        ConfigError: If there are too many, or a node holds itself.
+    """
+    if id(node) in known:
+        if not known[id(node)]:
+            raise ConfigError(f"line {node.start_mark.line + 1}: an alias stands for what it is part of; remove it")
+        return known[id(node)]
+    known[id(node)] = 0
+    total = 1
+    if isinstance(node, yaml.SequenceNode):
+        total += sum(_written_out(item, known) for item in node.value)
+    elif isinstance(node, yaml.MappingNode):
+        total += sum(_written_out(key, known) + _written_out(value, known) for key, value in node.value)
+    if total > MOST_VALUES:
+        raise ConfigError(
+            f"line {node.start_mark.line + 1}: its aliases stand for over {MOST_VALUES:,} values; use fewer aliases"
+        )
+    known[id(node)] = total
+    return total
+
+
 def read_yaml(path: Path) -> Any:
     """Parses a YAML file; see ``parse_yaml``."""
     try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise ConfigError(f"{path} has {size:,} bytes, an experiment file at most {LARGEST_FILE:,}; give another")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; give the path of a YAML experiment file") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from rllib_mamql.columns import OBS, column
 from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata
 from rllib_mamql.errors import DatasetError, one_line
 
@@ -219,7 +221,31 @@ def _open(name: str, path: str, where: pafs.FileSystem) -> ParquetFile:
         metadata = DatasetMetadata.from_json(document) if document is not None else None
     except DatasetError as error:
         raise DatasetError(f"{name}: {error}") from error
+    if metadata is not None:
+        _check_declared(name, metadata, footer)
     return ParquetFile(name, path, where, schema, metadata, groups)
+
+
+def _check_declared(name: str, metadata: DatasetMetadata, footer: Any) -> None:
+    """Refuses an observation that is declared larger than its whole column: memory is taken by what is declared."""
+    if not footer.num_rows:
+        return
+    agents = {column(OBS, agent): agent for agent in metadata.agents}
+    held = dict.fromkeys(agents, 0)
+    for group in map(footer.row_group, range(footer.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            top = chunk.path_in_schema
+            while top not in held and "." in top:
+                top = top.rpartition(".")[0]
+            if top in held:
+                held[top] += chunk.num_values
+    for top, numbers in held.items():
+        shape = metadata.spaces[agents[top]].observation.shape
+        if 0 < numbers < math.prod(shape):
+            raise DatasetError(
+                f"{name}: column {top!r} has {numbers} numbers in all, but its metadata declares observations of shape "
+                f"{list(shape)}: write the dataset again"
+            )
 
 
 def _check_magic(name: str, source: Any) -> None:

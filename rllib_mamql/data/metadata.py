@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from rllib_mamql.data.untrusted import LARGEST_OBSERVATION, MOST_ACTIONS, MOST_NUMBERS, parse_json
 from rllib_mamql.errors import DatasetError
 
 PACKAGES = ("rllib-mamql", "ray", "torch", "numpy", "gymnasium", "pettingzoo")
@@ -85,6 +86,10 @@ class AgentSpaces:
             shape, dtype = tuple(int(size) for size in observation["shape"]), np.dtype(observation["dtype"])
             if dtype.kind not in "fiub":
                 raise ValueError(f"dtype is {dtype}, expected a number")
+            if any(size < 0 for size in shape) or math.prod(shape) > LARGEST_OBSERVATION:
+                raise ValueError(f"shape is {list(shape)}, expected at most {LARGEST_OBSERVATION} numbers")
+            if int(action["n"]) > MOST_ACTIONS:
+                raise ValueError(f"n is {action['n']}, expected at most {MOST_ACTIONS} actions")
             low = _bound_from_json(observation.get("low"), shape, dtype, -math.inf)
             high = _bound_from_json(observation.get("high"), shape, dtype, math.inf)
             start = int(action.get("start", 0))
@@ -237,7 +242,7 @@ class DatasetMetadata:
             DatasetError: If the text is not JSON, lacks a required key or has a wrong value.
         """
         try:
-            document = json.loads(text)
+            document = parse_json(text)
         except (ValueError, UnicodeDecodeError) as error:
             raise DatasetError(f"the metadata '{METADATA_KEY}' is not valid JSON: {error}") from error
         required = ("schema_version", "agents", "spaces")
@@ -254,6 +259,10 @@ class DatasetMetadata:
             raise DatasetError(
                 f"in the metadata agents is a {type(agents).__name__} and spaces a {type(spaces).__name__}, "
                 "expected a list of names and an object {agent: spaces}"
+            )
+        if (numbers := _declared_numbers(spaces)) > MOST_NUMBERS:
+            raise DatasetError(
+                f"the observations in the metadata have {numbers} numbers a joint step, expected at most {MOST_NUMBERS}"
             )
         env_config = document.get("env_config")
         if env_config is not None and not isinstance(env_config, dict):
@@ -312,6 +321,14 @@ def merge_metadata(parts: Sequence[tuple[str, DatasetMetadata]]) -> DatasetMetad
         dropped = {name: None for name in _MERGED_IF_EQUAL if getattr(merged, name) != getattr(other, name)}
         merged = replace(merged, **dropped)  # type: ignore[arg-type]
     return merged
+
+
+def _declared_numbers(spaces: Mapping[str, Any]) -> int:
+    """Numbers that the observations of all agents have together, as far as they say; what is no shape counts 0."""
+    try:
+        return sum(math.prod(int(size) for size in each["observation"]["shape"]) for each in spaces.values())
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return 0  # The agent's own check says what is wrong.
 
 
 def _events_from_json(document: Any) -> dict[str, dict[str, float]] | None:

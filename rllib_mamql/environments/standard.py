@@ -16,9 +16,11 @@ from pettingzoo import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
 from rllib_mamql.columns import ALL_AGENTS
+from rllib_mamql.environments import patience
 from rllib_mamql.environments.actions import ActionCoding, action_coding
 from rllib_mamql.environments.observations import ObservationCoding, observation_coding
-from rllib_mamql.errors import ConfigError, EnvironmentFault, UserError, one_line
+from rllib_mamql.environments.patience import PATIENCE, Hung
+from rllib_mamql.errors import ConfigError, EnvironmentFault, EnvironmentHang, UserError, one_line
 
 LARGEST_REWARD = 3e38
 """What float32, in which rewards are kept, can still hold."""
@@ -186,14 +188,20 @@ class StandardEnv(BaseParallelWrapper):
         return {self._ids[agent]: self._done[agent].native(action) for agent, action in actions.items()}
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        watched = PATIENCE.begin(self.called)
         try:
             return getattr(self.env, method)(*args, **kwargs)
+        except Hung as error:
+            self._hang(error)
         except EnvironmentFault as error:
             self._fault(str(error), error)
         except UserError:
             raise
         except Exception as error:
             self._fault(f"raised {type(error).__name__}: {one_line(error)} ({place_of(error)})", error)
+        finally:
+            if watched:
+                PATIENCE.end()
 
     def _now(self) -> list[str]:
         found = getattr(self.env, "agents", None)
@@ -264,8 +272,16 @@ class StandardEnv(BaseParallelWrapper):
         return {agent: given.get(self._ids[agent]) or {} for agent in agents}
 
     def _fault(self, text: str, cause: BaseException | None = None) -> NoReturn:
-        where = f"step {self._t} of an episode" if self._t else "reset"
-        raise EnvironmentFault(f"environment {self.called!r}, {where}: {text}") from cause
+        raise EnvironmentFault(f"environment {self.called!r}, {self._place()}: {text}") from cause
+
+    def _hang(self, cause: Hung) -> NoReturn:
+        raise EnvironmentHang(
+            f"environment {self.called!r}, {self._place()}: no answer within {PATIENCE.limit_s:g} s "
+            f"(it was at {place_of(cause)}); mend the environment, or raise env_step_timeout_s"
+        ) from cause
+
+    def _place(self) -> str:
+        return f"step {self._t} of an episode" if self._t else "reset"
 
 
 def _agent_ids(env: Any, name: str) -> dict[str, Any]:
@@ -294,6 +310,6 @@ def _form(result: Any) -> str:
 
 
 def place_of(error: BaseException) -> str:
-    """File and line that an error was raised at."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    """File and line that an error was raised at; of a call that was interrupted, where that happened."""
+    last = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != patience.__file__][-1]
     return f"{last.filename}:{last.lineno}"

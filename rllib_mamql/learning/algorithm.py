@@ -6,12 +6,13 @@ import rllib_mamql.startup  # noqa: F401
 
 # isort: split
 import functools
+import math
 import os
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
-import numpy as np
 import ray
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.utils.metrics import (
@@ -24,20 +25,26 @@ from ray.rllib.utils.metrics import (
     TIMERS,
 )
 
-from rllib_mamql.columns import JointColumns, num_rows, take
+from rllib_mamql.columns import JointColumns, T, take
+from rllib_mamql.data.checksums import write_checksums
 from rllib_mamql.environments.registry import register_all
 from rllib_mamql.environments.spaces import check_dataset
-from rllib_mamql.errors import ConfigError, EnvironmentFault
+from rllib_mamql.errors import ConfigError, EnvironmentFault, EnvironmentHang
 from rllib_mamql.learning import checkpoint
 from rllib_mamql.learning.config import ImitationConfig
-from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT
+from rllib_mamql.learning.env_runner import RETURN_MEAN
+from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT, EXPERT_LOG_LIKELIHOOD, INCIDENTS
+from rllib_mamql.learning.shares import deal_rows
 from rllib_mamql.learning.streaming import iterate_batches
+from rllib_mamql.ray_internals import update_together
 from rllib_mamql.startup import COMMAND_LINE, collection_paused
 
 AHEAD = "rollouts"
 """Tag of requests for rollouts that run while the learners update."""
 WAIT_S = 1.0
 """Seconds of each wait for such rollouts; a runner that fails in the meantime is given up by RLlib."""
+MOST_HANGS = 3
+"""Rounds in a row in which some environment hangs, after which training is given up."""
 OWN_STATE = "imitation"
 """Key of RLlib's algorithm state under which this class keeps its own."""
 
@@ -67,6 +74,8 @@ class Imitation(Algorithm):
             check_dataset(self.offline_data.metadata, str(self.config.env), dict(self.config.env_config))
         self._update_debt = 0.0
         self._last_result: dict[str, Any] = {}
+        self._incidents: list[str] = []
+        self._hangs, self._restarts = 0, 0
         if self.offline_data.in_memory:
             self.deal(self.offline_data.dataset.columns)
         else:
@@ -78,12 +87,17 @@ class Imitation(Algorithm):
         """Gives each learner its share of the expert's joint steps, to hold in memory."""
         learners = max(1, self.config.num_learners)
         module_of = self.config.module_of
+        shares = deal_rows(columns[T], learners)
         for rank in range(learners):
-            share = columns
-            if learners > 1:
-                share = take(columns, np.arange(rank, num_rows(columns), learners))
+            share = take(columns, shares[rank]) if learners > 1 else columns
             ref = ray.put(share) if self.learner_group.is_remote else share
             self.on_learner(rank, lambda learner, ref=ref: learner.set_expert(module_of, _resolve(ref)))
+            if self.on_learner(rank, lambda learner: learner.losses.needs_starts and not learner.expert.has_starts):
+                raise ConfigError(
+                    f"value_term 'initial' needs start states (t = 0) for each of {learners} learners, and the "
+                    f"demonstrations begin only {int((columns[T] == 0).sum())} episodes: lower num_learners, or use "
+                    "value_term 'expert' or 'rollout'"
+                )
 
     def _deal_streams(self) -> None:
         module_of, batch = self.config.module_of, self.config.expert_batch_size
@@ -124,13 +138,27 @@ class Imitation(Algorithm):
     def sample(self) -> tuple[list[ray.ObjectRef], int]:
         """Rollouts of every runner, by reference and in the learners' order, and how many joint steps they hold."""
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-            results = self._collect()
-            for fault in (result for result in results if isinstance(result, EnvironmentFault)):
-                raise fault
+            results = self._without_faults(self._collect())
         # RLlib deals references out in contiguous runs: the first learner's share of every runner comes first.
         rollouts = [share for shares in zip(*(shares for shares, _, _ in results), strict=True) for share in shares]
         self.metrics.aggregate([metrics for _, _, metrics in results], key=ENV_RUNNER_RESULTS)
         return rollouts, sum(steps for _, steps, _ in results)
+
+    def _without_faults(self, results: Sequence[Any]) -> list[Any]:
+        """Rollouts of the runners whose environments are well; those that hang are told of.
+
+        Raises:
+            EnvironmentFault: If an environment is faulty, or one hangs that no other process steps, or again and again.
+        """
+        for fault in results:
+            if isinstance(fault, EnvironmentFault) and not isinstance(fault, EnvironmentHang):
+                raise fault
+        hangs = [result for result in results if isinstance(result, EnvironmentHang)]
+        self._hangs = self._hangs + 1 if hangs else 0
+        if hangs and (self._hangs >= MOST_HANGS or not self.env_runner_group.num_remote_env_runners()):
+            raise hangs[0]
+        self._incidents += [f"{hang}; its environments were built anew" for hang in hangs]
+        return [result for result in results if not isinstance(result, EnvironmentHang)]
 
     def update(self, updates: int, rollouts: Sequence[ray.ObjectRef] = ()) -> None:
         """Makes gradient steps on the learners, and sends what acts to the env runners where they sample.
@@ -152,7 +180,8 @@ class Imitation(Algorithm):
             rollouts: New rollouts for the replay buffers.
         """
         with self.metrics.log_time((TIMERS, LEARNER_UPDATE_TIMER)):
-            learner_results = self.learner_group.update(
+            learner_results = update_together(
+                self.learner_group,
                 # References, not data: rollouts go from the runners to the learners once.
                 episodes_refs=list(rollouts),
                 timesteps={NUM_ENV_STEPS_SAMPLED_LIFETIME: self._env_steps()},
@@ -214,8 +243,37 @@ class Imitation(Algorithm):
             return {**self._last_result, ENVIRONMENT_FAULT: str(fault), "done": True}
         if self.finished():
             result["done"] = True
+        self._add_compared(result)
+        if incidents := self._new_incidents():
+            result[INCIDENTS] = incidents
         self._last_result = result
         return result
+
+    def _add_compared(self, result: dict[str, Any]) -> None:
+        """Puts what searches compare trials by at the top of a result, where it is known."""
+        returns = (result.get(ENV_RUNNER_RESULTS) or {}).get(RETURN_MEAN)
+        if isinstance(returns, Real) and not math.isnan(float(returns)):
+            result[RETURN_MEAN] = float(returns)
+        learned = [
+            float(metrics[EXPERT_LOG_LIKELIHOOD])
+            for module in (result.get(LEARNER_RESULTS) or {}).values()
+            for metrics in module.values()
+            if isinstance(metrics, Mapping) and EXPERT_LOG_LIKELIHOOD in metrics
+        ]
+        if learned:
+            result[EXPERT_LOG_LIKELIHOOD] = sum(learned) / len(learned)
+
+    def _new_incidents(self) -> list[str]:
+        """What failed in this iteration and was made good."""
+        incidents, self._incidents = self._incidents, []
+        restarts = self.env_runner_group.num_remote_worker_restarts() if self.env_runner_group is not None else 0
+        if restarts > self._restarts:
+            incidents.append(
+                f"{restarts - self._restarts} of {self.env_runner_group.num_remote_env_runners()} env runners died and "
+                "started anew; what they had sampled since the last iteration is lost"
+            )
+        self._restarts = restarts
+        return incidents
 
     def cleanup(self) -> None:
         """Ends the expert stream while Ray is still there to hear of it, then all of RLlib's parts."""
@@ -284,13 +342,14 @@ class Imitation(Algorithm):
             for rank in range(max(1, self.config.num_learners)):
                 state = self.on_learner(rank, lambda learner: learner.get_data_state())
                 checkpoint.write_learner_data(folder, rank, state)
+            write_checksums(folder)
         return written
 
     def save_networks(self, path: pathlib.Path) -> None:
         """Writes what acts into a folder, free of pickles: all of a checkpoint that playing it needs."""
         model_configs, weights = self.on_learner(0, lambda learner: learner.describe())
         checkpoint.write_networks(
-            path, self.config, self.offline_data.metadata, model_configs, weights, self.recorded()
+            path, self.config, self.offline_data.metadata, model_configs, weights, self.recorded(), self.iteration
         )
 
     def restore_from_path(
@@ -331,6 +390,10 @@ def _sample(runner: Any, shares: int) -> tuple[list[ray.ObjectRef], int, Any] | 
     """
     try:
         rollouts = runner.sample()
+    except EnvironmentHang as hang:
+        runner.replace_env()
+        which = f"env runner {runner.worker_index}: " if runner.worker_index else ""
+        return EnvironmentHang(which + str(hang))
     except EnvironmentFault as fault:
         return EnvironmentFault(str(fault))  # Its cause may be of a kind that other processes cannot read.
     references = [ray.put([rollout.share(rank, shares) for rollout in rollouts]) for rank in range(shares)]

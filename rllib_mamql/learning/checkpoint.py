@@ -10,11 +10,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,15 +24,28 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 
+from rllib_mamql.data.checksums import renew_checksums
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
-from rllib_mamql.errors import UserError
+from rllib_mamql.data.untrusted import StoredArrays, parse_json
+from rllib_mamql.errors import UserError, one_line
 from rllib_mamql.networks.module import EVALUATION_RATIONALITY, RATIONALITY
 
 FORMAT_VERSION = 1
 DOCUMENT = "mamql.json"
 NETWORKS = "networks.npz"
+TRAINING_ITERATION = "training_iteration"
+"""Key of the document: after which iteration the checkpoint was written."""
+LARGEST_SETTING = 4096
+"""Up to here a number in the networks' settings need not be the size of any array."""
 FIRST_ALGORITHM = "MAMQL"
 """What wrote documents that name no algorithm."""
+
+
+DAMAGE = (
+    KeyError, ValueError, TypeError, AttributeError, IndexError, OSError, EOFError, StopIteration, RuntimeError,
+    AssertionError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What json, zipfile, numpy, Gymnasium and torch raise at documents and arrays that are not as they were written."""
 
 
 class CheckpointError(UserError):
@@ -71,6 +86,7 @@ def write_networks(
     model_configs: Mapping[str, Mapping[str, Any]],
     weights: Mapping[str, Mapping[str, Any]],
     settings: Mapping[str, Any],
+    iteration: int = 0,
 ) -> None:
     """Writes ``mamql.json`` and ``networks.npz`` into a checkpoint folder; ``settings`` are for its readers."""
     spaces = config.agent_spaces()
@@ -86,6 +102,7 @@ def write_networks(
         },
         "dataset": json.loads(metadata.to_json()),
         "settings": dict(settings),
+        TRAINING_ITERATION: iteration,
     }
     (path / DOCUMENT).write_text(json.dumps(document, indent=1))
     arrays = {
@@ -111,6 +128,7 @@ def act_at(path: pathlib.Path, multiple: float, settings: Mapping[str, Any]) -> 
     draft = path / f".{DOCUMENT}.{os.getpid()}"
     draft.write_text(json.dumps(document, indent=1))
     os.replace(draft, path / DOCUMENT)
+    renew_checksums(path)
 
 
 def acting_rationality(path: pathlib.Path) -> dict[str, float]:
@@ -180,15 +198,14 @@ def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type
             "name the checkpoint folder that `rllib train` printed"
         )
     try:
-        document = json.loads((folder / DOCUMENT).read_text())
+        document = parse_json((folder / DOCUMENT).read_text())
         version = document["format_version"]
         if version != FORMAT_VERSION:
             raise CheckpointError(
                 f"{folder / DOCUMENT} has format version {version}, this package reads {FORMAT_VERSION}: "
                 "use the release that wrote it"
             )
-        with np.load(folder / NETWORKS, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        stored = StoredArrays(folder / NETWORKS)
         # Earlier files are all of the one algorithm that there was.
         algorithm = str(document.get("algorithm", FIRST_ALGORITHM))
         module_of = dict(document["module_of"])
@@ -202,8 +219,11 @@ def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type
                 action_space=spaces.action,
                 model_config=model_config,
             )
+            _check_size(model_config, stored, folder / NETWORKS)
             module = spec.build()
-            _set_weights(module, module_id, _below(f"{module_id}/", arrays), folder / NETWORKS)
+            _check_weights(module, module_id, stored.shapes, folder / NETWORKS)
+            prefix = f"{module_id}/"
+            module.set_state(_below(prefix, stored.read(functools.partial(_begins, prefix))))
             module.eval()
             modules[module_id] = module
         return Checkpoint(
@@ -216,23 +236,45 @@ def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type
             metadata=DatasetMetadata.from_json(json.dumps(document["dataset"])),
             settings=dict(document["settings"]),
         )
-    except (KeyError, ValueError, OSError, EOFError, StopIteration, zipfile.BadZipFile) as error:
-        if isinstance(error, UserError):
-            raise
-        raise CheckpointError(
-            f"{folder} is damaged ({type(error).__name__}: {error}): use another checkpoint of the same trial"
-        ) from error
+    except UserError:
+        raise
+    except DAMAGE as error:
+        raise _damaged(folder, error) from error
 
 
-def _set_weights(module: Any, module_id: str, weights: Mapping[str, Any], file: pathlib.Path) -> None:
-    """Gives a module all its weights; RLlib itself would leave those that are missing as they were drawn."""
+def _damaged(folder: pathlib.Path, error: BaseException) -> CheckpointError:
+    text = one_line(error)[:300]
+    return CheckpointError(f"{folder} is damaged ({type(error).__name__}: {text}): use another checkpoint of the trial")
+
+
+def _check_weights(module: Any, module_id: str, shapes: Mapping[str, tuple[int, ...]], file: pathlib.Path) -> None:
+    """Refuses weights that are missing, which RLlib would leave as they were drawn, or too many, or of other shapes."""
     wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
+    found = _below(f"{module_id}/", shapes)
     if wanted != found:
         odd = min(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
         what = f"module {module_id!r} wants {odd!r} of shape {wanted.get(odd, 'none')}, found {found.get(odd, 'none')}"
         raise CheckpointError(f"{file} does not fit its {DOCUMENT}: {what}; use another checkpoint of the same trial")
-    module.set_state(dict(weights))
+
+
+def _check_size(model_config: Any, stored: StoredArrays, file: pathlib.Path) -> None:
+    """Refuses networks with a layer wider than any array of the file: memory is taken for what is declared."""
+    widest = max((size for shape in stored.shapes.values() for size in shape), default=0)
+    for size in _numbers_in(model_config):
+        if size > max(widest, LARGEST_SETTING):
+            raise CheckpointError(
+                f"{file} does not fit its {DOCUMENT}: a setting of the networks is {size}, the largest size of an "
+                f"array is {widest}; use another checkpoint of the same trial"
+            )
+
+
+def _numbers_in(value: Any) -> Iterator[int]:
+    """Whole numbers in a document, at any depth."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _numbers_in(item)
 
 
 def write_learner_data(path: pathlib.Path, rank: int, state: Mapping[str, Any]) -> None:
@@ -268,6 +310,10 @@ _GENERATORS = ("generator", "device_generator")
 """States of the host's random generator, and of the device's where a learner draws there."""
 _LEARNERS_OWN = ("replay/", "replay_position", *_GENERATORS)
 """Names in a learner's file that are not of its losses."""
+
+
+def _begins(prefix: str, name: str) -> bool:
+    return name.startswith(prefix)
 
 
 def _save_arrays(file: pathlib.Path, arrays: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
+from rllib_mamql.environments.patience import STEP_TIMEOUT_S
 from rllib_mamql.environments.registry import register_class
 from rllib_mamql.environments.spaces import Spaces, data_spaces, environment_spaces
 from rllib_mamql.errors import ConfigError, check_choice, nearest
@@ -78,6 +79,7 @@ class ImitationConfig(AlgorithmConfig):
         self.cuda_graphs: bool | str = AUTO
         self.parameter_sharing: str | dict[str, list[str]] = "none"
         self.symmetries = False
+        self.env_step_timeout_s = STEP_TIMEOUT_S
         self._modules_taken: list[str] = []
 
         # RLlib's own settings, where the default here departs from RLlib's.
@@ -86,7 +88,7 @@ class ImitationConfig(AlgorithmConfig):
         self.grad_clip = 10.0
         self.num_env_runners = 0
         self.num_envs_per_env_runner = 8
-        self.rollout_fragment_length = 20
+        self.rollout_fragment_length: int | str = 20
         self.min_sample_timesteps_per_iteration = 2000
         self.env_runner_cls = ColumnarEnvRunner
         self.offline_data_class = JointOfflineData
@@ -96,6 +98,8 @@ class ImitationConfig(AlgorithmConfig):
         self.add_default_connectors_to_env_to_module_pipeline = False
         self.add_default_connectors_to_module_to_env_pipeline = False
         self.add_default_connectors_to_learner_pipeline = False
+        # A runner or learner that fails sleeps so long before it ends; RLlib's minute is a minute of silence.
+        self.delay_between_env_runner_restarts_s = 1.0
         self.evaluation_config = {"explore": False}
 
     def environment(self, env: Any = NotProvided, **kwargs: Any) -> ImitationConfig:
@@ -134,6 +138,7 @@ class ImitationConfig(AlgorithmConfig):
         cuda_graphs: Any = NotProvided,
         parameter_sharing: Any = NotProvided,
         symmetries: Any = NotProvided,
+        env_step_timeout_s: Any = NotProvided,
         **kwargs: Any,
     ) -> ImitationConfig:
         """Sets how the algorithm learns; RLlib's own settings (``lr``, ``gamma``, ...) go to RLlib.
@@ -163,6 +168,8 @@ class ImitationConfig(AlgorithmConfig):
             parameter_sharing: ``none``, ``all``, or ``{module: [agents]}`` for groups; agents in no group learn alone.
             symmetries: Whether to learn from rows as they would be in a mirrored or turned world too, where the
                 environment says how (``register_environment(symmetries=...)``).
+            env_step_timeout_s: Seconds > 0 after which a reset or step of an environment is given up: a remote runner
+                builds its environments anew, up to three times in a row, a local one ends the trial.
             **kwargs: RLlib's own training settings.
 
         Returns:

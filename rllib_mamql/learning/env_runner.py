@@ -44,6 +44,7 @@ from ray.rllib.utils.metrics import (
 from ray.rllib.utils.typing import ResultDict, StateDict
 
 from rllib_mamql.columns import ALIVE, JointColumns, column, num_rows
+from rllib_mamql.environments.patience import PATIENCE
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.play.actors import module_actor, random_actor
 from rllib_mamql.play.batched import make_rollout
@@ -107,6 +108,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self._actors: dict[bool, tuple[list[Any], Actor]] = {}
         self._finished: list[Episode] = []
         self._weights_seq_no = 0
+        PATIENCE.limit_s = float(self.config.env_step_timeout_s)
+        PATIENCE.expendable = bool(self.worker_index)
         seed = self._seed if self._seed is not None else int.from_bytes(os.urandom(4), "little") >> 1
         self._generator = torch.Generator().manual_seed(seed)
         self._rng = np.random.default_rng(seed)
@@ -138,6 +141,11 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         self._aggregation = return_aggregation(self.env.envs[0])
         self._module_of = {agent: self.config.policy_mapping_fn(agent, None) for agent in self.env.agents}
         self._call("on_environment_created", env=self.env, env_context=context)
+
+    def replace_env(self) -> None:
+        """Builds the environments anew and leaves the old ones to themselves, since one of them hangs."""
+        self.env = None
+        self.make_env()
 
     def make_module(self) -> None:
         """Builds the inference-only modules."""

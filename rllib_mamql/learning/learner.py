@@ -423,6 +423,11 @@ class ImitationLearner(TorchLearner):
         """Restores :meth:`get_state`."""
         super().set_state(state)
         self.updates = int(state.get("updates", self.updates))
+        if isinstance(self.config.lr, int | float) and self._fit is None:
+            # The optimisers' state has the rate that it was saved with; a search may have changed it since.
+            rate = float(self.config.lr)
+            if any(float(group["lr"]) != rate for each in self.optimizers() for group in each.param_groups):
+                self.set_learning_rate(rate)
 
     def describe(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         """Model configs and network weights (numpy) by module, for a checkpoint that needs no Ray to act."""

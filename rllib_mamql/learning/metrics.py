@@ -16,6 +16,8 @@ POLICY_ENTROPY = "policy_entropy"
 
 ENVIRONMENT_FAULT = "environment_fault"
 """Key of a trial's last result where the environment's fault ended it: what was wrong."""
+INCIDENTS = "incidents"
+"""Key of a trial's result: what failed since the last one and was made good, a line each."""
 
 
 def explained(log_policies: Tensor, actions: Tensor, weights: Tensor) -> dict[str, Tensor]:

@@ -58,9 +58,14 @@ class ExpertSource:
         self.check_starts()
         return draw_rows(self._starts, len(self._starts[T]), rows, generator)
 
+    @property
+    def has_starts(self) -> bool:
+        """Whether rows at t = 0 are held."""
+        return bool(self._starts) and len(self._starts[T]) > 0
+
     def check_starts(self) -> None:
         """Raises ConfigError where no rows at t = 0 are held."""
-        if not self._starts or len(self._starts[T]) == 0:
+        if not self.has_starts:
             raise ConfigError(
                 "value_term 'initial' needs start states (t = 0) in memory, and the expert data has none here: "
                 "use value_term 'expert' or 'rollout'"

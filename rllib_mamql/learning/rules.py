@@ -17,6 +17,7 @@ from rllib_mamql.networks.precision import AUTOCASTS
 
 MODES = ("online", "offline")
 AUTO = "auto"
+MOST_PATIENCE_S = 1e6
 
 _ROWS = "minibatches have expert_batch_size and rollout_batch_size rows"
 _UPDATES = "use updates_per_step online, offline_updates offline"
@@ -68,6 +69,9 @@ def check_ranges(config: Any) -> None:
     check_number("weight_average", config.weight_average, low=0.0, high=1.0, open_high=True)
     check_number("weight_decay", config.weight_decay, low=0.0)
     check_number("updates_per_step", config.updates_per_step, low=0.0, open_low=True)
+    check_number("env_step_timeout_s", config.env_step_timeout_s, low=0.0, high=MOST_PATIENCE_S, open_low=True)
+    if config.rollout_fragment_length != AUTO:
+        check_integer("rollout_fragment_length", config.rollout_fragment_length)
     if not isinstance(config.lr, (list, tuple)):
         check_number("lr", config.lr, low=0.0, open_low=True)
     for name in (
@@ -80,6 +84,11 @@ def check_ranges(config: Any) -> None:
         check_integer(name, getattr(config, name))
     if config.expert_steps is not None:
         check_integer("expert_steps", config.expert_steps)
+        if isinstance(config.num_learners, int) and config.expert_steps < config.num_learners:
+            raise ConfigError(
+                f"expert_steps is {config.expert_steps}, which is too few for num_learners {config.num_learners}: each "
+                "learner needs a joint step at least"
+            )
     check_choice("mode", config.mode, MODES)
     if not isinstance(config.symmetries, bool):
         raise ConfigError(f"symmetries is {config.symmetries!r}: use true or false")

@@ -65,7 +65,7 @@ class AdversarialConfig(ImitationConfig, PPOConfig):
         self.cuda_graphs = False
 
         # Set by RLlib's PPO for its old API stack; they change nothing.
-        self.exploration_config = {}
+        self.exploration_config: dict[str, Any] = {}
         self.train_batch_size = 32
 
     def training(

@@ -40,7 +40,7 @@ class Steps:
     def split(self, rows: int) -> list[Steps]:
         """The same in parts of at most so many rows."""
         fields = (self.obs, self.actions, self.next_obs, self.terminated, self.log_policy)
-        return [Steps(*part) for part in zip(*(values.split(rows) for values in fields), strict=True)]
+        return [Steps(*part) for part in zip(*(torch.split(values, rows) for values in fields), strict=True)]
 
 
 class Discriminator(nn.Module):

@@ -47,7 +47,7 @@ class AdversarialLearner(ImitationLearner):
     def build_losses(self) -> AdversarialLosses:
         """The discriminators' loss."""
         modules = {name: self.network(name) for name in self.agents_of}
-        return AdversarialLosses(self.config, modules, self.agents_of, self.precision)  # type: ignore[arg-type]
+        return AdversarialLosses(self.config, modules, self.agents_of, self.precision)
 
     def update(
         self,
@@ -114,7 +114,9 @@ class AdversarialLearner(ImitationLearner):
 
     def _log_policies(self, module_id: str, observations: Tensor) -> Tensor:
         network = self.network(module_id).trained
-        return torch.cat([log_policy(network(some), self.config.rationality) for some in observations.split(PART)])
+        return torch.cat(
+            [log_policy(network(some), self.config.rationality) for some in torch.split(observations, PART)]
+        )
 
     # -- plumbing -----------------------------------------------------------------------------------------------
 
