@@ -13,6 +13,8 @@ from rllib_mamql.evaluation.benchmark_statistics import Estimate, aggregate, pro
 
 WIDE, TALL = 3.6, 2.4
 """Inches of a panel."""
+ABREAST = 3
+"""Panels side by side, at most."""
 MARKERS = "osD^vPX*<>"
 THRESHOLDS = np.linspace(0.0, 1.3, 131)
 
@@ -46,7 +48,7 @@ def _returns(groups: Groups, style: Style, pyplot: Any) -> Any:
     tasks, methods = groups.tasks(), groups.shown_methods()
     height = 0.9 + 0.26 * len(methods)
     figure, axes = _panels(pyplot, len(tasks), height)
-    for axis, task in zip(axes, tasks, strict=False):
+    for number, (axis, task) in enumerate(zip(axes, tasks, strict=False)):
         for place, method in enumerate(methods):
             values = groups.values(task, method)
             if len(values):
@@ -54,7 +56,7 @@ def _returns(groups: Groups, style: Style, pyplot: Any) -> Any:
                 axis.plot(values, np.full(len(values), place), ".", color="0.75", zorder=1)
                 axis.errorbar(found.value, place, xerr=_error(found), capsize=2, zorder=2, **style[method])
         _expert(groups, task, axis.axvline)
-        axis.set_yticks(range(len(methods)), methods)
+        axis.set_yticks(range(len(methods)), methods if number % ABREAST == 0 else [])
         axis.set_ylim(len(methods) - 0.5, -0.5)
         axis.set_title(_title(task), fontsize=9)
         axis.grid(axis="x", alpha=0.3)
@@ -142,7 +144,7 @@ _PICTURES: dict[str, Callable[[Groups, Style, Any], Any]] = {
 
 
 def _panels(pyplot: Any, count: int, height: float) -> tuple[Any, Sequence[Any]]:
-    wide = min(count, 3)
+    wide = min(count, ABREAST)
     lines = -(-count // wide)
     size = (max(WIDE * wide, 5.0) + 0.8, height * lines + 0.6)
     figure, axes = pyplot.subplots(lines, wide, figsize=size, squeeze=False, layout="constrained")

@@ -30,14 +30,15 @@ class Estimate:
     high: float
 
 
-def interquartile_mean(scores: Floats) -> float:
-    """Mean of the middle half of all runs: a quarter of them, rounded down, is left out at either end."""
-    return float(stats.trim_mean(scores, 0.25, axis=None))
+def interquartile_mean(scores: Floats) -> Floats:
+    """Mean ``(...)`` of the middle half of runs ``(..., R)``: at either end a quarter, rounded down, is left out."""
+    found: Floats = np.asarray(stats.trim_mean(scores, 0.25, axis=-1))
+    return found
 
 
 def aggregate(scores: Scores, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
     """The interquartile mean over the runs of all problems, with its stratified bootstrap interval."""
-    return _estimate(lambda drawn: interquartile_mean(np.concatenate(drawn)), [scores], resamples, seed)
+    return _estimate(lambda drawn: interquartile_mean(np.concatenate(drawn, axis=-1)), scores, resamples, seed)
 
 
 def improvement(better: Scores, worse: Scores, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
@@ -51,12 +52,15 @@ def improvement(better: Scores, worse: Scores, resamples: int = RESAMPLES, seed:
         resamples: Bootstrap samples.
         seed: Of the bootstrap.
     """
-    assert len(better) == len(worse)
+    problems = len(better)
+    assert problems == len(worse)
 
-    def probability(drawn: Scores) -> float:
-        return float(np.mean([_above(x, y) for x, y in zip(drawn[: len(better)], drawn[len(better) :], strict=True)]))
+    def probability(drawn: Scores) -> Floats:
+        pairs = zip(drawn[:problems], drawn[problems:], strict=True)
+        found: Floats = np.mean([_above(x[..., :, None], y[..., None, :]) for x, y in pairs], axis=0)
+        return found
 
-    return _estimate(probability, [better, worse], resamples, seed)
+    return _estimate(probability, [*better, *worse], resamples, seed)
 
 
 def profile(
@@ -73,33 +77,36 @@ def profile(
     Returns:
         Shares, lower and upper ends, each ``(T,)`` in [0, 1]. Every run counts alike.
     """
-
-    def shares(drawn: Scores) -> Floats:
-        return (np.concatenate(drawn)[:, None] > thresholds).mean(axis=0)
-
-    rng = np.random.default_rng(seed)
-    drawn = np.stack([shares(_resampled(scores, rng)) for _ in range(resamples)])
-    low, high = np.quantile(drawn, _TAILS, axis=0)
-    return shares(scores), low, high
+    drawn = np.concatenate(_resampled(scores, resamples, seed), axis=-1)
+    low, high = np.quantile([(drawn > threshold).mean(axis=-1) for threshold in thresholds], _TAILS, axis=-1)
+    return (np.concatenate(scores)[:, None] > thresholds).mean(axis=0), low, high
 
 
 _TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
-def _above(x: Floats, y: Floats) -> float:
-    return float(((x[:, None] > y) + 0.5 * (x[:, None] == y)).mean())
+def _above(x: Floats, y: Floats) -> Floats:
+    found: Floats = ((x > y) + 0.5 * (x == y)).mean(axis=(-2, -1))
+    return found
 
 
-def _estimate(statistic: Callable[[Scores], float], groups: Sequence[Scores], resamples: int, seed: int) -> Estimate:
-    """A statistic and its percentile interval: runs are drawn anew within each problem (and method), never across."""
-    strata = [np.asarray(runs, np.float64) for scores in groups for runs in scores]
-    value = statistic(strata)
+def _estimate(statistic: Callable[[Scores], Floats], strata: Scores, resamples: int, seed: int) -> Estimate:
+    """A statistic and its percentile interval.
+
+    Args:
+        statistic: From runs ``(..., R_k)`` of every stratum to values ``(...)``.
+        strata: Runs that are drawn among themselves: those of one problem, and of one method.
+        resamples: Bootstrap samples.
+        seed: Of the bootstrap.
+    """
+    value = float(statistic(strata))
     if all(len(runs) < 2 for runs in strata):
         return Estimate(value, value, value)
-    rng = np.random.default_rng(seed)
-    low, high = np.quantile([statistic(_resampled(strata, rng)) for _ in range(resamples)], _TAILS)
+    low, high = np.quantile(statistic(_resampled(strata, resamples, seed)), _TAILS)
     return Estimate(value, float(low), float(high))
 
 
-def _resampled(scores: Scores, rng: np.random.Generator) -> list[Floats]:
-    return [runs[rng.integers(len(runs), size=len(runs))] for runs in scores]
+def _resampled(strata: Scores, resamples: int, seed: int) -> list[Floats]:
+    """Runs ``(resamples, R_k)`` of every stratum, drawn with replacement from its own."""
+    rng = np.random.default_rng(seed)
+    return [runs[rng.integers(len(runs), size=(resamples, len(runs)))] for runs in strata]

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rllib_mamql.evaluation.benchmark_table import Results
-from tests.support.command_line import ROOT, Rllib
+from tests.integration.test_cli_train import Command, wait_for
+from tests.support.command_line import Rllib
 from tests.support.toy_data import TOY
 
 EXPERIMENT = f"""
@@ -109,21 +107,19 @@ def test_a_half_done_cell_goes_on_where_it_was(
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_repeats_nothing(suite: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "rllib_mamql", "benchmark", "--suite", str(suite), "--out", str(out)]
-    command += ["--storage-path", str(tmp_path / "storage"), "--method", "MABC"]
-    environ = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'envs'}"}
-    killed = subprocess.Popen(command, cwd=tmp_path, env=environ, start_new_session=True, stderr=subprocess.PIPE)
-    until = time.monotonic() + 240
-    while not (out / "results.parquet").exists():
-        assert killed.poll() is None and time.monotonic() < until, killed.stderr and killed.stderr.read()
-        time.sleep(0.05)
+    command = Command(tmp_path)
+    out = command.folder / "out"
+    words = ("benchmark", "--suite", suite, "--out", out, "--method", "MABC")
+    killed = command.start(*words)
+    wait_for(lambda: (out / "results.parquet").exists(), killed, timeout_s=200)
     os.killpg(killed.pid, signal.SIGKILL)
-    killed.wait()
+    killed.communicate()
+    command.sweep()
     before = rows(out)
     assert 1 <= len(before) < 4, "killed too late"
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stderr
-    assert f"4 cells, {len(before)} of them have a result: {4 - len(before)} to run" in done.stderr
+    status, output = command.run(*words)
+    assert status == 0, output
+    assert f"4 cells, {len(before)} of them have a result: {4 - len(before)} to run" in output
     after = rows(out)
     assert len(after) == 4 and {key: after[key] for key in before} == before
+    assert not command.left_behind()
