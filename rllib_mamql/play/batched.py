@@ -110,10 +110,10 @@ class BatchedRollout(ColumnarRollout):
         """Lets agents that have ended act no more; gives the environments in which nobody is left."""
         some = False
         for agent in self.agents:
-            ends = terminated[agent] | truncated[agent]
+            ends = np.logical_or(terminated[agent], truncated[agent])
             if np.count_nonzero(ends):
                 some = True
-                self.alive[agent] = self.alive[agent] & ~ends
+                self.alive[agent] = self.alive[agent] & np.logical_not(ends)
                 self._lengths[agent][ends] = self._t[ends]
         if not some:
             return []
@@ -177,10 +177,8 @@ class BatchedRollout(ColumnarRollout):
 
     def _finish(self, index: int) -> Episode:
         run = self._running[index]
-        returns, lengths = (
-            {agent: kind(values[index]) for agent, values in by_agent.items()}
-            for kind, by_agent in ((float, self._returns), (int, self._lengths))
-        )
+        returns = {agent: float(values[index]) for agent, values in self._returns.items()}
+        lengths = {agent: int(values[index]) for agent, values in self._lengths.items()}
         metrics = {name: float(values[index]) for name, values in self.batch.episode_metrics().items()}
         return Episode(run.eps_id, int(self._t[index]), returns, lengths, run.agent_events(self.agents), metrics)
 
@@ -188,7 +186,7 @@ class BatchedRollout(ColumnarRollout):
 def _zero_unless(mask: Array, values: Array) -> Array:
     """A copy of the values whose rows are zero where the mask does not hold."""
     kept = values.copy()
-    kept[~mask] = 0
+    kept[np.logical_not(mask)] = 0
     return kept
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.data.reading import read_dataset
@@ -107,3 +108,21 @@ def test_what_an_environment_is_missing_for_is_named(
         text = text.replace("mode: offline", "lr: 0.1").replace("offline_updates: 20", "gamma: 0.9")
     done = rllib("train", "--file", written(tmp_path, text))
     assert done.status == 2 and said in done.err, done
+
+
+def test_the_likelihood_is_of_the_actions_of_those_who_act(toy_checkpoint_folder: Path, toy_dataset: Path) -> None:
+    stored, columns = read_checkpoint(toy_checkpoint_folder), read_dataset(str(toy_dataset)).columns
+    # Agent 1 acts in the first ten steps only; what it is said to have done later must not count.
+    columns["alive.agent_1"] = np.arange(len(columns["t"])) < 10
+    found = likelihood_of(stored, columns)
+    nats, uniform = [], []
+    for agent, count in (("agent_0", len(columns["t"])), ("agent_1", 10)):
+        module = stored.modules[stored.module_of[agent]]
+        q = module.average(torch.as_tensor(columns[f"obs.{agent}"][:count])).detach().numpy().astype(np.float64)
+        exponent = module.evaluation_rationality * q
+        log_policy = exponent - np.log(np.exp(exponent).sum(1, keepdims=True))
+        nats.append(log_policy[np.arange(count), columns[f"actions.{agent}"][:count]])
+        uniform += [-np.log(q.shape[1])] * count
+        assert found.per_agent[agent] == pytest.approx(nats[-1].mean(), abs=1e-5)
+    assert found.mean == pytest.approx(np.concatenate(nats).mean(), abs=1e-5)
+    assert found.uniform == pytest.approx(np.mean(uniform)) and found.steps == len(columns["t"])
