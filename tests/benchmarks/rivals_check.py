@@ -109,7 +109,7 @@ CARTPOLE: dict[str, Row] = {
 }
 ADVERSARIAL = ("MAGAIL", "MAAIRL")
 MORE_STEPS = 10
-"""Environment steps that adversarial methods may use, for each of the others' (issue of fair play: ten)."""
+"""Environment steps that adversarial methods may use, for each of the others'."""
 SIZES = (500, 50)
 """Steps of demonstration."""
 
@@ -123,6 +123,11 @@ def cartpole(ways: list[str] | None, seeds: int, sets: Row) -> Iterator[Job]:
                 yield cell, functools.partial(cartpole_row, CARTPOLE[way], steps, seed, sets)
 
 
+def times(way: Row) -> int:
+    """How many times the others' environment steps a way has."""
+    return MORE_STEPS if way["run"] in ADVERSARIAL else 1
+
+
 def record(folder: pathlib.Path) -> str:
     record_dataset(cart_pole.NAME, {}, "scripted", STEPS, 0, folder)
     return str(folder)
@@ -131,7 +136,6 @@ def record(folder: pathlib.Path) -> str:
 def cartpole_row(way: Row, steps: int, seed: int, sets: Row) -> Row:
     with tempfile.TemporaryDirectory() as name:
         budget = {} if way["run"] in ("MABC", *ADVERSARIAL) else {"updates_per_step": 1.0}
-        iterations = 5 * (MORE_STEPS if way["run"] in ADVERSARIAL else 1)
         config = {
             "input_": record(pathlib.Path(name) / "data"),
             "model_config": {"fcnet_hiddens": [64, 64]},
@@ -142,7 +146,7 @@ def cartpole_row(way: Row, steps: int, seed: int, sets: Row) -> Row:
         document = {
             "run": way["run"],
             "env": cart_pole.NAME,
-            "stop": {"training_iteration": iterations},
+            "stop": {"training_iteration": 5 * times(way)},
             "config": config,
         }
         return train_and_score(document, seed, 50, sets)
@@ -165,6 +169,8 @@ GEMS: dict[str, Row] = {
     "IQLearnMA, joint": {"run": "IQLearnMA", "critic": "joint"},
     "MIFQ": {"run": "MIFQ"},
     "SQIL": {"run": "SQIL"},
+    "MAGAIL": {"run": "MAGAIL"},
+    "MAAIRL": {"run": "MAAIRL"},
 }
 
 
@@ -181,7 +187,12 @@ def gems_row(way: Row, seed: int, sets: Row) -> Row:
     config = {key: value for key, value in settings.config.items() if key in (*KEPT, "expert_steps")}
     config["input_"] = str(ROOT / config["input_"])
     config |= {key: value for key, value in way.items() if key != "run"}
-    document = {"run": way["run"], "env": settings.env, "stop": dict(settings.stop), "config": config}
+    if way["run"] in ADVERSARIAL:
+        # A round in each iteration; how often its steps are learned from is theirs.
+        del config["updates_per_step"]
+        config["train_batch_size_per_learner"] = config["min_sample_timesteps_per_iteration"]
+    stop = {"training_iteration": settings.stop["training_iteration"] * times(way)}
+    document = {"run": way["run"], "env": settings.env, "stop": stop, "config": config}
     return train_and_score(document, seed, 500, sets)
 
 
@@ -206,20 +217,22 @@ def train_and_score(document: Row, seed: int, episodes: int, sets: Row) -> Row:
         folder = pathlib.Path(name)
         (folder / "experiment.yaml").write_text(json.dumps({"check": document}))
         algorithm = experiment_of(folder / "experiment.yaml", Overrides())[0].build_algo()
-        began, done = time.monotonic(), False
+        began, done, env_steps = time.monotonic(), False, 0
         try:
             # A clone ends by itself.
             while not done and (document["run"] == "MABC" or algorithm.iteration < iterations):
-                done = bool(algorithm.train().get("done"))
+                result = algorithm.train()
+                done = bool(result.get("done"))
+                env_steps = int(result.get("env_runners", {}).get("num_env_steps_sampled_lifetime", 0))
             took = time.monotonic() - began
             updates = algorithm.learner_group._learner.updates
             (folder / "checkpoint").mkdir()
             algorithm.save_checkpoint(str(folder / "checkpoint"))
         finally:
             algorithm.stop()
-        result = evaluate_checkpoint(folder / "checkpoint", episodes=episodes, seed=seed + 1000)
-    scores = {"return": round(result.return_mean, 3), "expert": result.expert_return, "random": result.random_return}
-    return scores | {"updates": updates, "train_s": round(took, 1)}
+        found = evaluate_checkpoint(folder / "checkpoint", episodes=episodes, seed=seed + 1000)
+    scores = {"return": round(found.return_mean, 3), "expert": found.expert_return, "random": found.random_return}
+    return scores | {"updates": updates, "env_steps": env_steps, "train_s": round(took, 1)}
 
 
 # -- the page -----------------------------------------------------------------------------------------------------
@@ -287,7 +300,8 @@ def returns_table(rows: list[Row], by: str, heads: tuple[str, ...]) -> list[str]
         shown = [" / ".join(f"{row['return']:.4g}" for row in cells.get(value, [])) for value in values]
         one = next(iter(cells.values()))[0]
         effort = f"{one['updates']:,}" if "updates" in one else ""
-        lines.append(f"| {label} | " + " | ".join(shown) + f" | {effort} | {one['train_s']:.0f} s |")
+        played = f"{one['env_steps']:,}" if "env_steps" in one else ""
+        lines.append(f"| {label} | " + " | ".join(shown) + f" | {played} | {effort} | {one['train_s']:.0f} s |")
     return [*lines, ""]
 
 
@@ -305,9 +319,10 @@ def cartpole_lines(parts: dict[str, list[Row]]) -> list[str]:
         "",
         "Trials, not a study. Mean return of 50 episodes, one number a seed; the expert, a scripted controller,",
         "returns 500, random play about 20. Networks of 64 x 64 units, one gradient step for each environment step.",
+        "Adversarial methods have ten times the environment steps; their updates are the discriminators'.",
         *(IMITATION_NOTE if parts["imitation"] else []),
         "",
-        *returns_table(rows, "steps", (*heads, "updates", "training")),
+        *returns_table(rows, "steps", (*heads, "env steps", "updates", "training")),
     ]
 
 
@@ -322,7 +337,7 @@ def gems_lines(rows: list[Row]) -> list[str]:
         "scripted expert returns 13.25, random play 0.4. Environment, data, encoder, sharing and (unless said) budget",
         "are those of `tuned_examples/gems.yaml`; all else is each algorithm's default.",
         "",
-        *returns_table(rows, "steps", ("algorithm", "return", "updates", "training")),
+        *returns_table(rows, "steps", ("algorithm", "return", "env steps", "updates", "training")),
     ]
 
 

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rllib_mamql.algorithms.adversarial.discriminators import ShapedDiscriminator
+from rllib_mamql.algorithms.adversarial.losses import AdversarialLosses
 from rllib_mamql.algorithms.iq_learn.losses import IQLearnLosses
 from rllib_mamql.algorithms.iq_learn.module import own_scores
 from rllib_mamql.algorithms.mifq.losses import MIFQLosses
@@ -18,9 +20,9 @@ from rllib_mamql.algorithms.sqil.losses import SQILLosses
 from rllib_mamql.networks.precision import Precision
 from rllib_mamql.solvable import Game, occupancy
 from rllib_mamql.solvable.equilibrium import boltzmann
-from rllib_mamql.solvable.fitting import CHI_SQUARE_SCALE, total_variation
+from rllib_mamql.solvable.fitting import CHI_SQUARE_SCALE, minimise, total_variation
 from rllib_mamql.solvable.game import Array
-from tests.support.tabular import agents_of, expert_minibatch, fit
+from tests.support.tabular import agents_of, expert_minibatch, fit, scores_of
 
 Policies = list[Array]
 
@@ -119,6 +121,37 @@ def sqil(
         for module in modules.values():
             module.follow(rate)
     return policies_of(game, tables)
+
+
+def recovered_by_airl(game: Game, experts: Sequence[Array], sees: str) -> Array:
+    """What MAAIRL's discriminator of the first agent takes for its reward, once rollouts are by the experts' policies.
+
+    Args:
+        game: The game.
+        experts: Policies of demonstrations and rollouts.
+        sees: ``state`` or ``state_action``.
+
+    Returns:
+        ``g``, ``(S, 1)`` or ``(S, A)``.
+    """
+    agents, width = agents_of(game), 1 if sees == "state" else game.actions[0]
+    base, potential = zeros(game.states, width), zeros(game.states, 1)
+    discriminator = ShapedDiscriminator(
+        lambda seen: (seen @ base).squeeze(-1),  # type: ignore[arg-type]
+        lambda seen: (seen @ potential).squeeze(-1),  # type: ignore[arg-type]
+        game.discount,
+    )
+    config = SimpleNamespace(gamma=game.discount, rationality=game.rationality, gradient_penalty=0.0)
+    modules = {agents[0]: SimpleNamespace(discriminator=discriminator)}
+    losses = AdversarialLosses(config, modules, {agents[0]: agents[:1]}, Precision("none", torch.device("cpu")))  # type: ignore[arg-type]
+    acting = {agents[0]: torch.as_tensor(np.log(experts[0]) / game.rationality)}
+    batch = expert_minibatch(game, experts, experts, losses.needs_next)
+
+    def total() -> Tensor:
+        return losses(batch, scores_of(acting, batch), update=0, report=False)[agents[0]]
+
+    minimise(total, [base, potential], 200)
+    return base.detach().numpy()
 
 
 def distances(game: Game, found: Policies, experts: Sequence[Array]) -> tuple[float, float]:

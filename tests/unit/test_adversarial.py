@@ -26,6 +26,8 @@ from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, NEXT_OBS, OBS, TERMINATE
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.env_runner import JointRollout
 from rllib_mamql.learning.replay import to_tensors
+from rllib_mamql.solvable import Game, soft_equilibrium
+from tests.support.tabular_rivals import recovered_by_airl
 from tests.support.toy_data import TOY
 from tests.unit.test_learner import play
 from tests.unit.test_rivals import learner
@@ -101,6 +103,23 @@ def test_steepness_does_not_hang_on_units() -> None:
         found.append(steepness(steps.obs @ (slope / unit), steps))
     torch.testing.assert_close(found[0], found[1])
     torch.testing.assert_close(found[0], ((slope * seen.std(0)) ** 2).sum().expand(3))
+
+
+# -- on a solved game --------------------------------------------------------------------------------------------
+
+
+def test_airl_tells_a_reward_of_states_from_its_shaping_where_dynamics_are_deterministic() -> None:
+    """AIRL's theorem: g is the true reward up to a constant, times the rationality that the experts act at."""
+    rng, states = np.random.default_rng(0), 6
+    rewards = rng.normal(size=states)
+    game = Game(
+        np.eye(states)[rng.integers(states, size=(states, 3))], np.tile(rewards[None, :, None], (1, 1, 3)),
+        rationality=2.0,
+    )  # fmt: skip
+    experts = soft_equilibrium(game).policies
+    found = recovered_by_airl(game, experts, "state")[:, 0]
+    difference = found - game.rationality * rewards
+    assert np.ptp(difference) < 1e-2 * np.ptp(game.rationality * rewards)
 
 
 # -- rollouts as episodes ----------------------------------------------------------------------------------------
