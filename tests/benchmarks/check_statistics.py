@@ -52,7 +52,7 @@ def rliable(scores: dict[str, Any], folder: pathlib.Path) -> dict[str, list[floa
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "rliable==1.2.0", "pandas<3"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "rliable==1.2.0", "pandas<3"], check=True)
     asked = {"scores": {k: v.tolist() for k, v in scores.items()}, "reps": RESAMPLES, "thresholds": THRESHOLDS}
     done = subprocess.run([python, "-c", THEIRS], input=json.dumps(asked), capture_output=True, text=True, check=False)
     if done.returncode:

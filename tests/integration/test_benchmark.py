@@ -63,18 +63,19 @@ def test_finished_cells_are_not_run_again(suite: Path, tmp_path: Path, rllib_on_
     after = rows(tmp_path / "out")
     assert len(after) == 4 and {key: after[key] for key in before} == before
     online = after[60, "SQIL", 0]
-    assert online["env_steps"] == 120 and online["updates"] == 60 and online["acts_at"] == 1.0
+    assert online["env_steps"] == 240 and online["updates"] == 120 and online["acts_at"] == 1.0
     assert after[60, "MABC", 0]["env_steps"] == 0 and after[60, "MABC", 0]["updates"] == 10
     curve = [
         (row["iteration"], row["env_steps"]) for row in Results(tmp_path / "out").curves if row["method"] == "SQIL"
     ]
-    assert curve == [(1, 40), (2, 80), (3, 120)] * 2
+    assert curve == [(1, 80), (2, 160), (3, 240)] * 2
     assert "| toy | 30 |" in (tmp_path / "out/README.md").read_text()
     assert json.loads(online["versions"])["ray"]
     third = rllib_on_ray(*words, "--seeds", "1")
     assert third.status == 0 and "4 cells, 4 of them have a result: 0 to run" in third.err
 
 
+@pytest.mark.slow
 def test_a_half_done_cell_goes_on_where_it_was(
     suite: Path, tmp_path: Path, ray_session: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +101,7 @@ def test_a_half_done_cell_goes_on_where_it_was(
     assert again.step() == {"done": False}
     last = again.step()
     again.cleanup()
-    assert last["done"] and last[ROW]["env_steps"] == 120 and last[ROW]["updates"] == 60
+    assert last["done"] and last[ROW]["env_steps"] == 240 and last[ROW]["updates"] == 120
     assert [each["iteration"] for each in last[CURVE]] == [1, 2, 3]
     assert last[ROW]["train_s"] > last[CURVE][0]["train_s"] > 0
 
