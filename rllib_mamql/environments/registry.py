@@ -94,6 +94,9 @@ KNOWN_SYMMETRIES = {
 }
 """By module, symmetries of environments of other packages."""
 
+KNOWN_EXPERTS = {"pettingzoo.classic.connect_four_v3": "mamql_envs.connect_four_expert:ScriptedExpert"}
+"""By module, scripted experts of environments of other packages."""
+
 
 def register_environment(
     name: str,
@@ -228,7 +231,8 @@ def find_environment(name: str) -> EnvEntry | None:
     """
     if name.startswith(PETTINGZOO_PREFIX):
         module = name[len(PETTINGZOO_PREFIX) :]
-        return EnvEntry(module, symmetries=KNOWN_SYMMETRIES.get(module))
+        symmetries, expert = KNOWN_SYMMETRIES.get(module), KNOWN_EXPERTS.get(module)
+        return EnvEntry(module, symmetries=symmetries, expert=expert, licence="Apache-2.0" if expert else None)
     if name not in ENVIRONMENTS:
         creator = shared(name)
         if isinstance(creator, RLlibCreator):
