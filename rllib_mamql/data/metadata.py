@@ -421,6 +421,12 @@ def spaces_from_gym(
     """
     result = {}
     for agent in agents:
+        seen = observation_spaces[agent]
+        if isinstance(seen, gym.spaces.Dict) and "action_mask" in seen.spaces:
+            raise DatasetError(
+                f"agent '{agent}' has an action mask in its observations: record with `rllib record --expert "
+                "module:function`, or write the columns 'mask' and 'next_mask' (docs/your_data.md#columns)"
+            )
         try:
             result[agent] = AgentSpaces(observation_spaces[agent], action_spaces[agent])  # type: ignore[arg-type]
         except DatasetError as error:
