@@ -17,6 +17,9 @@ terminateds     (N,), bool          the agent's episode ended in a terminal stat
 truncateds      (N,), bool          the agent's episode was cut at this step
 alive           (N,), bool          the agent acted in this step; its other cells mean nothing where False
 ==============  ==================  =====================================================
+
+Files have two more where the environment says what an agent may do, which in memory are a part of the observation
+(:mod:`rllib_mamql.data.masks`): ``mask`` and ``next_mask``, ``(N, A)`` bool, True where an action is legal.
 """
 
 from __future__ import annotations
@@ -44,6 +47,11 @@ TERMINATEDS = "terminateds"
 TRUNCATEDS = "truncateds"
 ALIVE = "alive"
 AGENT_PREFIXES = (OBS, NEXT_OBS, ACTIONS, REWARDS, TERMINATEDS, TRUNCATEDS, ALIVE)
+
+MASK = "mask"
+NEXT_MASK = "next_mask"
+MASK_OF = {OBS: MASK, NEXT_OBS: NEXT_MASK}
+"""Columns of files: what the agent may do where it sees an observation."""
 
 REWARD_SHARE, Q_SHARE = "reward_bound_share", "q_bound_share"
 """Metrics: the 90th percentile of the implied reward's size and the mean action value, in their bounds."""

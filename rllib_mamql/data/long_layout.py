@@ -14,6 +14,8 @@ from rllib_mamql.columns import (
     AGENT_ID,
     ALIVE,
     EPS_ID,
+    MASK,
+    NEXT_MASK,
     NEXT_OBS,
     OBS,
     REWARDS,
@@ -26,6 +28,7 @@ from rllib_mamql.columns import (
     column,
     concatenate,
 )
+from rllib_mamql.data.masks import MaskedBox, seen_space
 from rllib_mamql.data.metadata import AgentSpaces, DatasetMetadata, unbounded
 from rllib_mamql.data.next_obs import derive_next_obs
 from rllib_mamql.data.tables import array_column, text_column
@@ -62,9 +65,14 @@ def infer_metadata(tables: Sequence[pa.Table]) -> DatasetMetadata:
             if shapes.setdefault(agent, found) != found:
                 raise DatasetError(f"observations of '{agent}' are {found} in one file, {shapes[agent]} in another")
             actions = array_column(rows, ACTIONS, (), np.int64)[0]
-            sizes[agent] = max(sizes.get(agent, 1), int(actions.max()) + 1)
+            seen = int(actions.max()) + 1
+            if MASK in rows.column_names:  # There is a number for each action.
+                seen = array_column(rows, MASK, None, np.bool_)[0].shape[-1]
+            sizes[agent] = max(sizes.get(agent, 1), seen)
     agents = tuple(sorted(shapes))
     spaces = {agent: AgentSpaces(unbounded(*shapes[agent]), Discrete(sizes[agent])) for agent in agents}
+    if all(MASK in table.column_names for table in tables):
+        spaces = {agent: each.with_masks() for agent, each in spaces.items()}
     return DatasetMetadata(agents=agents, spaces=spaces, spaces_inferred=True)
 
 
@@ -114,7 +122,8 @@ def convert_long_tables(tables: Sequence[tuple[str, pa.Table]], metadata: Datase
 
 
 def _agent_rows(table: pa.Table, spaces: AgentSpaces) -> JointColumns:
-    shape, dtype = spaces.observation.shape, spaces.observation.dtype
+    seen = seen_space(spaces.observation)
+    shape, dtype, count = seen.shape, seen.dtype, int(spaces.action.n)
     wanted: list[tuple[str, tuple[int, ...], Any]] = [
         (T, (), np.int32),
         (OBS, shape, dtype),
@@ -124,6 +133,7 @@ def _agent_rows(table: pa.Table, spaces: AgentSpaces) -> JointColumns:
         (TERMINATEDS, (), np.bool_),
         (TRUNCATEDS, (), np.bool_),
         (WEIGHT, (), np.float32),
+        *(((MASK, (count,), np.bool_), (NEXT_MASK, (count,), np.bool_)) if spaces.masked else ()),
     ]
     rows: JointColumns = {EPS_ID: text_column(table, EPS_ID)}
     for name, cell, kind in wanted:
@@ -131,6 +141,12 @@ def _agent_rows(table: pa.Table, spaces: AgentSpaces) -> JointColumns:
             rows[name], null = array_column(table, name, cell, kind)
             if null.any():
                 raise DatasetError(f"column '{name}' has {int(null.sum())} nulls, expected a value in every row")
+    if isinstance(spaces.observation, MaskedBox):
+        for name, mask in ((OBS, MASK), (NEW_OBS, NEXT_MASK)):
+            if (name in rows) != (mask in rows):
+                raise DatasetError(f"columns '{name}' and '{mask}' belong together, one of them is missing: add it")
+            if name in rows:
+                rows[name] = spaces.observation.join(rows[name], rows.pop(mask))
     return rows
 
 

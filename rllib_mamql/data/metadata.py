@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,8 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
+from rllib_mamql.columns import MASK, column
+from rllib_mamql.data.masks import MaskedBox, is_masked, seen_space
 from rllib_mamql.data.untrusted import LARGEST_OBSERVATION, MOST_ACTIONS, MOST_NUMBERS, parse_json
 from rllib_mamql.errors import DatasetError
 
@@ -31,7 +33,8 @@ class AgentSpaces:
     """Spaces of one agent.
 
     Attributes:
-        observation: A box of any shape and numeric dtype.
+        observation: A box of any shape and numeric dtype; a :class:`~rllib_mamql.data.masks.MaskedBox` where what the
+            agent may do is known.
         action: A discrete space; where it starts is what a dataset's first action is.
     """
 
@@ -43,6 +46,19 @@ class AgentSpaces:
             raise DatasetError(f"observation space is {self.observation}, expected a Box: flatten it")
         if not isinstance(self.action, Discrete):
             raise DatasetError(f"action space is {self.action}, expected Discrete(n): number the combinations")
+        if isinstance(self.observation, MaskedBox) and self.observation.actions != int(self.action.n):
+            raise DatasetError(
+                f"there are {int(self.action.n)} actions, but masks of {self.observation.actions}: give one for each"
+            )
+
+    @property
+    def masked(self) -> bool:
+        """Whether it is known what the agent may do."""
+        return is_masked(self.observation)
+
+    def with_masks(self) -> AgentSpaces:
+        """The same of observations that carry masks."""
+        return self if self.masked else replace(self, observation=MaskedBox(self.observation, int(self.action.n)))
 
     @property
     def start(self) -> int:
@@ -57,9 +73,10 @@ class AgentSpaces:
     def to_json(self) -> dict[str, Any]:
         """The JSON form, ``{"observation": {"type": "Box", ...}, "action": {"type": "Discrete", "n"}}``.
 
-        Actions that do not start at 0 have a ``start`` as well.
+        Actions that do not start at 0 have a ``start`` as well. ``"action_mask": true`` says that there are masks; the
+        observation is then what the agent sees without them.
         """
-        box = self.observation
+        box = seen_space(self.observation)
         return {
             "observation": {
                 "type": "Box",
@@ -69,7 +86,7 @@ class AgentSpaces:
                 "high": _bound_to_json(box.high),
             },
             "action": {"type": "Discrete", "n": int(self.action.n)} | ({"start": self.start} if self.start else {}),
-        }
+        } | ({"action_mask": True} if self.masked else {})
 
     @staticmethod
     def from_json(document: Any, agent: str) -> AgentSpaces:
@@ -93,7 +110,8 @@ class AgentSpaces:
             low = _bound_from_json(observation.get("low"), shape, dtype, -math.inf)
             high = _bound_from_json(observation.get("high"), shape, dtype, math.inf)
             start = int(action.get("start", 0))
-            return AgentSpaces(Box(low, high, shape, dtype.type), Discrete(int(action["n"]), start=start))
+            spaces = AgentSpaces(Box(low, high, shape, dtype.type), Discrete(int(action["n"]), start=start))
+            return spaces.with_masks() if document.get("action_mask") is True else spaces
         except DatasetError as error:
             raise DatasetError(f"spaces of agent '{agent}' in the metadata: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError, AssertionError, OverflowError) as error:
@@ -208,6 +226,11 @@ class DatasetMetadata:
             agent: AgentSpaces(each.observation, Discrete(int(each.action.n))) for agent, each in self.spaces.items()
         }
         return replace(self, spaces=spaces)
+
+    def with_masks_of(self, names: Collection[str]) -> DatasetMetadata:
+        """The same with masks of the agents for which columns of these names hold them."""
+        masked = {agent: each.with_masks() for agent, each in self.spaces.items() if column(MASK, agent) in names}
+        return replace(self, spaces={**self.spaces, **masked}) if masked else self
 
     @property
     def row_bytes(self) -> int:
@@ -415,6 +438,12 @@ def spaces_from_gym(
     """
     result = {}
     for agent in agents:
+        seen = observation_spaces[agent]
+        if isinstance(seen, gym.spaces.Dict) and "action_mask" in seen.spaces:
+            raise DatasetError(
+                f"agent '{agent}' has an action mask in its observations: record with `rllib record --expert "
+                "module:function`, or write the columns 'mask' and 'next_mask' (docs/your_data.md#columns)"
+            )
         try:
             result[agent] = AgentSpaces(observation_spaces[agent], action_spaces[agent])  # type: ignore[arg-type]
         except DatasetError as error:

@@ -197,7 +197,13 @@ def stated_metadata(files: Sequence[ParquetFile]) -> DatasetMetadata | None:
             f"{without} has no '{METADATA_KEY}' metadata in its Parquet schema, expected one JSON document with "
             "schema_version, agents and spaces: add it with pyarrow's Table.replace_schema_metadata"
         )
-    return merge_metadata(stated)
+    # Masks need not be announced: their columns say so.
+    return merge_metadata(
+        [
+            (file.name, stated_by.with_masks_of(file.schema.names))
+            for file, (_, stated_by) in zip(files, stated, strict=True)
+        ]
+    )
 
 
 def _names(files: Sequence[ParquetFile]) -> tuple[str, ...]:

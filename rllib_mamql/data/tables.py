@@ -14,6 +14,7 @@ from rllib_mamql.columns import (
     AGENT_PREFIXES,
     ALIVE,
     EPS_ID,
+    MASK_OF,
     NEXT_OBS,
     OBS,
     REWARDS,
@@ -25,6 +26,7 @@ from rllib_mamql.columns import (
     T,
     column,
 )
+from rllib_mamql.data.masks import MaskedBox, seen_space
 from rllib_mamql.data.metadata import METADATA_KEY, AgentSpaces, DatasetMetadata
 from rllib_mamql.data.validation import check_names, check_rewards
 from rllib_mamql.errors import DatasetError
@@ -48,7 +50,12 @@ def to_table(columns: Mapping[str, Array], metadata: DatasetMetadata) -> pa.Tabl
             name = column(prefix, agent)
             if prefix == REWARDS and name not in columns:
                 continue
-            values = np.ascontiguousarray(columns[name])
+            values = columns[name]
+            space = metadata.spaces[agent].observation
+            if prefix in MASK_OF and isinstance(space, MaskedBox):
+                values, legal = space.split(values)
+                arrays[column(MASK_OF[prefix], agent)] = _tensor(np.ascontiguousarray(legal))
+            values = np.ascontiguousarray(values)
             arrays[name] = _tensor(values) if values.ndim > 1 else pa.array(values)
     if WEIGHT in columns:
         arrays[WEIGHT] = pa.array(columns[WEIGHT])
@@ -99,6 +106,9 @@ def check_table_names(
         for prefix in AGENT_PREFIXES:
             wanted = prefix in prefixes and prefix not in (NEXT_OBS, ALIVE, REWARDS)
             (needed if wanted else optional).append(column(prefix, agent))
+            if prefix in MASK_OF and metadata.spaces[agent].masked:
+                beside = prefix in prefixes and column(prefix, agent) in names
+                (needed if beside else optional).append(column(MASK_OF[prefix], agent))
     check_names([name for name in names if name != PANDAS_INDEX], needed, optional, metadata.agents)
     check_rewards(names, metadata.agents)
 
@@ -107,7 +117,8 @@ def _joint_columns(table: pa.Table, metadata: DatasetMetadata, prefixes: Sequenc
     eps_id, t = text_column(table, EPS_ID), _full(table, T, np.int32)
     columns: JointColumns = {EPS_ID: eps_id, T: t}
     for agent in metadata.agents:
-        space = metadata.spaces[agent].observation
+        declared = metadata.spaces[agent].observation
+        space = seen_space(declared)
         missing: dict[str, npt.NDArray[np.bool_]] = {}
         for prefix in prefixes:
             name = column(prefix, agent)
@@ -118,6 +129,10 @@ def _joint_columns(table: pa.Table, metadata: DatasetMetadata, prefixes: Sequenc
             is_obs = prefix in (OBS, NEXT_OBS)
             shape, dtype = (space.shape, space.dtype) if is_obs else ((), _SCALARS[prefix])
             columns[name], missing[name] = array_column(table, name, shape, dtype)
+            if is_obs and isinstance(declared, MaskedBox):
+                mask = column(MASK_OF[prefix], agent)
+                legal, missing[mask] = array_column(table, mask, (declared.actions,), np.bool_)
+                columns[name] = declared.join(columns[name], legal)
         alive = np.asarray(columns.get(column(ALIVE, agent), np.ones(len(t), np.bool_)), np.bool_)
         for name, null in missing.items():
             bad = null & alive if name != column(ALIVE, agent) else null

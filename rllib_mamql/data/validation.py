@@ -16,6 +16,8 @@ from rllib_mamql.columns import (
     AGENT_PREFIXES,
     ALIVE,
     EPS_ID,
+    MASK,
+    NEXT_MASK,
     NEXT_OBS,
     OBS,
     REWARDS,
@@ -28,6 +30,7 @@ from rllib_mamql.columns import (
     num_rows,
 )
 from rllib_mamql.data.bounds import Bounds
+from rllib_mamql.data.masks import MaskedBox, is_masked, seen_space
 from rllib_mamql.data.metadata import DatasetMetadata, _plain
 from rllib_mamql.errors import DatasetError, nearest
 
@@ -161,6 +164,8 @@ def check_values(columns: Mapping[str, Array], metadata: DatasetMetadata, locate
                     f"{cell[~np.isfinite(cell)][0]}, expected finite numbers: drop the episode or record it again"
                 )
         _check_bounds(columns, agent, spaces.observation, alive, locate)
+        if isinstance(spaces.observation, MaskedBox):
+            _check_masks(columns, agent, spaces.observation, alive, first, locate)
     if WEIGHT in columns:
         weight = columns[WEIGHT]
         bad = ~np.isfinite(weight) | (weight < 0)  # type: ignore[operator]
@@ -187,6 +192,42 @@ def _check_bounds(
                 f"{where(columns, row, locate)}: '{column(prefix, agent)}' holds {bounds.describe(values[row])}: drop "
                 "the episode, or widen low and high in the metadata and in the environment's space"
             )
+
+
+def _check_masks(
+    columns: Mapping[str, Array],
+    agent: str,
+    space: MaskedBox,
+    alive: npt.NDArray[np.bool_],
+    first: int,
+    locate: Locate | None,
+) -> None:
+    """Checks that a living agent may do something, and did what it may."""
+    legal = space.legal(columns[column(OBS, agent)])
+    bad = alive & ~legal.any(-1)
+    if bad.any():
+        row = int(bad.argmax())
+        raise DatasetError(
+            f"{where(columns, row, locate)}: '{agent}' acts, but '{column(MASK, agent)}' allows no action: allow at "
+            "least the one that it took"
+        )
+    numbers = np.where(alive, columns[column(ACTIONS, agent)] - first, 0)
+    bad = alive & ~np.take_along_axis(legal, numbers[:, None], axis=1)[:, 0]
+    if bad.any():
+        row = int(bad.argmax())
+        allowed = (np.flatnonzero(legal[row]) + first).tolist()
+        raise DatasetError(
+            f"{where(columns, row, locate)}: action of '{agent}' is {numbers[row] + first}, which is illegal there "
+            f"('{column(MASK, agent)}' allows {allowed[:20]}): drop the episode or record it again"
+        )
+    ended = columns[column(TERMINATEDS, agent)] | columns[column(TRUNCATEDS, agent)]  # type: ignore[operator]
+    bad = alive & ~ended.astype(bool) & ~space.legal(columns[column(NEXT_OBS, agent)]).any(-1)
+    if bad.any():
+        row = int(bad.argmax())
+        raise DatasetError(
+            f"{where(columns, row, locate)}: '{agent}' acts next, but '{column(NEXT_MASK, agent)}' allows no action: "
+            "write down what it may do"
+        )
 
 
 def episode_order(columns: Mapping[str, Array]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
@@ -320,7 +361,16 @@ def check_environment(
         )
     for agent in agents:
         spaces, observation, action = metadata.spaces[agent], observation_spaces[agent], action_spaces[agent]
-        mine_obs = (spaces.observation.shape, np.dtype(spaces.observation.dtype))
+        if spaces.masked != is_masked(observation):
+            raise DatasetError(
+                f"the environment says what '{agent}' may do (an action mask), the dataset does not: record it in this "
+                f"environment, or add '{column(MASK, agent)}' and '{column(NEXT_MASK, agent)}'"
+                if not spaces.masked
+                else f"the dataset says what '{agent}' may do ('{column(MASK, agent)}'), the environment does not: "
+                "give it an action mask (docs/your_environment.md#action-masks), or drop the columns"
+            )
+        observation, recorded = seen_space(observation), seen_space(spaces.observation)
+        mine_obs = (recorded.shape, np.dtype(recorded.dtype))
         env_obs = (observation.shape, None if observation.dtype is None else np.dtype(observation.dtype))
         same = mine_obs[0] == env_obs[0] if metadata.spaces_inferred else mine_obs == env_obs
         if not same:

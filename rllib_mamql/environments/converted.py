@@ -10,6 +10,7 @@ from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.conversions import aec_to_parallel
 
 from rllib_mamql.columns import ALL_AGENTS, ONLY_AGENT
+from rllib_mamql.environments.turns import TurnsParallel
 from rllib_mamql.errors import ConfigError, EnvironmentFault
 
 
@@ -24,8 +25,8 @@ def as_parallel(env: Any, name: str) -> Any:
     """What a factory built, as a parallel environment.
 
     Args:
-        env: A parallel environment, one of PettingZoo's with agents in turns that may be stepped in parallel, RLlib's
-            ``MultiAgentEnv``, or Gymnasium's ``Env``.
+        env: A parallel environment, one of PettingZoo's with agents in turns, RLlib's ``MultiAgentEnv``, or Gymnasium's
+            ``Env``.
         name: What users call it, for messages.
 
     Raises:
@@ -33,10 +34,7 @@ def as_parallel(env: Any, name: str) -> Any:
     """
     if isinstance(env, AECEnv):
         if not (getattr(env, "metadata", None) or {}).get("is_parallelizable", False):
-            raise ConfigError(
-                f"environment {name!r} has agents that act in turns (PettingZoo's AEC), which is not supported: name "
-                "one whose agents all act in every step (parallel_env)"
-            )
+            return TurnsParallel(env, name)
         return aec_to_parallel(env)
     if is_multi_agent_class(type(env)):
         return RLlibParallel(env)

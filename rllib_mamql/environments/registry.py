@@ -11,7 +11,9 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from rllib_mamql.environments.converted import as_parallel
+from rllib_mamql.environments.masks import masks_in_infos
 from rllib_mamql.environments.names import (
+    OWN_MODULES,
     PETTINGZOO_PREFIX,
     Factory,
     RLlibFactory,
@@ -92,6 +94,9 @@ KNOWN_SYMMETRIES = {
     "pettingzoo.sisl.pursuit_v5": "mamql_envs.known_symmetries:pursuit",
 }
 """By module, symmetries of environments of other packages."""
+
+KNOWN_EXPERTS = {"pettingzoo.classic.connect_four_v3": "mamql_envs.connect_four_expert:ScriptedExpert"}
+"""By module, scripted experts of environments of other packages."""
 
 
 def register_environment(
@@ -230,7 +235,8 @@ def find_environment(name: str) -> EnvEntry | None:
         return None
     if name.startswith(PETTINGZOO_PREFIX):
         module = name[len(PETTINGZOO_PREFIX) :]
-        return EnvEntry(module, symmetries=KNOWN_SYMMETRIES.get(module))
+        symmetries, expert = KNOWN_SYMMETRIES.get(module), KNOWN_EXPERTS.get(module)
+        return EnvEntry(module, symmetries=symmetries, expert=expert, licence="Apache-2.0" if expert else None)
     if name not in ENVIRONMENTS:
         creator = shared(name)
         if isinstance(creator, RLlibCreator):
@@ -296,7 +302,21 @@ def make_env(name: str, env_config: Mapping[str, Any] | None = None, render_mode
     if render_mode is not None:
         config["render_mode"] = render_mode
     with _refusals(name, config):
-        return StandardEnv(as_parallel(factory(**config), name), name)
+        env = as_parallel(factory(**config), name)
+        return StandardEnv(env, name, _masks_in_infos(name, config, env))
+
+
+_IN_INFOS: dict[str, bool] = {}
+"""By environment, whether its infos hold action masks; looking costs a reset."""
+
+
+def _masks_in_infos(name: str, config: Mapping[str, Any], env: Any) -> bool:
+    if (module := _entry_of(name).factory) and isinstance(module, str) and module.startswith(f"{OWN_MODULES}."):
+        return False
+    key = repr((name, sorted((word, repr(value)) for word, value in config.items() if word != "render_mode")))
+    if key not in _IN_INFOS:
+        _IN_INFOS[key] = masks_in_infos(env)
+    return _IN_INFOS[key]
 
 
 def make_batch(name: str, env_config: Mapping[str, Any] | None, num_envs: int) -> Any | None:

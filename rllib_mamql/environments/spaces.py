@@ -12,6 +12,7 @@ import gymnasium as gym
 import numpy as np
 
 from rllib_mamql.data.bounds import Bounds
+from rllib_mamql.data.masks import draw_actions
 from rllib_mamql.data.metadata import DatasetMetadata
 from rllib_mamql.data.validation import check_environment
 from rllib_mamql.environments import registry
@@ -72,7 +73,7 @@ def _environment_spaces(env: str, env_config: str) -> Spaces:
 
 
 def try_out(env: StandardEnv) -> None:
-    """Resets an environment and steps it once, with random actions.
+    """Resets an environment and steps it once, with random legal actions.
 
     Raises:
         EnvironmentFault: If it breaks PettingZoo's contract, or gives observations outside its bounds.
@@ -80,7 +81,10 @@ def try_out(env: StandardEnv) -> None:
     rng = np.random.default_rng(0)
     observations, _ = env.reset(seed=0)
     _check_bounds(env, observations, "reset")
-    actions = {agent: int(rng.integers(env.action_space(agent).n)) for agent in env.agents}
+    actions = {}
+    for agent in env.agents:
+        space, count = env.observation_space(agent), int(env.action_space(agent).n)
+        actions[agent] = int(draw_actions(space, observations[agent][None], count, rng)[0])
     observations, *_ = env.step(actions)
     _check_bounds(env, observations, "step 1 of an episode")
 

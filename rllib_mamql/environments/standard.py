@@ -18,8 +18,10 @@ from pettingzoo.utils.wrappers import BaseParallelWrapper
 from rllib_mamql.columns import ALL_AGENTS
 from rllib_mamql.environments import patience
 from rllib_mamql.environments.actions import ActionCoding, action_coding
+from rllib_mamql.environments.masks import MaskCoding, has_mask
 from rllib_mamql.environments.observations import ObservationCoding, observation_coding
 from rllib_mamql.environments.patience import PATIENCE, Hung
+from rllib_mamql.environments.turns import TurnsParallel
 from rllib_mamql.errors import ConfigError, EnvironmentFault, EnvironmentHang, UserError, one_line
 
 LARGEST_REWARD = 3e38
@@ -34,12 +36,13 @@ class StandardEnv(BaseParallelWrapper):
     Args:
         env: The environment; its spaces are looked at once.
         name: What users call it, for messages.
+        masks_in_infos: Whether infos say what agents may do; observations that say it need not be announced.
 
     Raises:
         ConfigError: If agents or spaces are of a kind that nothing can be made of; says what to do.
     """
 
-    def __init__(self, env: ParallelEnv[Any, Any, Any], name: str) -> None:
+    def __init__(self, env: ParallelEnv[Any, Any, Any], name: str, masks_in_infos: bool = False) -> None:
         super().__init__(env)
         self.called = name
         ids = _agent_ids(env, name)
@@ -48,10 +51,16 @@ class StandardEnv(BaseParallelWrapper):
         self._names = {native: agent for agent, native in ids.items()}
         self._same_names = all(isinstance(native, str) for native in ids.values())
         self._seen: dict[str, ObservationCoding] = {}
+        self._masked: dict[str, MaskCoding] = {}
         self._done: dict[str, ActionCoding] = {}
         for agent, native in ids.items():
-            self._seen[agent] = self._coding(observation_coding, env.observation_space, agent, native)
-            self._done[agent] = self._coding(action_coding, env.action_space, agent, native)
+            seen, done = (self._space(space, agent, native) for space in (env.observation_space, env.action_space))
+            if masks_in_infos or has_mask(seen):
+                in_info = not has_mask(seen)
+                self._masked[agent] = self._coding(MaskCoding.of, agent, seen, done, in_info)
+            else:
+                self._seen[agent] = self._coding(observation_coding, agent, seen)
+            self._done[agent] = self._coding(action_coding, agent, done)
         self._plain_actions = self._same_names and all(coding.plain for coding in self._done.values())
         self._acting: list[str] = []
         self._ended: set[str] = set()
@@ -59,16 +68,18 @@ class StandardEnv(BaseParallelWrapper):
         self._t = 0
         self._native_observations: Mapping[Any, Any] = {}
 
-    def _coding(self, build: Callable[[Any], Any], space_of: Callable[[Any], Any], agent: str, native: Any) -> Any:
+    def _space(self, space_of: Callable[[Any], Any], agent: str, native: Any) -> Any:
         try:
-            space = space_of(native)
+            return space_of(native)
         except Exception as error:
             raise ConfigError(
                 f"environment {self.called!r}: {getattr(space_of, '__name__', 'a space')}({native!r}) fails "
                 f"({one_line(error)}): give every agent its spaces"
             ) from error
+
+    def _coding(self, build: Callable[..., Any], agent: str, *described: Any) -> Any:
         try:
-            return build(space)
+            return build(*described)
         except ConfigError as error:
             raise ConfigError(f"environment {self.called!r}, agent {agent!r}: {error}") from error
 
@@ -87,8 +98,8 @@ class StandardEnv(BaseParallelWrapper):
         return list(self._acting)
 
     def observation_space(self, agent: str) -> Box:
-        """The Box that an agent's observations lie in."""
-        return self._seen[agent].space
+        """The Box that an agent's observations lie in; with what it may do, where the environment says that."""
+        return self._masked[agent].space if agent in self._masked else self._seen[agent].space
 
     def action_space(self, agent: str) -> Discrete[Any]:
         """The agent's actions, from 0 on."""
@@ -102,12 +113,23 @@ class StandardEnv(BaseParallelWrapper):
         }
 
     def seen(self) -> dict[Any, Any]:
-        """Observations of those that act next, as the environment itself gave them: a scripted expert sees these."""
-        return {native: self._native_observations[native] for native in map(self._ids.__getitem__, self._acting)}
+        """Observations of those that act next, as the environment itself gave them: a scripted expert sees these.
+
+        Where agents move in turns, those that wait are left out.
+        """
+        waiting = self._waiting()
+        now = [native for native in map(self._ids.__getitem__, self._acting) if native not in waiting]
+        return {native: self._native_observations[native] for native in now}
 
     def numbers(self, actions: Mapping[Any, Any]) -> dict[str, int]:
-        """The environment's own actions, as a scripted expert gives them, as numbers from 0 on."""
-        return {self._name(native): self._done[self._name(native)].number(a) for native, a in actions.items()}
+        """The environment's own actions, as a scripted expert gives them, as numbers from 0 on; who waits, waits."""
+        numbered = {self._name(native): self._done[self._name(native)].number(a) for native, a in actions.items()}
+        waiting = map(self._name, self._waiting())
+        return numbered | {agent: int(self._done[agent].space.n) - 1 for agent in waiting}
+
+    def _waiting(self) -> list[Any]:
+        """The environment's own ids of agents whose turn it is not."""
+        return self.env.waiting if isinstance(self.env, TurnsParallel) else []
 
     # -- stepping -----------------------------------------------------------------------------------------------
 
@@ -127,7 +149,7 @@ class StandardEnv(BaseParallelWrapper):
         if not self._acting:
             self._fault("leaves no agents in env.agents, expected those that act first")
         self._native_observations = observations
-        return self._encoded(observations, self._acting), self._infos(infos, self._acting)
+        return self._encoded(observations, self._acting, infos), self._infos(infos, self._acting)
 
     def step(self, actions: dict[str, Any]) -> tuple[Any, Any, Any, Any, Any]:
         """As the environment's, for agents that act; afterwards ``agents`` are those that act next.
@@ -175,7 +197,7 @@ class StandardEnv(BaseParallelWrapper):
         self._check_known(paid, "a reward")
         self._native_observations = observations
         return (
-            self._encoded(observations, [*seen, *entering]),
+            self._encoded(observations, [*seen, *entering], infos),
             rewards,
             terminateds,
             truncateds,
@@ -228,14 +250,19 @@ class StandardEnv(BaseParallelWrapper):
             self._left |= self._ended.difference(now)
         return entering
 
-    def _encoded(self, observations: Mapping[Any, Any], agents: list[str]) -> dict[str, Any]:
+    def _encoded(self, observations: Mapping[Any, Any], agents: list[str], infos: Any) -> dict[str, Any]:
         encoded = {}
+        told = self._infos(infos, agents) if self._masked else {}
         for agent in agents:
             native = self._ids[agent]
             if native not in observations:
                 self._fault(f"no observation of agent {agent!r}, though it acts next: give it one")
             try:
-                encoded[agent] = self._seen[agent].encode(observations[native])
+                if agent in self._masked:
+                    acts = agent in self._acting
+                    encoded[agent] = self._masked[agent].encode(observations[native], told[agent], acts)
+                else:
+                    encoded[agent] = self._seen[agent].encode(observations[native])
             except (ValueError, TypeError, IndexError, OverflowError) as error:
                 self._fault(f"the observation of agent {agent!r} {one_line(error)}: correct it, or its space", error)
         return encoded

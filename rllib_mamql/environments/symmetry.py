@@ -14,6 +14,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from rllib_mamql.data.masks import is_masked
 from rllib_mamql.environments.registry import declared_symmetries
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import ConfigError
@@ -100,6 +101,12 @@ def symmetries_of(env: str, env_config: Mapping[str, Any]) -> Symmetries | None:
     if set(declared) not in ({ALL_AGENTS}, set(spaces)):
         raise ConfigError(
             f"the symmetries of {env!r} are of {sorted(declared)}: give them for {sorted(spaces)}, or for 'all'"
+        )
+    masked = next((agent for agent, (observation, _) in spaces.items() if is_masked(observation)), None)
+    if masked is not None:
+        raise ConfigError(
+            f"the symmetries of {env!r} do not say what becomes of action masks, which {masked!r} has: set symmetries "
+            "to false"
         )
     found = {}
     for agent, (observation, action) in spaces.items():

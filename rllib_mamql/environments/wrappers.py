@@ -8,7 +8,8 @@ import numpy as np
 from pettingzoo import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
-from rllib_mamql.errors import check_number
+from rllib_mamql.data.masks import is_masked
+from rllib_mamql.errors import ConfigError, check_number
 
 
 class StickyActionsEnv(BaseParallelWrapper):
@@ -21,6 +22,8 @@ class StickyActionsEnv(BaseParallelWrapper):
 
     def __init__(self, env: ParallelEnv[str, Any, Any], probability: float) -> None:
         check_number("sticky_actions", probability, low=0.0, high=1.0, open_high=True)
+        if any(is_masked(env.observation_space(agent)) for agent in env.possible_agents):
+            raise ConfigError("sticky_actions would repeat actions that are illegal by then: leave it out")
         super().__init__(env)
         self.probability = probability
         self._rng = np.random.default_rng()

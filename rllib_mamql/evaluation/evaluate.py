@@ -142,8 +142,9 @@ def random_returns(
     """Returns of uniformly random play; None where not all episodes have ended after ``most_steps`` joint steps."""
     probe = make_env(env, env_config)
     sizes = {agent: int(probe.action_space(agent).n) for agent in probe.possible_agents}
+    seen = {agent: probe.observation_space(agent) for agent in probe.possible_agents}
     probe.close()
-    actor = random_actor(sizes, np.random.default_rng(seed))
+    actor = random_actor(sizes, np.random.default_rng(seed), seen)
     finished, aggregation = play(
         env, env_config, actor, episodes=episodes, seed=seed, num_envs=num_envs, most_steps=most_steps
     )

@@ -169,7 +169,7 @@ def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[C
     if expert == "random":
         rollout = ColumnarRollout(build, 1, seed)
         sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
-        return rollout, random_actor(sizes, np.random.default_rng(seed)), "random"
+        return rollout, random_actor(sizes, np.random.default_rng(seed), rollout.observation_spaces), "random"
     if expert == "scripted":
         scripted = ScriptedActor(make_expert(env))
         return ColumnarRollout(build, 1, seed, on_reset=scripted.on_reset), scripted, "scripted"

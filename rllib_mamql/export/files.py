@@ -120,12 +120,13 @@ def open_onnx(folder: pathlib.Path, entry: Mapping[str, Any], contents: Mapping[
         import onnxruntime
     except ImportError as error:
         raise ExportError("backend 'onnx' needs onnxruntime: `pip install onnxruntime`, or use 'torch'") from error
+    names = ("observations", entry.get("second", "others"))
     session = onnxruntime.InferenceSession(contents[entry["onnx"]], providers=["CPUExecutionProvider"])
     wanted = {node.name for node in session.get_inputs()}
 
     def run(*inputs: Array) -> Array:
         # An input that a network does not look at (the others' actions, where there are none) is not in its graph.
-        named = dict(zip(("observations", "others"), inputs, strict=False))
+        named = dict(zip(names, inputs, strict=False))
         return session.run(None, {name: values for name, values in named.items() if name in wanted})[0]
 
     return run

@@ -53,6 +53,8 @@ class Policy:
         shape: Shape of one observation.
         dtype: Dtype that observations are converted to.
         num_actions: A.
+        masked: Whether the policy asks for an ``action_mask``, ``(B, A)``, True where an action is legal: it takes no
+            other. The methods below have it as their last argument.
         rationality: Inverse temperature > 0 at which the checkpoint is evaluated; the default of acting.
         training_rationality: That of training; the default of :meth:`Reward.marginal`.
     """
@@ -64,33 +66,61 @@ class Policy:
     rationality: float
     training_rationality: float
     _network: Network
+    masked: bool = False
 
-    def q(self, observations: npt.ArrayLike) -> Array:
+    def q(self, observations: npt.ArrayLike, action_mask: npt.ArrayLike | None = None) -> Array:
         """Action values, the policy's logits at rationality 1.
 
         Args:
             observations: ``(B, *shape)``.
+            action_mask: ``(B, A)``, where the policy is :attr:`masked`; of illegal actions the values are -1e30.
 
         Returns:
             ``(B, A)``, float64.
 
         Raises:
-            ValueError: If observations have another shape.
+            ValueError: If observations or masks have another shape, or a mask is missing or one too many.
         """
-        return self._network(_batch(observations, self)).astype(np.float64)
+        batch = _batch(observations, self)
+        if self.masked:
+            return self._network(batch, self._mask(action_mask, len(batch))).astype(np.float64)
+        if action_mask is not None:
+            raise ValueError(f"the policy of {self.agent!r} was trained without action masks: leave action_mask out")
+        return self._network(batch).astype(np.float64)
 
-    def log_probabilities(self, observations: npt.ArrayLike, rationality: float | None = None) -> Array:
+    def _mask(self, given: npt.ArrayLike | None, rows: int) -> Array:
+        if given is None:
+            raise ValueError(f"the policy of {self.agent!r} asks for what is legal: give action_mask, (B, actions)")
+        mask = np.asarray(given) != 0
+        if mask.shape != (rows, self.num_actions):
+            raise ValueError(
+                f"action_mask of {self.agent!r} has shape {mask.shape}, expected {(rows, self.num_actions)}"
+            )
+        return mask
+
+    def log_probabilities(
+        self,
+        observations: npt.ArrayLike,
+        rationality: float | None = None,
+        action_mask: npt.ArrayLike | None = None,
+    ) -> Array:
         """Logarithms of :meth:`probabilities`, ``(B, A)`` in nats."""
-        logits = self._rationality(rationality) * self.q(observations)
+        logits = self._rationality(rationality) * self.q(observations, action_mask)
         shifted: Array = logits - logits.max(-1, keepdims=True)
         return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
-    def probabilities(self, observations: npt.ArrayLike, rationality: float | None = None) -> Array:
+    def probabilities(
+        self,
+        observations: npt.ArrayLike,
+        rationality: float | None = None,
+        action_mask: npt.ArrayLike | None = None,
+    ) -> Array:
         """Probabilities of all actions.
 
         Args:
             observations: ``(B, *shape)``.
             rationality: Inverse temperature > 0; None: that of evaluation.
+            action_mask: As in :meth:`q`.
 
         Returns:
             ``(B, A)``, float64; rows sum to 1.
@@ -98,7 +128,7 @@ class Policy:
         Raises:
             ValueError: If observations have another shape, or the rationality is not above 0.
         """
-        return np.exp(self.log_probabilities(observations, rationality))
+        return np.exp(self.log_probabilities(observations, rationality, action_mask))
 
     def act(
         self,
@@ -106,6 +136,7 @@ class Policy:
         rng: np.random.Generator,
         greedy: bool = False,
         rationality: float | None = None,
+        action_mask: npt.ArrayLike | None = None,
     ) -> Array:
         """Draws actions.
 
@@ -114,6 +145,7 @@ class Policy:
             rng: Source of the draws; not used by greedy play.
             greedy: Takes the most likely action.
             rationality: As in :meth:`probabilities`.
+            action_mask: As in :meth:`q`.
 
         Returns:
             ``(B,)``, int64 in ``[0, A)``.
@@ -121,7 +153,7 @@ class Policy:
         Raises:
             ValueError: As :meth:`probabilities`.
         """
-        scores = self.log_probabilities(observations, rationality)
+        scores = self.log_probabilities(observations, rationality, action_mask)
         if not greedy:
             scores = scores + rng.gumbel(size=scores.shape)  # Gumbel-max: the largest is a draw from the policy
         return scores.argmax(-1).astype(np.int64)
@@ -168,7 +200,10 @@ class Reward:
         return self._score(batch, self._check(actions, batch))
 
     def marginal(
-        self, observations: Mapping[str, npt.ArrayLike], rationality: Mapping[str, float] | float | None = None
+        self,
+        observations: Mapping[str, npt.ArrayLike],
+        rationality: Mapping[str, float] | float | None = None,
+        action_masks: Mapping[str, npt.ArrayLike] | None = None,
     ) -> Array:
         """Expected rewards of own actions over the others' exported policies, ``E_{a_-i}[ R_i(s, ., a_-i) ]``.
 
@@ -176,6 +211,7 @@ class Reward:
             observations: ``{agent: (B, *shape)}``. An agent that is left out has left the episode: it counts as playing
                 action 0, as it did in training.
             rationality: Of the others; None: that of training, under which the reward was recovered. Or by agent.
+            action_masks: ``{agent: (B, A)}`` of the others, where their policies ask for them.
 
         Returns:
             ``(B, A)``, float64.
@@ -201,7 +237,8 @@ class Reward:
         grid = np.indices(sizes).reshape(len(sizes), joint).T if sizes else np.zeros((1, 0), np.int64)
         weights = np.ones((len(batch), joint))
         for column, other in enumerate(self.others):
-            policy = self._other_policy(other, observations, rationality, len(batch))
+            mask = (action_masks or {}).get(other)
+            policy = self._other_policy(other, observations, rationality, len(batch), mask)
             weights *= policy[:, grid[:, column]]
         rows = max(1, _CELLS // joint)
         parts = [np.zeros((0, self._policies[self.agent].num_actions))]
@@ -212,13 +249,19 @@ class Reward:
         return np.concatenate(parts)
 
     def _other_policy(
-        self, other: str, observations: Mapping[str, npt.ArrayLike], rationality: Any, rows: int
+        self,
+        other: str,
+        observations: Mapping[str, npt.ArrayLike],
+        rationality: Any,
+        rows: int,
+        mask: npt.ArrayLike | None,
     ) -> Array:
         policy = self._policies[other]
         if other not in observations:
             return np.eye(1, policy.num_actions).repeat(rows, axis=0)
         chosen = rationality.get(other) if isinstance(rationality, Mapping) else rationality
-        values = policy.probabilities(observations[other], policy.training_rationality if chosen is None else chosen)
+        chosen = policy.training_rationality if chosen is None else chosen
+        values = policy.probabilities(observations[other], chosen, mask)
         if len(values) != rows:
             raise ValueError(f"{len(values)} observations of {other!r}, {rows} of {self.agent!r}: give equally many")
         return values
@@ -307,6 +350,7 @@ def _assemble(
             rationality=float(metadata["modules"][module]["evaluation_rationality"]),
             training_rationality=float(metadata["modules"][module]["rationality"]),
             _network=networks[module]["policy"],
+            masked=spaces.get("action_mask") is True,
         )
     rewards = {
         agent: Reward(agent, tuple(metadata["others"][agent]), policies, networks[module]["reward"])

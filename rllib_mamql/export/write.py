@@ -6,6 +6,8 @@
 ``reward-<module>.npz``     where there is one, program of ``R(s, ., a_-i)``: ``(B, *obs), (B, K, m) -> (B, K, A)``
 ``*.onnx``                  the same networks, where asked for
 ==========================  =============================================================================
+
+Where agents have action masks, a policy's program takes them as well: ``(B, *obs), (B, A) -> (B, A)``.
 """
 
 from __future__ import annotations
@@ -23,10 +25,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
+from rllib_mamql.data.masks import MaskedBox, seen_space
 from rllib_mamql.data.metadata import package_versions
 from rllib_mamql.data.schema import AgentSpaces
 from rllib_mamql.errors import ConfigError
@@ -35,6 +40,7 @@ from rllib_mamql.export.programs import to_bytes
 from rllib_mamql.export.read import load
 from rllib_mamql.export.tracing import to_program, trace
 from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.networks.masks import ILLEGAL, is_legal
 from rllib_mamql.networks.module import OTHER_ACTIONS
 from rllib_mamql.networks.rewards import REWARD_INPUTS_KEY, REWARD_NETWORK_KEY
 from rllib_mamql.play.actors import agents_by_module
@@ -121,15 +127,20 @@ def _write_module(folder: pathlib.Path, stem: str, module: Any, onnx: bool) -> d
     """Writes one module's networks; gives its entry in the metadata."""
     others = tuple(module.model_config[OTHER_ACTIONS])
     # Sizes above 1 that no network has: torch takes an example's size 1 for a constant.
-    dtype = getattr(torch, np.dtype(module.observation_space.dtype).name)
-    observations = torch.zeros((3, *module.observation_space.shape), dtype=dtype)
+    space = module.observation_space
+    seen = seen_space(space)
+    observations = torch.zeros((3, *seen.shape), dtype=getattr(torch, np.dtype(seen.dtype).name))
     actions = torch.zeros((3, 2 if others else 1, len(others)), dtype=torch.long)
     axes = {"observations": {0: "batch"}, "others": {0: "batch", 1: "draws"} if others else {0: "batch"}}
-    networks: dict[str, tuple[nn.Module, dict[str, torch.Tensor]]] = {
-        "policy": (module.average, {"observations": observations}),
-    }
-    if has_reward(module):
-        networks["reward"] = (module.reward, {"observations": observations, "others": actions})
+    policy, reward = module.average, module.reward if has_reward(module) else None
+    inputs_of_policy = {"observations": observations}
+    if isinstance(space, MaskedBox):
+        policy, reward = MaskGiven(policy), None if reward is None else reward.network
+        axes["action_mask"] = {0: "batch"}
+        inputs_of_policy["action_mask"] = torch.ones((3, space.actions), dtype=torch.bool)
+    networks: dict[str, tuple[nn.Module, dict[str, torch.Tensor]]] = {"policy": (policy, inputs_of_policy)}
+    if reward is not None:
+        networks["reward"] = (reward, {"observations": observations, "others": actions})
     entry: dict[str, Any] = {
         "rationality": module.rationality,
         "evaluation_rationality": module.evaluation_rationality,
@@ -141,11 +152,31 @@ def _write_module(folder: pathlib.Path, stem: str, module: Any, onnx: bool) -> d
             "program": f"{kind}-{stem}.npz",
             "onnx": f"{kind}-{stem}.onnx" if onnx else None,
         }
+        if "action_mask" in inputs:
+            files["second"] = "action_mask"
         (folder / f"{kind}-{stem}.npz").write_bytes(to_bytes(*to_program(traced)))
         if onnx:
             _write_onnx(traced, list(inputs), folder / f"{kind}-{stem}.onnx")
         entry[kind] = files
     return entry
+
+
+class MaskGiven(nn.Module):
+    """A network behind observations and masks that come apart.
+
+    Args:
+        network: Takes observations that carry masks.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, observations: torch.Tensor, action_mask: torch.Tensor) -> torch.Tensor:
+        """What the network gives for ``(B, *obs)`` and ``(B, A)``."""
+        joined = torch.cat([observations.flatten(1), action_mask.to(observations.dtype)], -1)
+        values: torch.Tensor = self.network(joined)
+        return values
 
 
 def _write_onnx(traced: Any, inputs: list[str], file: pathlib.Path) -> None:
@@ -214,6 +245,11 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def masked_pair(space: gym.Space[Any], observations: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], ...]:
+    """Observations, and behind them their masks, where there are any."""
+    return space.split(observations) if isinstance(space, MaskedBox) else (observations,)
+
+
 @torch.no_grad()
 def _compare(folder: pathlib.Path, stored: Checkpoint, backend: str) -> None:
     """Refuses an export whose values are not the checkpoint's, at batches of 1 and 7 drawn from the spaces."""
@@ -227,13 +263,20 @@ def _compare(folder: pathlib.Path, stored: Checkpoint, backend: str) -> None:
             sizes = tuple(module.model_config[OTHER_ACTIONS])
             others = rng.integers(0, np.array(sizes, dtype=np.int64), size=(rows, 2, len(sizes)))
             given = torch.from_numpy(observations)
-            expected, found = [module.average(given)], [exported.policies[agent].q(observations)]
+            expected = [module.average(given)]
+            found = [exported.policies[agent].q(*masked_pair(module.observation_space, observations))]
             if has_reward(module):
                 expected += [module.reward(given, torch.from_numpy(others[:, k])) for k in (0, 1)]
-                scored = exported.rewards[agent](observations, others)
+                scored = exported.rewards[agent](masked_pair(module.observation_space, observations)[0], others)
                 found += [scored[:, 0], scored[:, 1]]
             for ours, theirs in zip(expected, found, strict=True):
-                wanted = ours.double().numpy()
+                wanted, legal = ours.double().numpy(), is_legal(ours).numpy()
+                if not np.array_equal(legal, theirs > ILLEGAL / 2):
+                    raise ConfigError(
+                        f"module {module_id!r} as exported for {backend} allows other actions than the checkpoint's: "
+                        "use an encoder of this package, or leave --onnx out"
+                    )
+                wanted, theirs = wanted[legal], theirs[legal]
                 distance = float(np.abs(wanted - theirs).max())
                 if not distance <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
                     raise ConfigError(

@@ -62,5 +62,7 @@ def demonstrations_for(stored: Checkpoint, data: str | pathlib.Path) -> JointCol
 def _fits(stored: Checkpoint, metadata: Any) -> bool:
     trained = stored.metadata
     return list(metadata.agents) == list(trained.agents) and all(
-        metadata.spaces[agent].observation.shape == trained.spaces[agent].observation.shape for agent in trained.agents
+        metadata.spaces[agent].observation.shape == trained.spaces[agent].observation.shape
+        and metadata.spaces[agent].masked == trained.spaces[agent].masked
+        for agent in trained.agents
     )

@@ -202,7 +202,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             self.env.reset()
         if random_actions:
             sizes = {agent: int(space.n) for agent, space in self.env.action_spaces.items()}
-            actor = random_actor(sizes, self._rng)
+            actor = random_actor(sizes, self._rng, self.env.observation_spaces)
         else:
             actor = self._actor(explore)
         columns, episodes = self._run(actor, num_timesteps, num_episodes)

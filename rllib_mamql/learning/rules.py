@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from rllib_mamql import ray_internals
+from rllib_mamql.data.masks import is_masked, seen_space
 from rllib_mamql.environments.spaces import Spaces
 from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number, one_line
 from rllib_mamql.networks.precision import AUTOCASTS
@@ -207,8 +208,8 @@ def check_networks(config: Any) -> None:
     """
     own = ray_internals.own_model_config(config)
     spaces = config.agent_spaces()
-    if own.get("conv_filters") is not None and all(len(seen.shape) != 3 for seen, _ in spaces.values()):
-        shapes = sorted({seen.shape for seen, _ in spaces.values()})
+    if own.get("conv_filters") is not None and all(len(seen_space(seen).shape) != 3 for seen, _ in spaces.values()):
+        shapes = sorted({seen_space(seen).shape for seen, _ in spaces.values()})
         raise ConfigError(
             f"model_config: conv_filters is {own['conv_filters']!r}, but observations are no images, their shapes are "
             f"{shapes}: leave it out"
@@ -235,14 +236,15 @@ _BUILT: set[str] = set()
 
 
 def _build_networks(config: Any, spaces: Spaces) -> None:
-    seen: set[str] = set()
+    known: set[str] = set()
     # Other random numbers than the training's: those would no longer be the same.
     with torch.random.fork_rng(devices=[]):
         for module_id, spec in config.get_multi_rl_module_spec(spaces=spaces).rl_module_specs.items():
-            kind = repr((spaces[module_id][0].shape, spaces[module_id][0].dtype, spaces[module_id][1]))
-            if kind in seen:
+            seen, actions = spaces[module_id]
+            kind = repr((seen_space(seen).shape, seen.dtype, actions, is_masked(seen)))
+            if kind in known:
                 continue
-            seen.add(kind)
+            known.add(kind)
             try:
                 spec.build()
             except ConfigError:
@@ -251,5 +253,5 @@ def _build_networks(config: Any, spaces: Spaces) -> None:
                 text = one_line(error)
                 raise ConfigError(
                     f"model_config: no network of module {module_id!r} can be built for observations of shape "
-                    f"{spaces[module_id][0].shape} ({text[:300]}): correct model_config"
+                    f"{seen_space(seen).shape} ({text[:300]}): correct model_config"
                 ) from error

@@ -1,4 +1,4 @@
-"""An actor-critic for RLlib's PPO with this package's encoders, so that entities are read as entities."""
+"""An actor-critic for RLlib's PPO with this package's encoders and masks: entities are read as entities."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ray.rllib.core.rl_module.torch.torch_rl_module import TorchRLModule
 from torch import Tensor, nn
 
 from rllib_mamql.networks.encoders import build_encoder
+from rllib_mamql.networks.masks import mask_of
 
 
 class ActorCritic(TorchRLModule, ValueFunctionAPI):
@@ -25,7 +26,9 @@ class ActorCritic(TorchRLModule, ValueFunctionAPI):
         nn.init.orthogonal_(self.pi.weight, gain=0.01)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return {Columns.ACTION_DIST_INPUTS: self.pi(self.actor(batch[Columns.OBS]))}
+        observations = batch[Columns.OBS]
+        logits, mask = self.pi(self.actor(observations)), mask_of(self.actor)
+        return {Columns.ACTION_DIST_INPUTS: logits if mask is None else mask(logits, observations)}
 
     def compute_values(self, batch: dict[str, Any], embeddings: Any = None) -> Tensor:
         """State values ``(B,)`` of the observations in a batch."""

@@ -7,7 +7,7 @@ these ``encoder: entity_attention`` reads an observation as a set of entities, a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -16,7 +16,9 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ENCODER_OUT
 from torch import Tensor, nn
 
+from rllib_mamql.data.masks import MaskedBox
 from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.networks.masks import WithoutMask
 from rllib_mamql.ray_internals import (
     build_catalog_encoder,
     has_default_filters,
@@ -307,7 +309,8 @@ def build_encoder(
 ) -> Encoder:
     """Builds the encoder that ``model_config`` names for an observation space.
 
-    Before it, observations in another format than float32 are cast, and pictures in bytes are divided by 255.
+    Before it, observations in another format than float32 are cast, and pictures in bytes are divided by 255. Masks
+    that observations carry are taken off: encoders do not see them.
 
     Args:
         observation_space: For those of this package a Box of 1 axis (MLP), 2 axes (entities) or 3 axes (convolutions,
@@ -319,6 +322,9 @@ def build_encoder(
     Raises:
         ConfigError: If there is no encoder for such observations.
     """
+    if isinstance(observation_space, MaskedBox):
+        seen = build_encoder(observation_space.observation, action_space, model_config)
+        return cast(Encoder, WithoutMask(seen, observation_space))
     name = model_config.get("encoder", ENCODER_DEFAULTS["encoder"])
     built: Encoder = _builder(name)(observation_space, action_space, dict(model_config))
     if not isinstance(built, nn.Module) or not isinstance(getattr(built, "out_features", None), int):

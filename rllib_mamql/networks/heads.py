@@ -5,9 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rllib_mamql.networks.masks import mask_of
+
 
 class MarginalCritic(nn.Module):
-    """Action values of the agent's own actions: ``(B, *obs) -> (B, A)``."""
+    """Action values of the agent's own actions: ``(B, *obs) -> (B, A)``.
+
+    Where observations carry masks, values of illegal actions are :data:`~rllib_mamql.networks.masks.ILLEGAL`.
+    """
 
     def __init__(self, encoder: nn.Module, features: int, actions: int) -> None:
         super().__init__()
@@ -20,7 +25,12 @@ class MarginalCritic(nn.Module):
 
     def forward(self, observations: Tensor) -> Tensor:
         """Action values ``(B, A)``."""
-        return self.head(self.encoder(observations))
+        return self.restrict(self.head(self.encoder(observations)), observations)
+
+    def restrict(self, scores: Tensor, observations: Tensor) -> Tensor:
+        """Scores ``(B, A)`` of own actions, restricted to what the observations allow."""
+        mask = mask_of(self.encoder)
+        return scores if mask is None else mask(scores, observations)
 
 
 class OtherActions(nn.ModuleList):

@@ -16,10 +16,12 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from rllib_mamql.data.masks import MaskedBox
 from rllib_mamql.errors import ConfigError, nearest
 from rllib_mamql.networks.choices import REWARD_INPUTS, REWARD_NETWORKS
 from rllib_mamql.networks.encoders import build_encoder
 from rllib_mamql.networks.heads import JointHead, OtherActions
+from rllib_mamql.networks.masks import WithoutMask
 
 # Keys of model_config that an algorithm's config fills in; they are not RLlib's.
 REWARD_HIDDENS = "reward_hiddens"
@@ -149,6 +151,11 @@ def build_reward(
     for name, value, known in (("reward_network", network, REWARD_NETWORKS), ("reward_inputs", inputs, REWARD_INPUTS)):
         if value not in known:
             raise ConfigError(f"{name} is {value!r}: {nearest(str(value), known)} (one of {', '.join(known)})")
+    if isinstance(observation_space, MaskedBox):
+        # What it says of illegal actions means nothing: nobody takes them.
+        seen = observation_space.observation
+        unmasked = build_reward(seen, action_space, model_config, other_actions, network=network, inputs=inputs)
+        return WithoutMask(unmasked, observation_space)
     actions = int(action_space.n)  # type: ignore[attr-defined]
     built: nn.Module
     if network == "entity_additive":

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from pettingzoo import ParallelEnv
 from ray.rllib.core.columns import Columns
 
 from rllib_mamql.columns import IDLE_ACTION, Array
+from rllib_mamql.data.masks import draw_actions
 from rllib_mamql.environments.registry import Expert
 from rllib_mamql.environments.standard import StandardEnv
 from rllib_mamql.errors import ConfigError
@@ -172,11 +174,20 @@ class ScriptedActor:
         return {agent: np.array([chosen.get(agent, IDLE_ACTION)]) for agent in observations}
 
 
-def random_actor(action_sizes: Mapping[str, int], rng: np.random.Generator) -> Actor:
-    """An actor that plays uniformly at random."""
+def random_actor(
+    action_sizes: Mapping[str, int], rng: np.random.Generator, spaces: Mapping[str, gym.Space[Any]] | None = None
+) -> Actor:
+    """An actor that plays uniformly at random, among what its agents may do.
+
+    Args:
+        action_sizes: Numbers of actions by agent.
+        rng: Source of the draws.
+        spaces: Observations by agent, which may carry masks; None: they do not.
+    """
+    seen = spaces or {}
 
     def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
-        return {agent: rng.integers(n, size=len(alive[agent])) for agent, n in action_sizes.items()}
+        return {agent: draw_actions(seen.get(agent), observations[agent], n, rng) for agent, n in action_sizes.items()}
 
     return act
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 
 from rllib_mamql.columns import Array, JointColumns, concatenate
+from rllib_mamql.data.masks import draw_actions
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import module_actor
@@ -19,8 +22,23 @@ LITTLE = 0.1
 """Share of random actions in the third of the play that stays close to the policies."""
 
 
-def exploring_actor(actor: Actor, action_sizes: Mapping[str, int], share: float, seed: int) -> Actor:
-    """An actor that replaces each action by a uniformly random one with probability ``share``."""
+def exploring_actor(
+    actor: Actor,
+    action_sizes: Mapping[str, int],
+    share: float,
+    seed: int,
+    spaces: Mapping[str, gym.Space[Any]] | None = None,
+) -> Actor:
+    """An actor that replaces each action by a uniformly random legal one with probability ``share``.
+
+    Args:
+        actor: Plays.
+        action_sizes: Numbers of actions by agent.
+        share: In [0, 1].
+        seed: Seed of what is random.
+        spaces: Observations by agent, which may carry masks; None: they do not.
+    """
+    seen = spaces or {}
     rng = np.random.default_rng(seed)
 
     def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
@@ -28,7 +46,8 @@ def exploring_actor(actor: Actor, action_sizes: Mapping[str, int], share: float,
         mixed = {}
         for agent, actions in chosen.items():
             random = rng.random(len(actions)) < share
-            mixed[agent] = np.where(random, rng.integers(action_sizes[agent], size=len(actions)), actions)
+            drawn = draw_actions(seen.get(agent), observations[agent], action_sizes[agent], rng)
+            mixed[agent] = np.where(random, drawn, actions)
         return mixed
 
     return act
@@ -60,7 +79,8 @@ def explore(stored: Checkpoint, steps: int, share: float, seed: int, num_envs: i
             generator = torch.Generator().manual_seed(seed + index)
             actor = module_actor(stored.modules, stored.module_of, generator)
             sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
-            columns, _ = rollout.run(exploring_actor(actor, sizes, mixed, seed + index), num_steps=part)
+            exploring = exploring_actor(actor, sizes, mixed, seed + index, rollout.observation_spaces)
+            columns, _ = rollout.run(exploring, num_steps=part)
         finally:
             rollout.close()
         parts.append(columns)

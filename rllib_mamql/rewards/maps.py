@@ -118,7 +118,7 @@ def _play(stored: Checkpoint, maps: Any, steps: int, seed: int) -> tuple[list[An
     rollout = ColumnarRollout(lambda: make_env(stored.env, stored.env_config), NUM_ENVS, seed)
     sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
     policies = module_actor(stored.modules, stored.module_of, torch.Generator().manual_seed(seed))
-    actor = exploring_actor(policies, sizes, EXPLORE, seed)
+    actor = exploring_actor(policies, sizes, EXPLORE, seed, rollout.observation_spaces)
     states: list[Any] = []
 
     def watching(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> Mapping[str, Array]:

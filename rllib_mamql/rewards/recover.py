@@ -10,13 +10,14 @@ potential Phi, and, where the policy is known with an error only, by those of po
     Qbar_i(s, a_i) = E_{a_-i ~ pi_-i}[ Q_i(s, a_i, a_-i) ]
     r              = Q_i(s, a_i, a_-i) - gamma (1 - terminated) W(s'),   W(s) = log mean_a exp Qbar_i(s, a)
 
-over transitions in which a share of the actions is random, so that all actions are covered. Q is in units of the
-inverse temperature. The difference between W and the critic's own soft value is the potential Phi. W is the mean in
-place of the sum, so that the reward zero is its own explanation. The reward network R_i is the regression of r,
-divided by the rationality. A potential network is the regression of W, divided likewise: R_i shaped by it is dense,
-an advantage (Ng, Harada and Russell, *Policy invariance under reward transformations*, ICML 1999). Other sources:
-MAMQL (arXiv 2503.04679); reward-regularised classification (Piot, Geist and Pietquin, *Boosted and Reward-regularized
-Classification for Apprenticeship Learning*, AAMAS 2014), here for several agents and Boltzmann policies.
+over transitions in which a share of the actions is random, so that all actions are covered; where some are illegal,
+sums and means over actions are over the legal ones. Q is in units of the inverse temperature. The difference between W
+and the critic's own soft value is the potential Phi. W is the mean in place of the sum, so that the reward zero is its
+own explanation. The reward network R_i is the regression of r, divided by the rationality. A potential network is the
+regression of W, divided likewise: R_i shaped by it is dense, an advantage (Ng, Harada and Russell, *Policy invariance
+under reward transformations*, ICML 1999). Other sources: MAMQL (arXiv 2503.04679); reward-regularised classification
+(Piot, Geist and Pietquin, *Boosted and Reward-regularized Classification for Apprenticeship Learning*, AAMAS 2014),
+here for several agents and Boltzmann policies.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.demonstrations import find_demonstrations
 from rllib_mamql.networks.encoders import build_encoder
 from rllib_mamql.networks.heads import JointHead, MarginalCritic
+from rllib_mamql.networks.masks import log_count, mask_of
 from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
 from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import agents_by_module
@@ -202,6 +204,7 @@ class _Fit:
         self.joint = bool(other_actions) and math.prod(other_actions) <= ENUMERATED
         encoder = build_encoder(space, actions, config)
         features, n = encoder.out_features, int(actions.n)
+        self.mask = mask_of(encoder)
         self.critic: nn.Module = (
             JointHead(encoder, features, n, other_actions) if self.joint else MarginalCritic(encoder, features, n)
         )
@@ -268,7 +271,9 @@ class _Fit:
             after = objective.marginalise_full(after, batch.next_other_policies)
         else:
             taken, marginal = objective.take_actions(now, batch.action), now
-        value = torch.logsumexp(after, dim=-1) - math.log(after.shape[-1])
+        if self.mask is not None:
+            marginal, after = self.mask(marginal, batch.obs), self.mask(after, batch.next_obs)
+        value = self._log_mean_exp(after)
         reward = objective.inverse_reward(taken, value, batch.terminated, self.discount)
         entropy = -(batch.policy * batch.policy.clamp_min(1e-12).log()).sum(-1).mean()
         error = -(batch.policy * torch.log_softmax(marginal, dim=-1)).sum(-1).mean() - entropy
@@ -277,8 +282,13 @@ class _Fit:
             kept = reward - self.state_reward(batch.obs, batch.others)[:, 0]
         size = kept.abs().mean()
         self.policy_error, self.mean_absolute = float(error.detach()), float(size.detach())
-        value = torch.logsumexp(marginal.detach(), dim=-1) - math.log(marginal.shape[-1])
+        value = self._log_mean_exp(marginal.detach())
         return error + self.settings.strength * size, (reward.detach(), value)
+
+    def _log_mean_exp(self, scores: Tensor) -> Tensor:
+        """W of scores ``(B, A)`` in nats, over legal actions."""
+        count = math.log(scores.shape[-1]) if self.mask is None else log_count(scores)
+        return torch.logsumexp(scores, dim=-1) - count
 
     def _scores(self, observations: Tensor, policies: list[Tensor]) -> Tensor:
         """``(B, A)``, or ``(B, A, A_1, ..., A_m)`` of a joint critic."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -33,7 +34,9 @@ from rllib_mamql.columns import (
     take,
 )
 from rllib_mamql.columns import Array as Column
+from rllib_mamql.data.masks import MaskedBox, is_masked
 from rllib_mamql.environments.registry import has_expert, make_env, make_expert
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import ScriptedActor, module_actor
@@ -138,8 +141,14 @@ def play_held_out(stored: Checkpoint, states: str, *, steps: int, seed: int, exa
         on_reset=scripted.on_reset if scripted else None,
     )
     sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
-    actor = scripted or _actor(stored, states, sizes, seed)
+    actor = scripted or _actor(stored, states, sizes, seed, rollout.observation_spaces)
     tables: list[Array] = []
+    if exact and any(is_masked(space) for space in rollout.observation_spaces.values()):
+        rollout.close()
+        raise ConfigError(
+            "the true reward of every joint action is asked for, but some are illegal: use --sampled, which compares "
+            "with the reward of the one taken"
+        )
 
     def asking(observations: Mapping[str, Column], alive: Mapping[str, Column]) -> Mapping[str, Column]:
         tables.extend(joint_rewards(env, rollout.agents, list(sizes.values())) for env in rollout.envs)
@@ -154,9 +163,11 @@ def play_held_out(stored: Checkpoint, states: str, *, steps: int, seed: int, exa
     return _with_true(stored, columns, tables, rollout.num_envs)
 
 
-def _actor(stored: Checkpoint, states: str, sizes: Mapping[str, int], seed: int) -> Actor:
+def _actor(
+    stored: Checkpoint, states: str, sizes: Mapping[str, int], seed: int, spaces: Mapping[str, gym.Space[Any]]
+) -> Actor:
     actor = module_actor(stored.modules, stored.module_of, torch.Generator().manual_seed(seed))
-    return exploring_actor(actor, sizes, EXPLORE, seed) if states == "exploring" else actor
+    return exploring_actor(actor, sizes, EXPLORE, seed, spaces) if states == "exploring" else actor
 
 
 def _with_true(stored: Checkpoint, columns: JointColumns, tables: list[Array], num_envs: int) -> HeldOut:
@@ -257,7 +268,25 @@ def _predictions(
     if clone is not None:
         parts = [_in_parts(lambda part: clone(agent, part), values).double().numpy() for values in (now, after)]
         result["cloning"] = (parts[0], parts[1], None)
+    space = module.observation_space
+    if isinstance(space, MaskedBox):
+        legal = space.legal(now), space.legal(after)
+        result = {
+            name: (over_legal(here, legal[0]), over_legal(there, legal[1]), term)
+            for name, (here, there, term) in result.items()
+        }
     return {name: result[name] for name in PREDICTORS if name in result}
+
+
+def over_legal(values: Array, legal: NDArray[np.bool_]) -> Array:
+    """Values ``(N, A)`` with the mean of the legal actions' in the place of illegal ones: no mean over actions changes.
+
+    Args:
+        values: ``(N, A)``.
+        legal: ``(N, A)``.
+    """
+    means = np.where(legal, values, 0.0).sum(-1, keepdims=True) / np.maximum(legal.sum(-1, keepdims=True), 1)
+    return np.where(legal, values, means)
 
 
 def _recovered(stored: Checkpoint, columns: JointColumns, agent: str, which: str) -> Array:

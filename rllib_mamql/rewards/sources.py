@@ -5,7 +5,6 @@ A source answers for one joint step at a time, with one forward pass per module 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.columns import IDLE_ACTION
 from rllib_mamql.errors import ConfigError, check_choice
 from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.networks.masks import log_count
 from rllib_mamql.play.actors import agents_by_module
 from rllib_mamql.rewards.settings import REWARD_KINDS
 from rllib_mamql.rewards.store import check_rewards
@@ -49,7 +49,8 @@ class RewardSource:
 
     Attributes:
         kind: ``recovered``: R_i(s, a_i, a_-i). ``implied``: Qbar_i(s, a_i) - gamma (1 - terminated) Vbar_i(s').
-            ``cloning``: log(A pi(a_i|s)) of a behaviour clone, zero for a clone that knows nothing. ``true``: none.
+            ``cloning``: log(A pi(a_i|s)) of a behaviour clone, zero for a clone that knows nothing.
+            A counts legal actions. ``true``: none.
         modules: RLModules by id.
         module_of: ``{agent: module}``, agents in order.
         discount: gamma.
@@ -95,7 +96,7 @@ class RewardSource:
         if self.kind == "cloning":
             assert self.clone is not None
             log_policy = self.clone(agents[0], obs)
-            return log_policy + math.log(log_policy.shape[-1])
+            return log_policy + log_count(log_policy).unsqueeze(-1)
         if self.kind == "implied":
             value = objective.soft_value(module.average(_stack(step.next_obs, agents)), self.rationality)
             return module.average(obs) - (self._going(agents, step) * value).unsqueeze(-1)

@@ -58,10 +58,13 @@ class Relay(MultiAgentEnv):
 
 
 class Turns(AECEnv[Any, Any, Any]):
-    """PettingZoo's kind with agents in turns."""
+    """PettingZoo's kind with agents in turns, whose actions are no Discrete."""
 
     metadata = {"is_parallelizable": False}  # noqa: RUF012
     possible_agents = ["white", "black"]  # noqa: RUF012
+
+    def action_space(self, agent: Any) -> gym.spaces.Space[Any]:
+        return gym.spaces.Box(0.0, 1.0, (2,))
 
 
 def env(**keywords: Any) -> Turns:
@@ -84,7 +87,7 @@ def test_a_class_of_rllibs_by_its_path() -> None:
 def test_agents_that_wait_for_their_turn_are_refused() -> None:
     with pytest.raises(EnvironmentFault, match="step 1 of an episode: agent 1 is given no observation"):
         environment_spaces(f"{__name__}:Relay", {"turns": True, "length": 9})
-    with pytest.raises(ConfigError, match="agents that act in turns"):
+    with pytest.raises(ConfigError, match="agents that act in turns, and actions of 'white' are Box"):
         make_env(f"pettingzoo:{__name__}")
 
 

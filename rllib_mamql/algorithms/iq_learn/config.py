@@ -9,6 +9,7 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 
 from rllib_mamql.algorithms.iq_learn.learner import IQLearnLearner
 from rllib_mamql.algorithms.iq_learn.module import CRITIC, CRITICS, IQLearnModule
+from rllib_mamql.data.masks import is_masked
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import ConfigError, check_choice
 from rllib_mamql.learning.inverse_config import InverseQConfig
@@ -55,6 +56,12 @@ class IQLearnMAConfig(InverseQConfig):
         check_choice("critic", self.critic, CRITICS)
         if self.critic == "joint" and isinstance(self.env, str):
             spaces = environment_spaces(self.env, dict(self.env_config))
+            masked = next((agent for agent, (seen, _) in spaces.items() if is_masked(seen)), None)
+            if masked is not None:
+                raise ConfigError(
+                    f"critic 'joint' chooses for all agents, but does not see what others may do ({masked!r} has an "
+                    "action mask): use 'independent'"
+                )
             joint = math.prod(int(action.n) for _, action in spaces.values())
             if joint > MOST_JOINT_ACTIONS:
                 raise ConfigError(

@@ -24,6 +24,7 @@ from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.algorithms.mamql.others import ActionValues, OthersPolicies
 from rllib_mamql.learning.losses import Losses
 from rllib_mamql.learning.minibatch import AgentRows, Minibatch
+from rllib_mamql.networks.masks import mean_over_legal
 from rllib_mamql.networks.precision import Precision
 
 INITIAL_Q = "initial_q/"
@@ -169,7 +170,7 @@ class MAMQLLosses(Losses):
     def keep(self, terms: Mapping[tuple[str, ...], AgentTerms]) -> None:
         """Keeps a step's terms by agents; see :class:`~rllib_mamql.learning.losses.Losses`."""
         for agents, found in terms.items():
-            for agent, mean in zip(agents, found.q.mean((1, 2)), strict=True):
+            for agent, mean in zip(agents, mean_over_legal(found.q), strict=True):
                 self._initial_q.setdefault(agent, mean)
             before = self._kept.get(agents)
             # Not every step has a reward regression: the last one of this call is reported.

@@ -10,6 +10,7 @@ from torch import Tensor
 from rllib_mamql.algorithms.mamql.objective import CriticLoss, RewardLoss, implied_bounds, log_policy
 from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
 from rllib_mamql.learning.metrics import explained, to_floats
+from rllib_mamql.networks.masks import mean_over_legal
 
 Q_MEAN = "q_mean"
 Q_DRIFT = "q_drift"
@@ -59,7 +60,7 @@ def summarise(
     log_policies = log_policy(terms.q[:, : actions.shape[1]], rationality)
     size = terms.implied_reward.abs()
     large = size.quantile(0.9, dim=-1)
-    mean_q = terms.q.mean((1, 2))
+    mean_q = mean_over_legal(terms.q)
     reward_bound, q_bound = implied_bounds(chi_square_scale, discount)
     values = {
         "critic_loss": terms.critic.total,

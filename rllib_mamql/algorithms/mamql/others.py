@@ -12,6 +12,7 @@ from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, column
 from rllib_mamql.learning.minibatch import Minibatch
+from rllib_mamql.networks.masks import is_legal, mask_of
 from rllib_mamql.networks.precision import Precision
 
 ActionValues = Mapping[str, tuple[Tensor, ...]]
@@ -88,8 +89,11 @@ class OthersPolicies:
                 samples=self.samples,
                 generator=self.generator,
             )
+            # Behind the expectation: weighed sums of what stands for illegal would not be quite that.
+            marginal = module.critic.restrict(marginal, observations)
             values.append(marginal)
-            distances.append((q[agent][which] - marginal.detach()).square().mean())
+            squares, masked = (q[agent][which] - marginal.detach()).square(), mask_of(module.critic.encoder)
+            distances.append(squares.mean() if masked is None else squares.sum() / is_legal(marginal).sum())
         if len(values) == 2:
             values.append(values[0][:0])
         return values, torch.stack(distances).sum()

@@ -47,15 +47,21 @@ class MIFQLosses(Losses):
         mixing: The mixing network.
         agents_of: ``{module: agents that it learns for}``.
         agents: All agents, in the order in which they are mixed.
+        sizes: How many numbers each sees, where masks stand behind them; None: all.
     """
 
     def __init__(
-        self, config: Settings, mixing: Mixing, agents_of: Mapping[str, list[str]], agents: Sequence[str]
+        self,
+        config: Settings,
+        mixing: Mixing,
+        agents_of: Mapping[str, list[str]],
+        agents: Sequence[str],
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.needs_starts = config.value_term == "initial"
         self._config, self._mixing = config, mixing
-        self._agents_of, self._agents = dict(agents_of), list(agents)
+        self._agents_of, self._agents, self._sizes = dict(agents_of), list(agents), sizes or {}
 
     def __call__(
         self, batch: Minibatch, scores: Mapping[str, Tensor], *, update: int, report: bool
@@ -114,7 +120,7 @@ class MIFQLosses(Losses):
 
     def _observed(self, columns: TensorColumns, prefix: str) -> Tensor:
         """What all agents see, in one row, ``(rows, features)``; pictures in bytes are brought into [0, 1]."""
-        seen = [columns[column(prefix, agent)].flatten(1) for agent in self._agents]
+        seen = [columns[column(prefix, agent)].flatten(1)[:, : self._sizes.get(agent)] for agent in self._agents]
         return torch.cat([each / 255.0 if each.dtype == torch.uint8 else each.float() for each in seen], -1)
 
     def _explain(self, agents: list[str], q: Tensor, rows: AgentRows) -> None:

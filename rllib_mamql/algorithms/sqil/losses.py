@@ -21,6 +21,7 @@ from rllib_mamql.learning.losses import Losses
 from rllib_mamql.learning.metrics import by_agent, explained
 from rllib_mamql.learning.minibatch import AgentRows, Minibatch
 from rllib_mamql.learning.soft_q import inverse_reward, log_policy, soft_value, take_actions, weighted_mean
+from rllib_mamql.networks.masks import mean_over_legal
 from rllib_mamql.networks.precision import Precision
 
 EXPERT_REWARD, ROLLOUT_REWARD = 1.0, 0.0
@@ -80,7 +81,7 @@ class SQILLosses(Losses):
                 found = {
                     "expert_bellman_error": of_expert,
                     "rollout_bellman_error": of_rollouts,
-                    "q_mean": q.mean((1, 2)),
+                    "q_mean": mean_over_legal(q),
                 }
                 found |= explained(log_policy(q[:, expert], lam), rows.actions[:, expert], rows.weights[:, expert])
                 self.terms |= by_agent(found, agents)
