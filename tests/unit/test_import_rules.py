@@ -155,7 +155,14 @@ def test_no_circle_but_config_and_algorithm() -> None:
     assert circles(GRAPH) == []
     # The exception is used, and by nothing else.
     lazy = [(module, t) for module, found in GRAPH.items() for t in found if is_lazy_pair(module, t)]
-    assert {module.split(".")[2] for module, _ in lazy} == {"mamql", "cloning", "iq_learn", "sqil", "mifq"}
+    assert {module.split(".")[2] for module, _ in lazy} == {
+        "mamql",
+        "cloning",
+        "iq_learn",
+        "sqil",
+        "mifq",
+        "adversarial",
+    }
 
 
 @pytest.mark.parametrize("name", list(ALGORITHMS))

@@ -20,6 +20,9 @@ from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.networks.module import BoltzmannModule
 from rllib_mamql.networks.rewards import REWARD_INPUTS_KEY
 
+OLD_STACK: dict[str, Any] = {"exploration_config": {}, "train_batch_size": 32}
+"""What RLlib's PPO sets for its old API stack, as RLlib ships it: it changes nothing, and is refused where set."""
+
 
 class AdversarialConfig(ImitationConfig, PPOConfig):
     """Settings that MAGAIL and MAAIRL share: those of ``ImitationConfig``, and RLlib's of PPO for the generators."""
@@ -64,9 +67,8 @@ class AdversarialConfig(ImitationConfig, PPOConfig):
         self.weight_average = 0.0
         self.cuda_graphs = False
 
-        # Set by RLlib's PPO for its old API stack; they change nothing.
-        self.exploration_config: dict[str, Any] = {}
-        self.train_batch_size = 32
+        for name, value in OLD_STACK.items():
+            setattr(self, name, value)
 
     def training(
         self,
