@@ -57,4 +57,4 @@ def evaluate(
     if video is not None:
         print(f"film: {video}")
     write_json(json_path, document("evaluate", checkpoint=folder, seed=seed, **vars(result)))
-    after_evaluation(checkpoint, has_rewards=bool(result.recovered_rewards))
+    after_evaluation(checkpoint, has_rewards=bool(result.recovered_rewards), gauge=result.reward_gauge)
