@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rllib_mamql.algorithms.registry import ALGORITHMS
 from rllib_mamql.cli.messages import next_step
 from rllib_mamql.cli.paths import shown
+from rllib_mamql.networks.choices import NO_GAUGE
 
 if TYPE_CHECKING:
     from rllib_mamql.cli.experiment import Experiment
@@ -44,7 +45,9 @@ def after_training(file: Path, experiments: Sequence[Experiment], reports: Seque
     elif saved[-1].return_mean is None and last.env:
         next_step(f"rllib evaluate {shown(run)}", "plays the policies")
     else:
-        after_evaluation(run, has_rewards=bool(saved[-1].recovered_rewards) or not last.env)
+        last_of = saved[-1]
+        has_rewards = bool(last_of.recovered_rewards) or not last.env
+        after_evaluation(run, has_rewards=has_rewards, gauge=last_of.reward_gauge)
 
 
 def record_play(env: str, env_config: Mapping[str, Any], expert: Path) -> None:
@@ -54,9 +57,11 @@ def record_play(env: str, env_config: Mapping[str, Any], expert: Path) -> None:
     next_step(command, "records what they do")
 
 
-def after_evaluation(checkpoint: Path, *, has_rewards: bool) -> None:
-    """Says what to do with policies that are good enough."""
-    if has_rewards:
+def after_evaluation(checkpoint: Path, *, has_rewards: bool, gauge: str) -> None:
+    """Says what to do with policies that are good enough, and with their rewards."""
+    if has_rewards and gauge != NO_GAUGE:
+        next_step(f"rllib reward {shown(checkpoint)}", "scores the rewards against the true ones")
+    elif has_rewards:
         next_step(f"rllib recover {shown(checkpoint)}", "finds the rewards that explain the policies")
     else:
         next_step(f"rllib export {shown(checkpoint)} --out policies", "writes the policies for use without Ray")

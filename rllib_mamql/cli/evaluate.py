@@ -18,6 +18,7 @@ from rllib_mamql.cli.options import (
 from rllib_mamql.cli.paths import check_output, newest_checkpoint, shown
 from rllib_mamql.cli.working import working
 from rllib_mamql.errors import ConfigError
+from rllib_mamql.networks.choices import NO_GAUGE
 
 
 @click.command()
@@ -49,6 +50,7 @@ def evaluate(
         from rllib_mamql.cli.tables import in_words, print_evaluation
         from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
         from rllib_mamql.evaluation.likelihood import held_out_likelihood
+        from rllib_mamql.rewards.store import REWARDS
 
         quiet(verbose=False)
     if (stored := read_checkpoint(folder)).env == "" and video is None:
@@ -57,7 +59,8 @@ def evaluate(
             raise ConfigError(f"{shown(folder)} has no environment to play in: name demonstrations with --data")
         print(f"{shown(folder)}: {in_words(found)}")
         write_json(json_path, document("evaluate", checkpoint=folder, held_out_likelihood=vars(found)))
-        after_evaluation(checkpoint, has_rewards=True)
+        # What was recovered is in a gauge, whichever it is.
+        after_evaluation(checkpoint, has_rewards=True, gauge="some" if (folder / REWARDS).is_file() else NO_GAUGE)
         return
     with working(f"evaluating {shown(folder)}", 2 * episodes if greedy else episodes) as watch:
         result = evaluate_checkpoint(
@@ -68,4 +71,4 @@ def evaluate(
     if video is not None:
         print(f"film: {video}")
     write_json(json_path, document("evaluate", checkpoint=folder, seed=seed, **vars(result)))
-    after_evaluation(checkpoint, has_rewards=bool(result.recovered_rewards))
+    after_evaluation(checkpoint, has_rewards=bool(result.recovered_rewards), gauge=result.reward_gauge)

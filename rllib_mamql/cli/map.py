@@ -31,8 +31,8 @@ def map_rewards(checkpoint: Path, plot: Path, steps: int, seed: int) -> None:
     quiet(verbose=False)
     stored, how = read_with_rewards(folder)
     started = time.monotonic()
-    with working(f"playing {steps} joint steps"):
-        maps = reward_maps(stored, steps=steps, seed=seed)
+    with working(f"playing {steps} joint steps", steps) as watch:
+        maps = reward_maps(stored, steps=steps, seed=seed, watch=watch)
     gauge = "none: as training regressed it" if how is None else how["settings"]["gauge"]
     plot_maps(maps, f"What the recovered rewards of {stored.env} value (gauge {gauge})", plot)
     say(f"maps from {steps} joint steps, {time.monotonic() - started:.0f} s")

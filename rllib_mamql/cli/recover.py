@@ -28,7 +28,7 @@ from rllib_mamql.rewards.settings import RecoverySettings as Default
     type=click.Choice(REWARD_INPUTS),
     help=f"What the reward depends on; as trained with, or {Default.inputs}.",
 )
-@count_option("--updates", Default.updates)
+@count_option("--updates", Default.updates, "At most; held-out play says when it is enough.")
 @count_option("--steps", Default.steps, "Joint steps to play.")
 @click.option(
     "--explore",
@@ -38,6 +38,12 @@ from rllib_mamql.rewards.settings import RecoverySettings as Default
     help="Share of random actions.",
 )
 @count_option("--regression", Default.regression, "Updates of reward and potential once the critic is fitted.", low=0)
+@click.option(
+    "--budget",
+    "budget_s",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Processor seconds after which to end at the latest.",
+)
 @folder_option("--data", "Use these rows in place of play.")
 @seed_option
 def recover(checkpoint: Path, data: Path | None, **settings: Any) -> None:
@@ -47,13 +53,13 @@ def recover(checkpoint: Path, data: Path | None, **settings: Any) -> None:
     from rllib_mamql.cli.session import quiet
     from rllib_mamql.cli.tables import print_recovered
     from rllib_mamql.cli.working import working
-    from rllib_mamql.rewards.recover import number_of_updates, recover_checkpoint, trained_settings
+    from rllib_mamql.rewards.recover import TOTAL, recover_checkpoint, trained_settings
 
     quiet(verbose=False)
     stored = read_checkpoint(folder)
     chosen = trained_settings(stored, **settings)
-    say(f"recovering rewards of {shown(folder)}: gauge {chosen.gauge}, {chosen.updates} updates")
-    with working(f"recovering rewards of {shown(folder)}", number_of_updates(stored, chosen)) as watch:
+    say(f"recovering rewards of {shown(folder)}: gauge {chosen.gauge}")
+    with working("recovering rewards", TOTAL) as watch:
         recovered = recover_checkpoint(stored, chosen, data, watch)
     print_recovered(recovered)
     print(f"{shown(folder / 'rewards.npz')} ({recovered.seconds:.0f} s)")

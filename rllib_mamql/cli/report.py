@@ -49,6 +49,9 @@ class TrialReport:
     warnings: Sequence[str] = ()
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
     recovered_rewards: Mapping[str, Any] = field(default_factory=dict)
+    reward_gauge: str = "none"
+    undetermined: Sequence[str] = ()
+    unscaled: Sequence[str] = ()
     iterations: int = 0
     error: str | None = None
     settings: str | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -50,10 +49,11 @@ def reward(
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.report import document, write_json
     from rllib_mamql.cli.session import learn_clone, quiet
-    from rllib_mamql.cli.tables import print_scores
+    from rllib_mamql.cli.tables import print_scores, print_verdicts
     from rllib_mamql.rewards.plots import plot_scores
-    from rllib_mamql.rewards.scoring import score_states, states_of
+    from rllib_mamql.rewards.scoring import StateScores, score_states, states_of
     from rllib_mamql.rewards.store import check_rewards, read_with_rewards
+    from rllib_mamql.rewards.verdict import sentence
 
     quiet(verbose=False)
     stored, how = read_with_rewards(folder)
@@ -62,17 +62,29 @@ def reward(
     settings = ScoringSettings(steps=steps, exact=not sampled, resamples=resamples, seed=seed)
     gauge = "none (as training regressed it)" if how is None else how["settings"]["gauge"]
     click.echo(f"{shown(folder)}: rewards in gauge {gauge}")
-    results: dict[str, Any] = {}
-    paid: dict[str, Any] = {}
+    scored: list[StateScores] = []
     for states in states_of(stored):
-        with working(f"scoring {states} states"):
-            scored = score_states(stored, states, settings, clone)
-        results[states], paid[states] = scored.to_json(), scored.where_paid
-        print_scores(scored)
-        say(f"{states} states: {steps} joint steps, {scored.seconds:.0f} s")
+        with working(f"scoring on {states} states", steps) as watch:
+            scored.append(score_states(stored, states, settings, clone, watch))
+        say(f"{states} states: {steps} joint steps, {scored[-1].seconds:.0f} s")
+    verdicts = {
+        agent: sentence(
+            agent,
+            {each.states: each.scores[agent] for each in scored},
+            {each.states: each.where_paid[agent] for each in scored},
+            steps,
+        )
+        for agent in stored.module_of
+    }
+    print_verdicts(verdicts.values())
+    for each in scored:
+        print_scores(each)
+    results = {each.states: each.to_json() for each in scored}
+    paid = {each.states: each.where_paid for each in scored}
     fields = {
         "recovery": how, "seed": seed, "clone_updates": clone and clone.updates,
         "clone_held_out": clone and clone.held_out, "exact": not sampled, "states": results, "mean_where_paid": paid,
+        "verdicts": verdicts,
     }  # fmt: skip
     write_json(json_path, document("reward", checkpoint=folder, **fields))
     if plot is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from rllib_mamql.cli.numbers import interval, number
 from rllib_mamql.cli.report import TrialReport
 from rllib_mamql.errors import printable
 from rllib_mamql.evaluation.diagnostics import over_agents
+from rllib_mamql.rewards.paid import NO_EVENT, paid_or_not
+from rllib_mamql.rewards.verdict import DIRECTIONS, heading
 
 if TYPE_CHECKING:
     from rllib_mamql.data.reading import JointDataset
@@ -59,23 +61,51 @@ def print_play(play: TrialReport | EvaluationResult, title: str, whose: str = ""
         Console().print(f"[bold yellow]warning:[/] {escape(printable(whose + warning))}", highlight=False)
 
 
-def print_rewards(recovered: Mapping[str, Mapping[str, Any]], title: str) -> None:
-    """Mean recovered reward by kind of event and agent; nothing where no rewards were recovered."""
-    if not recovered:
+def print_rewards(told: TrialReport | EvaluationResult, whose: str = "") -> None:
+    """What rewards pay for, by kind of event and agent; nothing where there are no rewards.
+
+    Args:
+        told: What was found.
+        whose: The trial's name.
+    """
+    paid = told.recovered_rewards
+    if not paid:
         return
-    caption = "mean reward (x how often an episode), known up to potential shaping"
-    kinds = list(dict.fromkeys(kind for rows in recovered.values() for kind in rows))
-    rows = [[kind, *(_paid(rows.get(kind)) for rows in recovered.values())] for kind in kinds]
-    table = table_of(("at steps with", *recovered), rows)
-    if not fits(table):
-        # Many agents: a line for each, and each kind.
-        rows = [[kind, agent, _paid(found.get(kind))] for kind in kinds for agent, found in recovered.items()]
-        table = table_of(("at steps with", "agent", "recovered reward"), rows, words=(0, 1))
-    show(table, title, caption)
+    kind_of = "implied" if told.reward_gauge == "none" else "recovered"
+    before = f"{whose}: " if whose else ""
+    kinds = list(dict.fromkeys(kind for rows in paid.values() for kind in rows))
+    if kinds != [NO_EVENT]:
+        cells = [[_paid(paid[agent], kind, agent in told.unscaled) for agent in paid] for kind in kinds]
+        table = table_of(("at steps with", *paid), [[kind, *row] for kind, row in zip(kinds, cells, strict=True)])
+        if not fits(table):
+            # Many agents: a line for each, and each kind.
+            rows = [
+                [kind, agent, cell]
+                for kind, row in zip(kinds, cells, strict=True)
+                for agent, cell in zip(paid, row, strict=True)
+            ]
+            table = table_of(("at steps with", "agent", f"{kind_of} reward"), rows, words=(0, 1))
+        amounts = "mean reward (x how often an episode), known up to potential shaping"
+        caption = "(x how often an episode)" if set(paid) <= set(told.unscaled) else amounts
+        show(table, f"What the {kind_of} rewards{f' of {whose}' if whose else ''} pay for", caption)
+    else:
+        tell(
+            f"{before}the environment reports no events in its infos, so that there is no telling what the {kind_of} "
+            "rewards pay for"
+        )
+    for text in told.undetermined:
+        Console().print(f"[bold]note:[/] {escape(before + text)}", highlight=False)
 
 
-def _paid(row: Mapping[str, Any] | None) -> str:
-    return "" if row is None else f"{row['mean']:+.3f} (x {row['an_episode']:.1f})"
+def _paid(rows: Mapping[str, Mapping[str, Any]], kind: str, unscaled: bool) -> str:
+    row = rows.get(kind)
+    if row is None:
+        return ""
+    if not unscaled:
+        text = f"{row['mean']:+.2f}"
+    else:
+        text = "-" if kind == NO_EVENT else paid_or_not(row, rows.get(NO_EVENT))
+    return f"{text} (x {row['an_episode']:.1f})"
 
 
 def in_words(likelihood: HeldOutLikelihood) -> str:
@@ -108,7 +138,7 @@ def print_evaluation(result: EvaluationResult) -> None:
     if text := unscored(result.expert_return, result.random_return):
         tell(text)
     print_play(result, "What happens in an episode")
-    print_rewards(result.recovered_rewards, "What the recovered rewards pay for")
+    print_rewards(result)
 
 
 def print_relearned(title: str, returns: ReturnSummary, normalised_score: float | None) -> None:
@@ -128,10 +158,22 @@ def returns_rows(mean: float, ci95: tuple[float, float], per_agent: Mapping[str,
 def print_recovered(recovered: Recovered) -> None:
     """How well the recovered rewards explain each module's policy, and how large they are."""
     rows = [
-        [name, number(recovered.policy_error.get(name), 3), number(recovered.mean_absolute.get(name), 3)]
+        [
+            name,
+            number(recovered.policy_error.get(name), 3),
+            number(recovered.mean_absolute.get(name), 3),
+            f"{recovered.updates.get(name, 0):,}",
+        ]
         for name in recovered.rewards
     ]
-    show(table_of(("module", "policy error [nats]", "mean |r| [nats]"), rows))
+    show(table_of(("module", "policy error [nats]", "mean |r| [nats]", "updates"), rows), caption="on held-out play")
+
+
+def print_verdicts(sentences: Iterable[str]) -> None:
+    """How good the rewards are, a sentence an agent, and which way the numbers of the tables below point."""
+    for text in sentences:
+        Console().print(text, markup=False, highlight=False)
+    Console().print(DIRECTIONS, style="dim", highlight=False)
 
 
 def print_scores(scored: StateScores) -> None:
@@ -145,9 +187,11 @@ def _print_scores(title: str, scores: dict[str, dict[str, Any]], events: dict[st
     caption = f"mean recovered where {paid}"
     metrics = list(next(iter(scores.values())))
     rows = [[name, *(_short(values[metric]) for metric in metrics)] for name, values in scores.items()]
-    table = table_of(("predictor", *metrics), rows)
+    table = table_of(("predictor", *map(heading, metrics)), rows)
     if not fits(table):
-        rows = [[name, metric, _short(values[metric])] for name, values in scores.items() for metric in metrics]
+        rows = [
+            [name, heading(metric), _short(values[metric])] for name, values in scores.items() for metric in metrics
+        ]
         table = table_of(("predictor", "metric", ""), rows, words=(0, 1))
     show(table, title, caption)
 

@@ -23,13 +23,20 @@ from rllib_mamql.cli.working import working
 from rllib_mamql.errors import UserError, last_line, no_space, one_line
 from rllib_mamql.learning.counts import env_steps, updates
 from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT
+from rllib_mamql.networks.choices import NO_GAUGE
 from rllib_mamql.play.returns import normalised_score
 
 if TYPE_CHECKING:
     from rllib_mamql.evaluation.evaluate import EvaluationResult
 
 
-def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptions) -> TrialReport:
+RECOVERY_BUDGET_S = 30.0
+"""Processor seconds that recovering rewards may take at the end of training."""
+
+
+def report_trial(
+    item: Prepared, result: Any, tune_trial: Any, options: RunOptions, *, alone: bool = True
+) -> TrialReport:
     """Recovers rewards and evaluates, where the trial asks for it, and writes what was found into the trial's folder.
 
     Args:
@@ -37,6 +44,7 @@ def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptio
         result: Tune's result of the trial.
         tune_trial: The trial.
         options: How the command runs.
+        alone: Whether it is the only trial; of several only the best one's rewards are recovered, in the end.
     """
     metrics, trial, config = result.metrics or {}, tune_trial.trial_id, dict(tune_trial.config)
     error = metrics.get(ENVIRONMENT_FAULT)
@@ -44,16 +52,21 @@ def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptio
         error = no_space(result.error) or last_line(result.error)
     checkpoint = result.checkpoint.path if result.checkpoint is not None else None
     evaluation = as_trained = likelihood = None
+    gauge = NO_GAUGE
     try:
         if error is None and checkpoint is not None and is_ours(item.algorithm):
-            _recover(checkpoint, config)
             _decide(checkpoint, config)
         if error is None and checkpoint is not None and not config.get("env"):
+            if alone and recover_rewards(checkpoint, config):
+                gauge = config.get("reward_gauge", NO_GAUGE)
             likelihood = _likelihood(checkpoint)
         elif error is None and checkpoint is not None and options.eval_episodes:
-            evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes)
+            rewards = alone and recover_rewards(checkpoint, config)
+            evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes, rewards=rewards)
             if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
                 as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
+        elif error is None and checkpoint is not None and config.get("reward_gauge", NO_GAUGE) != NO_GAUGE:
+            say("rewards are recovered along with an evaluation, and none was asked for; `rllib recover` does without")
     except Exception as fault:
         # What the other trials came to is not lost with it.
         error = one_line(fault)
@@ -90,6 +103,9 @@ def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptio
         warnings=evaluation.warnings if evaluation else (),
         diagnostics=evaluation.diagnostics if evaluation else {},
         recovered_rewards=evaluation.recovered_rewards if evaluation else {},
+        reward_gauge=evaluation.reward_gauge if evaluation else gauge,
+        undetermined=evaluation.undetermined if evaluation else (),
+        unscaled=evaluation.unscaled if evaluation else (),
         iterations=int(metrics.get("training_iteration", 0)),
         error=error,
         held_out_likelihood=likelihood,
@@ -102,22 +118,36 @@ def report_trial(item: Prepared, result: Any, tune_trial: Any, options: RunOptio
     return report
 
 
-def _recover(checkpoint: str, config: Mapping[str, Any]) -> None:
-    """Recovers rewards in the gauge that the trial asked for; ``none`` keeps what training regressed."""
-    if config.get("reward_gauge", "none") == "none":
-        return
+def recover_rewards(checkpoint: str, config: Mapping[str, Any]) -> bool:
+    """Recovers rewards in the gauge that a trial asked for; whatever goes wrong costs the rewards and nothing else.
+
+    Args:
+        checkpoint: The trial's.
+        config: The trial's; gauge ``none`` keeps what training regressed, where the algorithm has rewards at all.
+
+    Returns:
+        Whether there are rewards to tell of; false after a failure, which is said.
+    """
+    gauge = config.get("reward_gauge", NO_GAUGE)
+    if gauge == NO_GAUGE:
+        return True
     folder = Path(checkpoint)
     if not folder.is_dir():
         say(f"rewards are not recovered in a gauge, {checkpoint} is not on this machine: copy it, then `rllib recover`")
-        return
-    from rllib_mamql.rewards.recover import number_of_updates, recover_checkpoint, trained_settings
+        return False
+    from rllib_mamql.rewards.recover import TOTAL, recover_checkpoint, trained_settings
 
-    stored = read_checkpoint(folder)
-    settings = trained_settings(stored, seed=config.get("seed") or 0)
-    what = f"recovering rewards of {shown(checkpoint)} in gauge {settings.gauge}"
-    with working(what, number_of_updates(stored, settings)) as watch:
-        recovered = recover_checkpoint(stored, settings, watch=watch)
-    say(f"rewards recovered ({recovered.seconds:.0f} s)")
+    try:
+        with working(f"recovering rewards in gauge {gauge}", TOTAL) as watch:
+            stored = read_checkpoint(folder)
+            settings = trained_settings(stored, seed=config.get("seed") or 0, budget_s=RECOVERY_BUDGET_S)
+            recovered = recover_checkpoint(stored, settings, watch=watch)
+    except Exception as error:
+        # The policies are trained: an environment or a network that fails here must not cost their score.
+        say(f"rewards are not recovered: {one_line(error)}; `rllib recover {shown(folder.parent.parent)}` tries again")
+        return False
+    say(f"{folder.parent.name}: rewards recovered in gauge {gauge} ({recovered.seconds:.0f} s)")
+    return True
 
 
 def _decide(checkpoint: str, config: Mapping[str, Any]) -> None:
@@ -158,7 +188,13 @@ def _return_as_trained(checkpoint: str, episodes: int, seed: int) -> float:
 
 
 def evaluate_trial(
-    item: Prepared, config: Mapping[str, Any], checkpoint: str, episodes: int, seed_offset: int = 0
+    item: Prepared,
+    config: Mapping[str, Any],
+    checkpoint: str,
+    episodes: int,
+    *,
+    seed_offset: int = 0,
+    rewards: bool = True,
 ) -> EvaluationResult:
     """Plays a trial's policies, and says the return.
 
@@ -168,6 +204,7 @@ def evaluate_trial(
         checkpoint: Its checkpoint.
         episodes: How many to play.
         seed_offset: Added to the trial's seed, for episodes of other starts.
+        rewards: Whether to tell what its rewards pay for.
     """
     from rllib_mamql.evaluation.evaluate import evaluate_baseline, evaluate_checkpoint
 
@@ -175,7 +212,7 @@ def evaluate_trial(
     seed = (config.get("seed") or 0) + seed_offset
     with working(f"evaluating {shown(checkpoint)}", episodes) as watch:
         if is_ours(item.algorithm):
-            evaluation = evaluate_checkpoint(checkpoint, episodes=episodes, seed=seed, watch=watch)
+            evaluation = evaluate_checkpoint(checkpoint, episodes=episodes, seed=seed, watch=watch, rewards=rewards)
         else:
             env, env_config = config["env"], config.get("env_config") or {}
             mapping = config["policy_mapping_fn"]

@@ -23,7 +23,7 @@ def print_trials(reports: Sequence[TrialReport]) -> None:
         # Of a search the best trial is told of; the evaluations of all are in their folders.
         if report in best or report.experiment not in {each.experiment for each in best}:
             print_play(report, f"What happens in an episode of {name_of(report)}", f"{name_of(report)}: ")
-            print_rewards(report.recovered_rewards, f"What the recovered rewards of {name_of(report)} pay for")
+            print_rewards(report, name_of(report))
     for report in reports:
         if report.checkpoint:
             tell(f"checkpoint of {name_of(report)}: {shown(report.checkpoint)}")

@@ -71,7 +71,11 @@ def _run(item: Prepared, storage: str, name: str, options: RunOptions) -> list[T
                     say(f"last checkpoint: {shown(result.checkpoint.path)}")
             raise Interrupted(f"stopped; the same command with --resume goes on with {shown(f'{storage}/{name}')}")
         trials = ray_internals.trials_of(results)
-        reports = [report_trial(item, result, trial, options) for result, trial in zip(results, trials, strict=True)]
+        alone = len(trials) == 1
+        reports = [
+            report_trial(item, result, trial, options, alone=alone)
+            for result, trial in zip(results, trials, strict=True)
+        ]
         configs = {trial.trial_id: trial.config for trial in trials}
         return crown(item, reports, configs, None if remote else Path(storage) / name, options.eval_episodes)
 

@@ -5,24 +5,30 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from rllib_mamql.algorithms.registry import is_ours
 from rllib_mamql.cli.experiment import Experiment, fill_searches
 from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.numbers import interval
 from rllib_mamql.cli.report import TrialReport, plain
 from rllib_mamql.cli.settings import ALIASES, Prepared, resolve_input
-from rllib_mamql.cli.trial_reports import evaluate_trial
+from rllib_mamql.cli.trial_reports import evaluate_trial, recover_rewards
 from rllib_mamql.cli.trial_tables import best_first, winners
 from rllib_mamql.errors import one_line
+
+if TYPE_CHECKING:
+    from rllib_mamql.evaluation.evaluate import EvaluationResult
 
 WINNER = "best.yaml"
 """File in a run's folder."""
 
 FRESH_SEEDS = 2**20
 """Added to the seed of the evaluation by which a trial was chosen."""
+REWARD_FIELDS = ("recovered_rewards", "reward_gauge", "undetermined", "unscaled")
+"""Of an evaluation and a report alike."""
 
 
 def crown(
@@ -32,7 +38,9 @@ def crown(
     run: Path | None,
     episodes: int,
 ) -> list[TrialReport]:
-    """Judges a search's best trial again and writes its settings, where several trials have a return.
+    """Recovers the rewards of a search's best trial, judges it again and writes its settings.
+
+    That is where several trials have a return.
 
     Args:
         item: The search.
@@ -45,18 +53,32 @@ def crown(
         The reports; the best trial's has what was found.
     """
     best = next(iter(winners(best_first(reports))), None)
+    scored = [report for report in reports if report.return_mean is not None]
+    if best is None and len(reports) > 1 and len(scored) == 1 and scored[0].checkpoint is not None:
+        # One of several trials is left: there is no search to win, but there are rewards to tell of.
+        told = _told_rewards(item, configs[scored[0].trial], scored[0].checkpoint, episodes, 0)[1]
+        return [dataclasses.replace(report, **told) if report is scored[0] else report for report in reports]
     if best is None or best.checkpoint is None:
         return list(reports)
     # Of several scores the best is high by luck as well: episodes that did not choose it have no part in that.
     try:
-        fresh = evaluate_trial(item, configs[best.trial], best.checkpoint, episodes, seed_offset=FRESH_SEEDS)
+        fresh, told = _told_rewards(item, configs[best.trial], best.checkpoint, episodes, FRESH_SEEDS)
     except Exception as error:  # What the trials came to is not lost with it.
         say(f"warning: the best trial is not evaluated on fresh episodes: {one_line(error)}")
         return list(reports)
-    found = dataclasses.replace(best, fresh_return_mean=fresh.return_mean, fresh_return_ci95=fresh.return_ci95)
+    found = dataclasses.replace(best, fresh_return_mean=fresh.return_mean, fresh_return_ci95=fresh.return_ci95, **told)
     if run is not None:
         found = dataclasses.replace(found, settings=str(write_winner(item.experiment, found, run)))
     return [found if report is best else report for report in reports]
+
+
+def _told_rewards(
+    item: Prepared, config: Mapping[str, Any], checkpoint: str, episodes: int, seed_offset: int
+) -> tuple[EvaluationResult, dict[str, Any]]:
+    """Recovers a trial's rewards and evaluates it; gives the evaluation, and of it what speaks of rewards."""
+    rewards = is_ours(item.algorithm) and recover_rewards(checkpoint, config)
+    found = evaluate_trial(item, config, checkpoint, episodes, seed_offset=seed_offset, rewards=rewards)
+    return found, {name: getattr(found, name) for name in REWARD_FIELDS}
 
 
 def write_winner(experiment: Experiment, best: TrialReport, run: Path) -> Path:

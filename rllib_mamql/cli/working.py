@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 LINE_AFTER_S, LINE_EVERY_S = 5.0, 10.0
 """Where the output is no terminal: how long work takes before a line says so, and least time between two lines."""
+COUNTED_S = 1.0
+"""So much later a line says so without a number."""
 
 
 @contextmanager
@@ -44,11 +46,12 @@ def working(what: str, total: int | None = None) -> Iterator[Watch]:
     """
     console = Console(stderr=True)
     if not console.is_terminal:
-        timer = threading.Timer(LINE_AFTER_S, say, [what])
+        # Work that is counted says itself how far it is, once it has begun to count.
+        timer = threading.Timer(LINE_AFTER_S + (COUNTED_S if total else 0.0), say, [what])
         timer.daemon = True
         timer.start()
         try:
-            yield _lines(what, total)
+            yield _lines(what, total, timer.cancel)
         finally:
             timer.cancel()
         return
@@ -64,14 +67,35 @@ def working(what: str, total: int | None = None) -> Iterator[Watch]:
         yield lambda done: progress.update(task, completed=done)
 
 
-def _lines(what: str, total: int | None) -> Watch:
-    started = said = time.monotonic()
+def _lines(what: str, total: int | None, first: Callable[[], None]) -> Watch:
+    started = time.monotonic()
+    said = started - LINE_EVERY_S + LINE_AFTER_S
 
     def tell(done: int) -> None:
         nonlocal said
         now = time.monotonic()
         if now - said >= LINE_EVERY_S:
             said = now
-            say(f"{what}: {done:,}" + (f" of {total:,}" if total is not None else "") + f", {clock(now - started)}")
+            first()
+            say(f"{what}: {how_far(done, total, now - started)}")
 
     return tell
+
+
+def how_far(done: int, total: int | None, seconds: float) -> str:
+    """How much is done and how long the rest will take, ``40%, 12 s left``.
+
+    Args:
+        done: How much.
+        total: Of how much; None where it is not known.
+        seconds: How long it has taken.
+    """
+    if total is None:
+        return f"{done:,}, {clock(seconds)}"
+    share = done / total if total else 1.0
+    left = f", {_short(seconds * (1.0 - share) / share)} left" if 0.0 < share < 1.0 else ""
+    return f"{share:.0%}{left}"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100.0 else clock(seconds)

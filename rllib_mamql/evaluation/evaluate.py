@@ -55,7 +55,10 @@ class EvaluationResult:
         normalised_score: ``(return - random) / (expert - random)``; None where either is unknown.
         expert_return: The expert's mean return, from the dataset.
         random_return: Random play's, from the dataset.
-        recovered_rewards: What each agent's recovered reward pays for (``reward_summary.reward_by_event``).
+        recovered_rewards: What each agent's reward pays for (``rewards.by_event.reward_by_event``).
+        reward_gauge: The gauge that rewards were recovered in; ``none`` of those that the critics imply.
+        undetermined: What the demonstrations do not determine of the rewards, in words.
+        unscaled: Agents whose amounts are among that.
         chosen: Settings that training found for itself, and what they follow from (``algorithms.mamql.coverage``).
     """
 
@@ -71,6 +74,9 @@ class EvaluationResult:
     expert_return: float | None
     random_return: float | None
     recovered_rewards: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reward_gauge: str = "none"
+    undetermined: list[str] = field(default_factory=list)
+    unscaled: list[str] = field(default_factory=list)
     events_per_agent: dict[str, dict[str, float]] = field(default_factory=dict)
     expert_events: dict[str, dict[str, float]] = field(default_factory=dict)
     event_ratio: dict[str, float | None] = field(default_factory=dict)
@@ -161,6 +167,7 @@ def evaluate_checkpoint(
     num_envs: int = 25,
     data: str | pathlib.Path | None = None,
     watch: Watch | None = None,
+    rewards: bool = True,
 ) -> EvaluationResult:
     """Plays a checkpoint's policies in its own environment.
 
@@ -175,6 +182,7 @@ def evaluate_checkpoint(
         num_envs: Environments stepped together.
         data: The demonstrations, to compare play with; None takes those of training, if they are still there.
         watch: Told how many episodes have ended, of twice as many where play is greedy.
+        rewards: Whether to tell what the rewards pay for.
 
     Raises:
         CheckpointError: If the folder is no checkpoint.
@@ -189,14 +197,14 @@ def evaluate_checkpoint(
     from rllib_mamql.learning.demonstrations import find_demonstrations
     from rllib_mamql.rewards.store import read_with_rewards
 
-    stored, _ = read_with_rewards(path)
+    stored, how = read_with_rewards(path)
     demonstrations = find_demonstrations(stored, data)
     run = functools.partial(play, stored.env, stored.env_config, episodes=episodes, seed=seed, num_envs=num_envs)
     finished, aggregation = run(checkpoint_actor(stored, seed, greedy=greedy), watch=watch)
     expert_events = stored.metadata.expert_events or {}
     expert = stored.metadata.expert_return.mean if stored.metadata.expert_return else None
     random = stored.metadata.random_return.mean if stored.metadata.random_return else None
-    from rllib_mamql.rewards.by_event import reward_by_event
+    from rllib_mamql.rewards.by_event import told_rewards
 
     health = examine(stored, demonstrations, seed=seed, greedy=greedy)
     played = _played(stored.env, stored.env_config, finished, aggregation)
@@ -223,7 +231,7 @@ def evaluate_checkpoint(
         normalised_score=normalised_score(played["return_mean"], expert, random),
         expert_return=expert,
         random_return=random,
-        recovered_rewards=reward_by_event(stored, episodes=min(episodes, 10), seed=seed, greedy=greedy),
+        **(told_rewards(stored, how, demonstrations, min(episodes, 10), seed, greedy) if rewards else {}),
         chosen=chosen(stored.settings),
     )
 

@@ -4,4 +4,5 @@ from __future__ import annotations
 
 REWARD_INPUTS = ("joint", "state_action", "state")
 REWARD_NETWORKS = ("plain", "entity_additive")
-REWARD_GAUGES = ("none", "sparse", "state_only")
+NO_GAUGE = "none"
+REWARD_GAUGES = (NO_GAUGE, "sparse", "state_only")

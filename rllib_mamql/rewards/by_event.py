@@ -14,9 +14,10 @@ from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import checkpoint_actor
 from rllib_mamql.play.rollout import ColumnarRollout
+from rllib_mamql.rewards.determined import indifferent_agents, unscaled_agents
+from rllib_mamql.rewards.paid import NO_EVENT, in_words
 from rllib_mamql.rewards.store import has_reward
 
-NO_EVENT = "no event"
 EPISODES = 10
 
 
@@ -48,8 +49,8 @@ def reward_by_event(
         greedy: Plays the most likely actions.
 
     Returns:
-        ``{agent: {kind: {"mean": recovered reward, "an_episode": how often}}}``, kinds by falling mean; empty where the
-        checkpoint holds no rewards.
+        ``{agent: {kind: {"mean": recovered reward, "sd": its standard deviation, "steps": how many, "an_episode": how
+        often}}}``, kinds by falling mean; empty where the checkpoint holds no rewards.
     """
     if not all(has_reward(module) for module in stored.modules.values()):
         return {}
@@ -72,8 +73,51 @@ def reward_by_event(
             for kind in [kind for kind, count in kinds.items() if count] or [NO_EVENT]:
                 rows.setdefault(kind, []).append(float(value))
         summary = {
-            kind: {"mean": float(np.mean(values)), "an_episode": len(values) / len(finished)}
+            kind: {
+                "mean": float(np.mean(values)),
+                "sd": float(np.std(values)),
+                "steps": len(values),
+                "an_episode": len(values) / len(finished),
+            }
             for kind, values in rows.items()
         }
         result[agent] = dict(sorted(summary.items(), key=lambda item: -item[1]["mean"]))
     return result
+
+
+def told_rewards(
+    stored: Checkpoint,
+    how: Mapping[str, Any] | None,
+    demonstrations: JointColumns | None,
+    episodes: int,
+    seed: int,
+    greedy: bool = False,
+) -> dict[str, Any]:
+    """What a checkpoint's rewards pay for, and what of that its demonstrations do not determine.
+
+    Args:
+        stored: The checkpoint.
+        how: The document of its recovered rewards; None: they are those that its critics imply.
+        demonstrations: Those of training; None where they are gone.
+        episodes: Episodes to play.
+        seed: Seed of environment and actions.
+        greedy: Plays the most likely actions.
+
+    Returns:
+        The fields of an ``EvaluationResult`` that speak of rewards; none where there are no rewards.
+    """
+    paid = reward_by_event(stored, episodes=episodes, seed=seed, greedy=greedy)
+    if not paid:
+        return {}
+    gauge = "none" if how is None else str(how["settings"]["gauge"])
+    unscaled = [] if demonstrations is None else unscaled_agents(stored, demonstrations)
+    indifferent = [] if demonstrations is None else indifferent_agents(stored, demonstrations)
+    said = in_words(unscaled, indifferent, paid)
+    if how is not None and (cut := [name for name, why in how.get("ended_by", {}).items() if why == "budget"]):
+        said.append(f"the recovery of {', '.join(cut)} was ended by its budget: `rllib recover` takes its time")
+    return {
+        "recovered_rewards": paid,
+        "reward_gauge": gauge,
+        "undetermined": said,
+        "unscaled": [*unscaled, *(agent for agent in indifferent if agent not in unscaled)],
+    }

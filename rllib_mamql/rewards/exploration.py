@@ -16,8 +16,11 @@ from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import module_actor
 from rllib_mamql.play.batched import make_rollout
-from rllib_mamql.play.rollout import Actor
+from rllib_mamql.play.rollout import Actor, Watch
+from rllib_mamql.rewards.fitting import Budget
 
+CHUNK = 1000
+"""Joint steps between two looks at the budget; whole batches of the usual number of environments."""
 LITTLE = 0.1
 """Share of random actions in the third of the play that stays close to the policies."""
 
@@ -53,7 +56,15 @@ def exploring_actor(
     return act
 
 
-def explore(stored: Checkpoint, steps: int, share: float, seed: int, num_envs: int = 50) -> JointColumns:
+def explore(
+    stored: Checkpoint,
+    steps: int,
+    share: float,
+    seed: int,
+    num_envs: int = 50,
+    budget: Budget | None = None,
+    watch: Watch | None = None,
+) -> JointColumns:
     """Plays a checkpoint's policies at their training rationality, with a share of random actions.
 
     Two thirds of the steps have ``share`` of them, the others a tenth (or ``share``, where that is less).
@@ -64,8 +75,11 @@ def explore(stored: Checkpoint, steps: int, share: float, seed: int, num_envs: i
         share: Share of random actions, in [0, 1].
         seed: Seed of everything.
         num_envs: Environments stepped together.
+        budget: When to be content with fewer steps.
+        watch: Told how many joint steps are played.
     """
-    parts = []
+    budget = budget or Budget()
+    parts: list[JointColumns] = []
     for index, (part, mixed) in enumerate(((2 * steps // 3, share), (steps - 2 * steps // 3, min(share, LITTLE)))):
         if part == 0:
             continue
@@ -74,14 +88,22 @@ def explore(stored: Checkpoint, steps: int, share: float, seed: int, num_envs: i
             functools.partial(make_batch, stored.env, stored.env_config),
             min(num_envs, part),
             seed + index,
+            name=f"play{index}",
         )
         try:
             generator = torch.Generator().manual_seed(seed + index)
             actor = module_actor(stored.modules, stored.module_of, generator)
             sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
-            exploring = exploring_actor(actor, sizes, mixed, seed + index, rollout.observation_spaces)
-            columns, _ = rollout.run(exploring, num_steps=part)
+            mixing = exploring_actor(actor, sizes, mixed, seed + index, rollout.observation_spaces)
+            # Each part of the play has its share of the budget.
+            end = budget.until(part / (part + (steps - 2 * steps // 3 if index == 0 else 0)))
+            left = part
+            while left > 0 and (left == part or end.used < 1.0):
+                columns, _ = rollout.run(mixing, num_steps=min(left, CHUNK))
+                parts.append(columns)
+                left -= min(left, CHUNK)
+                if watch:
+                    watch((0 if index == 0 else 2 * steps // 3) + part - left)
         finally:
             rollout.close()
-        parts.append(columns)
     return concatenate(parts)

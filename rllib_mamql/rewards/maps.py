@@ -18,7 +18,7 @@ from rllib_mamql.columns import ALIVE, OBS, Array, column
 from rllib_mamql.environments.registry import make_env, maps_of
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import agents_by_module, module_actor
-from rllib_mamql.play.rollout import ColumnarRollout
+from rllib_mamql.play.rollout import ColumnarRollout, Watch
 from rllib_mamql.rewards.exploration import exploring_actor
 from rllib_mamql.rewards.marginal import marginal_recovered
 from rllib_mamql.rewards.settings import MapSettings
@@ -76,7 +76,7 @@ class RewardMap:
 
 
 def reward_maps(
-    stored: Checkpoint, *, steps: int = MapSettings.steps, seed: int = MapSettings.seed
+    stored: Checkpoint, *, steps: int = MapSettings.steps, seed: int = MapSettings.seed, watch: Watch | None = None
 ) -> dict[str, list[RewardMap]]:
     """Maps of what the rewards of a checkpoint value.
 
@@ -84,6 +84,7 @@ def reward_maps(
         stored: The checkpoint, recovered rewards in its modules.
         steps: Joint steps to play, with a share of random actions.
         seed: Seed of everything.
+        watch: Told how many joint steps are played.
 
     Returns:
         ``{row: maps}``; a row is an agent, or the agents of one module where there are more than two.
@@ -95,7 +96,7 @@ def reward_maps(
     maps = maps_of(stored.env)
     env = make_env(stored.env, stored.env_config)
     env.reset(seed=seed)
-    states, observations, alive = _play(stored, maps, steps, seed)
+    states, observations, alive = _play(stored, maps, steps, seed, watch)
     agents = list(stored.module_of)
     groups = [[agent] for agent in agents]
     if len(agents) > OWN_ROWS:
@@ -113,7 +114,9 @@ def _row_name(agents: Sequence[str]) -> str:
     return agents[0] if len(agents) == 1 else f"{agents[0]} to\n{agents[-1]}"
 
 
-def _play(stored: Checkpoint, maps: Any, steps: int, seed: int) -> tuple[list[Any], dict[str, Array], dict[str, Array]]:
+def _play(
+    stored: Checkpoint, maps: Any, steps: int, seed: int, watch: Watch | None
+) -> tuple[list[Any], dict[str, Array], dict[str, Array]]:
     """Snapshots, observations and who is alive, all in the same order."""
     rollout = ColumnarRollout(lambda: make_env(stored.env, stored.env_config), NUM_ENVS, seed)
     sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
@@ -123,6 +126,8 @@ def _play(stored: Checkpoint, maps: Any, steps: int, seed: int) -> tuple[list[An
 
     def watching(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> Mapping[str, Array]:
         states.extend(maps.snapshot(env) for env in rollout.envs)
+        if watch:
+            watch(min(steps, len(states)))
         return actor(observations, alive)
 
     try:

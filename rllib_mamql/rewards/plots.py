@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rllib_mamql.rewards.maps import RewardMap
+from rllib_mamql.rewards.verdict import HIGHER
 
 SHOWN = ("pearson", "epic", "ranking_accuracy")
 """Metrics that bars are drawn of."""
@@ -138,26 +139,51 @@ def plot_scores(results: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any
     from matplotlib import pyplot
 
     agents = list(next(iter(results.values())))
+    shown = [
+        metric
+        for metric in SHOWN
+        if any(_known(scores[agent], metric) for scores in results.values() for agent in agents)
+    ]
+    if not shown:
+        shown = list(SHOWN[:1])
     figure, axes = pyplot.subplots(
-        len(agents), len(SHOWN), figsize=(4 * len(SHOWN), 2.6 * len(agents)), squeeze=False, layout="constrained"
+        len(agents), len(shown), figsize=(4 * len(shown), 2.6 * len(agents)), squeeze=False, layout="constrained"
     )
+    drawn: dict[str, Any] = {}
     for line, agent in zip(axes, agents, strict=True):
-        for axis, metric in zip(line, SHOWN, strict=True):
-            for place, (states, by_agent) in enumerate(results.items()):
-                scores = by_agent[agent]
-                width = 0.8 / len(results)
-                heights = [values[metric] if values[metric] is not None else 0.0 for values in scores.values()]
-                ranges = [
-                    values[f"{metric}_ci95"] or (height, height)
-                    for values, height in zip(scores.values(), heights, strict=True)
-                ]
-                errors = [[max(0.0, h - low) for h, (low, _) in zip(heights, ranges, strict=True)],
-                          [max(0.0, high - h) for h, (_, high) in zip(heights, ranges, strict=True)]]  # fmt: skip
-                where = [index + place * width for index in range(len(scores))]
-                axis.bar(where, heights, width, yerr=errors, label=f"{states} states", capsize=2)
-            axis.set_xticks([i + 0.4 - width / 2 for i in range(len(scores))], list(scores), rotation=20)
-            axis.set_title(f"{metric}, {agent}", fontsize=9)
-            axis.axhline(0.0, color="grey", linewidth=0.5)
-    axes[0][0].legend(fontsize=8)
+        for axis, metric in zip(line, shown, strict=True):
+            drawn |= _draw_scores(axis, {states: scores[agent] for states, scores in results.items()}, metric)
+            axis.set_title(f"{agent}: {metric} ({'higher' if HIGHER[metric] else 'lower'} is better)", fontsize=9)
+    if drawn:
+        figure.legend(list(drawn.values()), list(drawn), loc="outside upper center", ncols=len(drawn), fontsize=9)
     figure.savefig(file, dpi=110)
     pyplot.close(figure)
+
+
+def _known(scores: Mapping[str, Mapping[str, Any]], metric: str) -> list[str]:
+    """Predictors for which a metric is defined."""
+    return [name for name, values in scores.items() if values[metric] is not None]
+
+
+def _draw_scores(axis: Any, by_states: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str) -> dict[str, Any]:
+    """Bars of one agent and metric, of the predictors that it is defined for; gives them by kind of states."""
+    names = list(dict.fromkeys(name for scores in by_states.values() for name in _known(scores, metric)))
+    width, drawn = 0.8 / len(by_states), {}
+    for place, (states, scores) in enumerate(by_states.items()):
+        known = [name for name in names if name in _known(scores, metric)]
+        if not known:
+            continue
+        heights = [scores[name][metric] for name in known]
+        ends = [scores[name][f"{metric}_ci95"] or (scores[name][metric],) * 2 for name in known]
+        errors = [
+            [max(0.0, height - low) for height, (low, _) in zip(heights, ends, strict=True)],
+            [max(0.0, high - height) for height, (_, high) in zip(heights, ends, strict=True)],
+        ]
+        where = [names.index(name) + place * width for name in known]
+        drawn[f"{states} states"] = axis.bar(where, heights, width, yerr=errors, color=f"C{place}", capsize=2)
+    axis.set_xticks([index + 0.4 - width / 2 for index in range(len(names))], names, rotation=20)
+    if not names:
+        axis.text(0.5, 0.5, "no true reward occurred", ha="center", va="center", transform=axis.transAxes)
+        axis.set_axis_off()
+    axis.axhline(0.0, color="grey", linewidth=0.5)
+    return drawn

@@ -11,86 +11,57 @@ potential Phi, and, where the policy is known with an error only, by those of po
     r              = Q_i(s, a_i, a_-i) - gamma (1 - terminated) W(s'),   W(s) = log mean_a exp Qbar_i(s, a)
 
 over transitions in which a share of the actions is random, so that all actions are covered; where some are illegal,
-sums and means over actions are over the legal ones. Q is in units of the inverse temperature. The difference between W
-and the critic's own soft value is the potential Phi. W is the mean in place of the sum, so that the reward zero is its
-own explanation. The reward network R_i is the regression of r, divided by the rationality. A potential network is the
-regression of W, divided likewise: R_i shaped by it is dense, an advantage (Ng, Harada and Russell, *Policy invariance
-under reward transformations*, ICML 1999). Other sources: MAMQL (arXiv 2503.04679); reward-regularised classification
-(Piot, Geist and Pietquin, *Boosted and Reward-regularized Classification for Apprenticeship Learning*, AAMAS 2014),
-here for several agents and Boltzmann policies.
+sums and means over actions are over the legal ones. Q is in units of the inverse temperature (``explanation``). The
+difference between W and the critic's own soft value is the potential Phi.
+W is the mean in place of the sum, so that the reward zero is its own explanation. The reward network R_i is the
+regression of r, divided by the rationality. A potential network is the regression of W, divided likewise: R_i shaped
+by it is dense, an advantage (Ng, Harada and Russell, *Policy invariance under reward transformations*, ICML 1999).
+Other sources: MAMQL (arXiv 2503.04679); reward-regularised classification (Piot, Geist and Pietquin, *Boosted and
+Reward-regularized Classification for Apprenticeship Learning*, AAMAS 2014), here for several agents and Boltzmann
+policies. Each fit lasts until held-out play gains no more by it (``fitting``).
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-import math
 import pathlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rllib_mamql.algorithms.mamql import objective
-from rllib_mamql.algorithms.mamql.others import enumerate_others
-from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, JointColumns, column
+from rllib_mamql.columns import JointColumns
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.demonstrations import find_demonstrations
-from rllib_mamql.networks.encoders import build_encoder
-from rllib_mamql.networks.heads import JointHead, MarginalCritic
-from rllib_mamql.networks.masks import log_count, mask_of
+from rllib_mamql.networks.forms import form_of
+from rllib_mamql.networks.heads import JointHead
 from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
-from rllib_mamql.networks.tensors import to_tensor
-from rllib_mamql.play.actors import agents_by_module
 from rllib_mamql.play.rollout import Watch
+from rllib_mamql.rewards.explanation import Explanation, encode, implied_targets, targets_of
 from rllib_mamql.rewards.exploration import explore
-from rllib_mamql.rewards.marginal import ENUMERATED, policy_of
+from rllib_mamql.rewards.fitting import Budget, fit
 from rllib_mamql.rewards.settings import RecoverySettings
 from rllib_mamql.rewards.store import Recovered, write_rewards
+from rllib_mamql.rewards.transitions import Transitions, transitions_of
 
-LOGIT_SCALE = 3.0
-"""The explanation critic's outputs are multiplied by this: decided policies have logits of several units."""
 REGRESSION_ROWS = 1024
-"""Rows a gradient step of the regression after the critic's fit."""
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """One module's transitions, all its agents' stacked."""
-
-    obs: Tensor
-    next_obs: Tensor
-    action: Tensor
-    others: Tensor
-    terminated: Tensor
-    policy: Tensor
-    other_policies: list[Tensor]
-    next_other_policies: list[Tensor]
-
-    def draw(self, index: Tensor) -> _Rows:
-        return _Rows(
-            self.obs[index], self.next_obs[index], self.action[index], self.others[index], self.terminated[index],
-            self.policy[index],
-            [policy[index] for policy in self.other_policies],
-            [policy[index] for policy in self.next_other_policies],
-        )  # fmt: skip
-
-    @classmethod
-    def join(cls, parts: Sequence[_Rows]) -> _Rows:
-        single = {name: torch.cat([getattr(part, name) for part in parts]) for name in _SINGLE}
-        several = {
-            name: [torch.cat(pieces) for pieces in zip(*(getattr(part, name) for part in parts), strict=True)]
-            for name in _SEVERAL
-        }
-        return cls(**single, **several)  # type: ignore[arg-type]
-
-
-_SINGLE = ("obs", "next_obs", "action", "others", "terminated", "policy")
-_SEVERAL = ("other_policies", "next_other_policies")
-
+"""Rows a gradient step of the further regression that is asked for."""
+STRETCH = 8
+"""Successive transitions that are drawn together for the explanation: their states are encoded once."""
+PLAYING = 0.3
+"""Share of a budget that play may use."""
+PLAYED = 0.1
+"""Share of the work that play is, as far as a watch is told."""
+EXPLAINING = 0.65
+"""Share of what is left of a budget that the explanation may use, before the regression."""
+HEADS = 0.3
+"""Share of the regression's budget that heads on features of the explanation may use."""
+TOTAL = 100
+"""What a recovery tells its watch in the end: it counts in hundredths."""
 
 _TRAINED = {
     "gauge": "reward_gauge",
@@ -116,11 +87,6 @@ def trained_settings(stored: Checkpoint, **changes: Any) -> RecoverySettings:
     return RecoverySettings(**kept | {key: value for key, value in changes.items() if value is not None})
 
 
-def number_of_updates(stored: Checkpoint, settings: RecoverySettings) -> int:
-    """Gradient steps that a recovery makes, over all modules."""
-    return len(stored.modules) * (settings.updates + settings.regression)
-
-
 def recover_checkpoint(
     stored: Checkpoint,
     settings: RecoverySettings,
@@ -134,22 +100,34 @@ def recover_checkpoint(
         settings: How.
         data: Takes the rows of this dataset; None plays with a share of random actions, or without an environment
             takes the demonstrations of training.
-        watch: Told how many gradient steps are made, of :func:`number_of_updates`.
+        watch: Told how much is done, of ``TOTAL``.
 
     Raises:
         DatasetError: If ``data`` is no dataset.
         ConfigError: If it is of other agents or observations, or there is neither an environment nor a dataset.
     """
+    budget, tell = Budget(settings.budget_s), _share_of(watch, 0.0, 1.0)
     columns = find_demonstrations(stored, data) if data is not None or not stored.env else None
     if columns is None:
-        columns = explore(stored, settings.steps, settings.explore, settings.seed)
-    recovered = recover(stored, columns, settings, watch)
+        columns = explore(
+            stored,
+            settings.steps,
+            settings.explore,
+            settings.seed,
+            budget=budget.until(PLAYING),
+            watch=lambda done: tell(PLAYED * done / settings.steps),
+        )
+    recovered = recover(stored, columns, settings, lambda done: tell(PLAYED + (1.0 - PLAYED) * done / TOTAL), budget)
     write_rewards(stored.path, recovered, settings)
     return recovered
 
 
 def recover(
-    stored: Checkpoint, columns: JointColumns, settings: RecoverySettings, watch: Watch | None = None
+    stored: Checkpoint,
+    columns: JointColumns,
+    settings: RecoverySettings,
+    watch: Watch | None = None,
+    budget: Budget | None = None,
 ) -> Recovered:
     """Fits each module's reward to transitions.
 
@@ -158,206 +136,181 @@ def recover(
         columns: Joint steps that cover all actions, such as ``exploration.explore`` plays; or a
             dataset's, which cover what its expert did.
         settings: How.
-        watch: Told how many gradient steps are made.
+        watch: Told how much is done, of ``TOTAL``.
+        budget: What is left of the settings' budget; None: all of it.
 
     Returns:
         The rewards, in the units of the critic's: nats divided by the training rationality.
     """
     started = time.monotonic()
-    policies = _policies(stored, columns)
+    budget = budget or Budget(settings.budget_s)
     result = Recovered({})
-    discount, rationality = float(stored.settings["gamma"]), float(stored.settings["rationality"])
-    for module_id, agents in agents_by_module(stored.module_of).items():
-        rows = _rows(agents, list(stored.module_of), columns, policies)
-        module = stored.modules[module_id]
-        made = len(result.rewards) * (settings.updates + settings.regression)
-        fit = _Fit(module, rows, discount, rationality, settings, _counting_on(watch, made))
-        result.rewards[module_id], result.potentials[module_id] = fit.run()
-        result.policy_error[module_id], result.mean_absolute[module_id] = fit.policy_error, fit.mean_absolute
+    fits = transitions_of(stored, columns, settings.seed)
+    for place, (module_id, rows) in enumerate(fits.items()):
+        share = _share_of(watch, place / len(fits), 1.0 / len(fits))
+        one = _Fit(stored, module_id, rows, settings, budget.until(1.0 / (len(fits) - place)), share)
+        result.rewards[module_id], result.potentials[module_id] = one.run()
+        result.policy_error[module_id], result.mean_absolute[module_id] = one.policy_error, one.mean_absolute
+        result.updates[module_id], result.ended_by[module_id] = one.updates, one.ended_by
     return dataclasses.replace(result, seconds=time.monotonic() - started)
 
 
-def _counting_on(watch: Watch | None, made: int) -> Watch:
-    """Tells what is made in all, where so much was made before."""
-    return lambda done: watch(made + done) if watch else None
+def _share_of(watch: Watch | None, done: float, share: float) -> Callable[[float], None]:
+    """Tells of a part of the work, in what is told of the whole."""
+    return lambda part: watch(int(TOTAL * (done + share * min(1.0, part)))) if watch else None
 
 
 class _Fit:
-    """The fit of one module's explanation and reward."""
+    """The fit of one module's explanation, then of its reward and potential.
+
+    Attributes:
+        policy_error: KL(pi || explanation) on held-out rows, in nats.
+        mean_absolute: E|r| there, in nats.
+        updates: Gradient steps of the explanation.
+        ended_by: What ended it (``fitting.Ending``).
+    """
 
     def __init__(
         self,
-        module: Any,
-        rows: _Rows,
-        discount: float,
-        rationality: float,
+        stored: Checkpoint,
+        module_id: str,
+        rows: Transitions,
         settings: RecoverySettings,
-        watch: Watch,
+        budget: Budget,
+        watch: Callable[[float], None],
     ) -> None:
-        self.watch = watch
-        self.rows, self.discount, self.rationality, self.settings = rows, discount, rationality, settings
-        self.module = module
-        torch.manual_seed(settings.seed)
-        config = dict(module.model_config)
-        space, actions = module.observation_space, module.action_space
-        other_actions = tuple(policy.shape[1] for policy in rows.other_policies)
-        self.joint = bool(other_actions) and math.prod(other_actions) <= ENUMERATED
-        encoder = build_encoder(space, actions, config)
-        features, n = encoder.out_features, int(actions.n)
-        self.mask = mask_of(encoder)
-        self.critic: nn.Module = (
-            JointHead(encoder, features, n, other_actions) if self.joint else MarginalCritic(encoder, features, n)
-        )
-        small = reward_model_config(config)
-        self.reward = build_reward(
-            space, actions, small, other_actions, network=settings.network, inputs=settings.inputs
-        )
-        self.state_reward = (
-            build_reward(space, actions, small, other_actions, inputs="state")
-            if settings.gauge == "state_only"
-            else None
-        )
-        self.potential = build_potential(space, actions, small)
+        self.module, self.rows, self.settings = stored.modules[module_id], rows, settings
+        self.budget, self.watch = budget, watch
+        self.discount, self.rationality = float(stored.settings["gamma"]), float(stored.settings["rationality"])
         self.policy_error = self.mean_absolute = float("nan")
+        self.updates, self.ended_by = 0, ""
+        torch.manual_seed(settings.seed)
+        self.generator = torch.Generator().manual_seed(settings.seed)
 
     def run(self) -> tuple[nn.Module, nn.Module]:
-        settings = self.settings
-        generator = torch.Generator().manual_seed(settings.seed)
-        critic = [p for net in (self.critic, self.state_reward) if net is not None for p in net.parameters()]
-        explaining = _Optimiser(critic, settings.lr)
-        regressing = _Regression(self.reward, self.potential, self.rationality, 2 * settings.lr)
-        for update in range(settings.updates):
-            progress = update / settings.updates
-            batch = self._draw(settings.rows, generator)
-            if settings.gauge == "none":
-                found = self._implied(batch)
-            else:
-                loss, found = self._explain(batch)
-                explaining.step(loss, progress)
-            if settings.gauge == "none" or progress >= 0.2:
-                regressing.step(batch, found, progress)
-            self.watch(update + 1)
-        if settings.regression:
-            regressing = _Regression(self.reward, self.potential, self.rationality, settings.lr)
-        for update in range(settings.regression):
-            batch = self._draw(REGRESSION_ROWS, generator)
-            with torch.no_grad():
-                found = self._implied(batch) if settings.gauge == "none" else self._explain(batch)[1]
-            regressing.step(batch, found, update / settings.regression)
-            self.watch(settings.updates + update + 1)
-        return self.reward.requires_grad_(False), self.potential.requires_grad_(False)
-
-    def _draw(self, count: int, generator: torch.Generator) -> _Rows:
-        return self.rows.draw(torch.randint(len(self.rows.action), (count,), generator=generator))
-
-    @torch.no_grad()
-    def _implied(self, batch: _Rows) -> tuple[Tensor, Tensor]:
-        q = self.module.average(torch.cat([batch.obs, batch.next_obs]))
-        now, after = torch.split(q, len(batch.obs))
-        value = objective.soft_value(after, self.rationality)
-        taken = objective.take_actions(now, batch.action)
-        reward = objective.inverse_reward(taken, value, batch.terminated, self.discount)
-        return self.rationality * reward, self.rationality * objective.soft_value(now, self.rationality)
-
-    def _explain(self, batch: _Rows) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The loss, and r and W(s) in nats, ``(B,)`` each."""
-        rows = len(batch.action)
-        scores = self._scores(torch.cat([batch.obs, batch.next_obs]), batch.other_policies)
-        now, after = torch.split(scores, rows)
-        if self.joint:
-            index = [torch.arange(rows), batch.action, *batch.others.unbind(-1)]
-            taken = now[tuple(index)]
-            marginal = objective.marginalise_full(now, batch.other_policies)
-            after = objective.marginalise_full(after, batch.next_other_policies)
+        """Reward and potential."""
+        if self.settings.gauge == "none":
+            targets = implied_targets(self.module, self.rows, self.discount, self.rationality)
+            regressed = self._regress(targets, None, 0.0)
         else:
-            taken, marginal = objective.take_actions(now, batch.action), now
-        if self.mask is not None:
-            marginal, after = self.mask(marginal, batch.obs), self.mask(after, batch.next_obs)
-        value = self._log_mean_exp(after)
-        reward = objective.inverse_reward(taken, value, batch.terminated, self.discount)
-        entropy = -(batch.policy * batch.policy.clamp_min(1e-12).log()).sum(-1).mean()
-        error = -(batch.policy * torch.log_softmax(marginal, dim=-1)).sum(-1).mean() - entropy
-        kept = reward
-        if self.state_reward is not None:
-            kept = reward - self.state_reward(batch.obs, batch.others)[:, 0]
-        size = kept.abs().mean()
-        self.policy_error, self.mean_absolute = float(error.detach()), float(size.detach())
-        value = self._log_mean_exp(marginal.detach())
-        return error + self.settings.strength * size, (reward.detach(), value)
+            explanation = self._explain()
+            targets = targets_of(explanation, self.rows)
+            regressed = self._regress(targets, explanation, EXPLAINING)
+        self.watch(1.0)
+        return regressed.reward.requires_grad_(False), regressed.potential.requires_grad_(False)
 
-    def _log_mean_exp(self, scores: Tensor) -> Tensor:
-        """W of scores ``(B, A)`` in nats, over legal actions."""
-        count = math.log(scores.shape[-1]) if self.mask is None else log_count(scores)
-        return torch.logsumexp(scores, dim=-1) - count
+    def _explain(self) -> Explanation:
+        settings, rows = self.settings, self.rows
 
-    def _scores(self, observations: Tensor, policies: list[Tensor]) -> Tensor:
-        """``(B, A)``, or ``(B, A, A_1, ..., A_m)`` of a joint critic."""
-        if not self.joint:
-            return LOGIT_SCALE * self.critic(observations)
-        return LOGIT_SCALE * enumerate_others(self.critic, observations, [policy.shape[-1] for policy in policies])
+        def loss(explanation: Explanation) -> Tensor:
+            found = explanation(rows, rows.segments(settings.rows, STRETCH, self.generator))
+            return found.error + settings.strength * found.size
 
+        def judge(explanation: Explanation) -> float:
+            found = explanation(rows, rows.judged)
+            self.policy_error, self.mean_absolute = float(found.error), float(found.size)
+            return self.policy_error + settings.strength * self.mean_absolute
 
-class _Regression:
-    """The reward network follows r, the potential network W."""
-
-    def __init__(self, reward: nn.Module, potential: nn.Module, rationality: float, rate: float) -> None:
-        self.reward, self.potential, self.rationality = reward, potential, rationality
-        self.rewarding, self.valuing = _Optimiser(reward.parameters(), rate), _Optimiser(potential.parameters(), rate)
-
-    def step(self, batch: _Rows, found: tuple[Tensor, Tensor], progress: float) -> None:
-        reward, value = (values / self.rationality for values in found)
-        prediction = objective.take_actions(self.reward(batch.obs, batch.others), batch.action)
-        self.rewarding.step((prediction - reward).square().mean(), progress)
-        self.valuing.step((self.potential(batch.obs) - value).square().mean(), progress)
-
-
-class _Optimiser:
-    """Adam with a learning rate that is constant at first and falls to zero."""
-
-    def __init__(self, parameters: Iterable[nn.Parameter], rate: float) -> None:
-        self.parameters, self.rate = list(parameters), rate
-        self.adam = torch.optim.Adam(self.parameters, lr=rate)
-
-    def step(self, loss: Tensor, progress: float) -> None:
-        for group in self.adam.param_groups:
-            group["lr"] = self.rate * min(1.0, (1.0 - progress) / 0.6)
-        self.adam.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.parameters, 10.0)
-        self.adam.step()
-
-
-def _policies(stored: Checkpoint, columns: JointColumns) -> dict[str, tuple[Tensor, Tensor]]:
-    """Every agent's policy at each row and at its successor, ``{agent: ((N, A), (N, A))}``."""
-    result = {}
-    for agent in stored.module_of:
-        alive = np.asarray(columns[column(ALIVE, agent)], dtype=bool)
-        going = alive & ~np.asarray(columns[column(TERMINATEDS, agent)], dtype=bool)
-        now, after = columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]
-        result[agent] = (policy_of(stored, agent, now, alive), policy_of(stored, agent, after, going))
-    return result
-
-
-def _rows(
-    agents: list[str], everyone: list[str], columns: JointColumns, policies: Mapping[str, tuple[Tensor, Tensor]]
-) -> _Rows:
-    parts = []
-    for agent in agents:
-        others = [other for other in everyone if other != agent]
-        alive = np.asarray(columns[column(ALIVE, agent)], dtype=bool)
-        keep = torch.as_tensor(alive)
-        taken = [torch.as_tensor(np.asarray(columns[column(ACTIONS, o)])).long()[keep] for o in others]
-        action = torch.as_tensor(np.asarray(columns[column(ACTIONS, agent)])).long()[keep]
-        parts.append(
-            _Rows(
-                to_tensor(columns[column(OBS, agent)][alive]),
-                to_tensor(columns[column(NEXT_OBS, agent)][alive]),
-                action,
-                torch.stack(taken, dim=-1) if taken else torch.zeros(len(action), 0, dtype=torch.long),
-                torch.as_tensor(np.asarray(columns[column(TERMINATEDS, agent)], dtype=bool))[keep],
-                policies[agent][0][keep],
-                [policies[other][0][keep] for other in others],
-                [policies[other][1][keep] for other in others],
-            )
+        explanation, ending = fit(
+            Explanation(self.module, rows, self.discount, settings),
+            loss,
+            judge,
+            rate=settings.lr,
+            updates=settings.updates,
+            budget=self.budget.until(EXPLAINING),
+            watch=lambda part: self.watch(EXPLAINING * part),
         )
-    return _Rows.join(parts)
+        self.updates, self.ended_by = ending.updates, ending.why
+        with torch.no_grad():
+            judge(explanation)
+        return explanation
+
+    def _regress(self, targets: tuple[Tensor, Tensor], start: Explanation | None, done: float) -> _Regression:
+        """The reward follows r, the potential W."""
+        settings, rows = self.settings, self.rows
+        reward, value = (values / self.rationality for values in targets)
+        spread = reward.var().clamp_min(1e-8) + value.var().clamp_min(1e-8)
+
+        def error(networks: _Regression, index: Tensor) -> Tensor:
+            return networks.error(rows, index, reward[index], value[index])
+
+        def draw(count: int) -> Tensor:
+            return rows.train[torch.randint(len(rows.train), (count,), generator=self.generator)]
+
+        settled = 0.5 if settings.regression else 1.0
+
+        def tell(share: float) -> None:
+            self.watch(done + (1.0 - done) * share)
+
+        def settle(networks: _Regression, *, rate: float, budget: Budget, part: float, of: float) -> _Regression:
+            found, _ = fit(
+                networks,
+                lambda each: error(each, draw(settings.rows)),
+                lambda each: float(error(each, rows.judged) / spread),
+                rate=rate,
+                updates=settings.updates,
+                budget=budget,
+                watch=lambda share: tell(settled * (part + of * share)),
+            )
+            return found
+
+        networks = _Regression(self.module, rows, settings, start)
+        if networks.encoded is not None:
+            # The heads alone first, on features that are computed once: encoders are what costs.
+            networks = settle(networks, rate=2 * settings.lr, budget=self.budget.until(HEADS), part=0.0, of=HEADS)
+            networks = networks.with_encoders()
+        networks = settle(networks, rate=settings.lr, budget=self.budget.until(1.0), part=HEADS, of=1.0 - HEADS)
+        if settings.regression:
+            networks, _ = fit(
+                networks.requires_grad_(True),
+                lambda each: error(each, draw(REGRESSION_ROWS)),
+                None,
+                rate=settings.lr,
+                updates=settings.regression,
+                budget=self.budget.until(1.0),
+                watch=lambda share: tell(settled + (1.0 - settled) * share),
+            )
+        return networks
+
+
+class _Regression(nn.Module):
+    """The reward network and the potential network.
+
+    Where their encoders are of the explanation's form they start as it, and stand aside until :meth:`with_encoders`.
+
+    Attributes:
+        encoded: Features of all states ``(S, F)`` while the encoders stand aside, else None.
+    """
+
+    def __init__(
+        self, module: Any, rows: Transitions, settings: RecoverySettings, explanation: Explanation | None
+    ) -> None:
+        super().__init__()
+        small = reward_model_config(dict(module.model_config))
+        space, actions = module.observation_space, module.action_space
+        other_actions = tuple(policy.shape[1] for policy in rows.other_policies)
+        self.reward: Any = build_reward(
+            space, actions, small, other_actions, network=settings.network, inputs=settings.inputs
+        )
+        self.potential: Any = build_potential(space, actions, small)
+        self.encoded: Tensor | None = None
+        self._aside: nn.Module | None = None
+        if explanation is None or not isinstance(self.reward, JointHead):
+            return
+        encoder = explanation.critic.encoder
+        if form_of(encoder) == form_of(self.reward.encoder) == form_of(self.potential.encoder):
+            self.encoded, self._aside = encode(encoder, rows.states), encoder.requires_grad_(False)
+            self.reward.encoder, self.potential.encoder = nn.Identity(), nn.Identity()
+
+    def with_encoders(self) -> _Regression:
+        """The same with an encoder of its own for each network, all of it to be learned."""
+        assert self._aside is not None
+        self.reward.encoder, self.potential.encoder = copy.deepcopy(self._aside), copy.deepcopy(self._aside)
+        self.encoded = self._aside = None
+        return self.requires_grad_(True)
+
+    def error(self, rows: Transitions, index: Tensor, reward: Tensor, value: Tensor) -> Tensor:
+        """Squared error of both, a scalar."""
+        observations = (rows.states if self.encoded is None else self.encoded)[rows.now[index]]
+        predicted = objective.take_actions(self.reward(observations, rows.others[index]), rows.action[index])
+        return (predicted - reward).square().mean() + (self.potential(observations) - value).square().mean()

@@ -22,6 +22,8 @@ from rllib_mamql.rewards.settings import RelearnSettings
 from rllib_mamql.rewards.sources import RewardSource
 
 ENV = "recovered-reward"
+LINE_EVERY_S = 5.0
+"""Time between two lines on how far it is, beside those on the true return."""
 LOOKS = 10
 """How often the true return is looked at while training."""
 
@@ -127,9 +129,9 @@ def relearn(
             if iteration % max(1, settings.iterations // LOOKS) == 0 and not last:
                 summary = _true_returns(_actor(trainer, stored, settings.seed), outside, 50, settings.seed)
                 curve.append({"env_steps": steps, "train_time_s": spent, "return_mean": summary.mean})
-                report(f"{steps:,} env steps, {spent:.0f} s: true return {summary.mean:.2f}")
-            elif time.monotonic() - said > 30.0 or last:
-                report(f"{steps:,} env steps, {spent:.0f} s, iteration {iteration} of {settings.iterations}")
+                report(f"{_how_far(iteration, settings.iterations, spent)}: true return {summary.mean:.2f}")
+            elif time.monotonic() - said > LINE_EVERY_S or last:
+                report(_how_far(iteration, settings.iterations, spent))
             else:
                 continue
             said = time.monotonic()
@@ -146,6 +148,11 @@ def relearn(
     expert, random = reference.expert_return, reference.random_return
     score = normalised_score(returns.mean, expert.mean if expert else None, random.mean if random else None)
     return Relearned(returns, score if same else None, curve, steps, spent, checkpoint)
+
+
+def _how_far(iteration: int, iterations: int, seconds: float) -> str:
+    left = seconds * (iterations - iteration) / iteration
+    return f"relearning: {iteration / iterations:.0%}, {left:.0f} s left" if left else "relearning: 100%"
 
 
 def _config(stored: Checkpoint, algorithm: type[Any], settings: RelearnSettings, build: Callable[[], Any]) -> Any:

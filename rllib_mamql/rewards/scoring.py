@@ -40,7 +40,7 @@ from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import ScriptedActor, module_actor
-from rllib_mamql.play.rollout import Actor, ColumnarRollout
+from rllib_mamql.play.rollout import Actor, ColumnarRollout, Watch
 from rllib_mamql.rewards.exploration import exploring_actor
 from rllib_mamql.rewards.marginal import marginal_recovered, policy_of
 from rllib_mamql.rewards.metrics import Metric, canonical_additive, compare
@@ -103,7 +103,11 @@ def states_of(stored: Checkpoint) -> list[str]:
 
 
 def score_states(
-    stored: Checkpoint, states: str, settings: ScoringSettings, clone: LogPolicy | None = None
+    stored: Checkpoint,
+    states: str,
+    settings: ScoringSettings,
+    clone: LogPolicy | None = None,
+    watch: Watch | None = None,
 ) -> StateScores:
     """Plays, and scores all predictors for all agents.
 
@@ -112,16 +116,28 @@ def score_states(
         states: One of ``STATES``.
         settings: How.
         clone: Log-policy of a behaviour clone, for the reward that cloning would suggest.
+        watch: Told how many joint steps are played, where all joint actions are tried, which takes the time.
     """
     started = time.monotonic()
-    held_out = play_held_out(stored, states, steps=settings.steps, seed=settings.seed, exact=settings.exact)
+    held_out = play_held_out(
+        stored, states, steps=settings.steps, seed=settings.seed, exact=settings.exact, watch=watch
+    )
     agents = list(stored.module_of)
     scores = {a: score(stored, held_out, a, clone=clone, resamples=settings.resamples) for a in agents}
     where_paid = {agent: by_event(stored, held_out, agent) for agent in agents}
     return StateScores(states, scores, where_paid, time.monotonic() - started)
 
 
-def play_held_out(stored: Checkpoint, states: str, *, steps: int, seed: int, exact: bool, num_envs: int = 8) -> HeldOut:
+def play_held_out(
+    stored: Checkpoint,
+    states: str,
+    *,
+    steps: int,
+    seed: int,
+    exact: bool,
+    num_envs: int = 8,
+    watch: Watch | None = None,
+) -> HeldOut:
     """Plays fresh episodes and asks the environment for the true rewards of all joint actions on the way.
 
     Args:
@@ -131,6 +147,7 @@ def play_held_out(stored: Checkpoint, states: str, *, steps: int, seed: int, exa
         seed: Seed, beside a fixed one that training does not use.
         exact: Whether to try every joint action; else the reward of the one taken stands for all.
         num_envs: Environments stepped together.
+        watch: Told how many joint steps are played, where all joint actions are tried.
     """
     seed += HELD_OUT_SEED
     scripted = ScriptedActor(make_expert(stored.env)) if states == "expert" else None
@@ -152,6 +169,8 @@ def play_held_out(stored: Checkpoint, states: str, *, steps: int, seed: int, exa
 
     def asking(observations: Mapping[str, Column], alive: Mapping[str, Column]) -> Mapping[str, Column]:
         tables.extend(joint_rewards(env, rollout.agents, list(sizes.values())) for env in rollout.envs)
+        if watch:
+            watch(min(steps, len(tables)))
         return actor(observations, alive)
 
     try:

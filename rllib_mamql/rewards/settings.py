@@ -22,15 +22,16 @@ class RecoverySettings:
         strength: k >= 0, nats of policy error that one nat of reward is worth; larger is sparser and less faithful.
         network: Of the reward: ``plain`` or ``entity_additive``.
         inputs: Of the reward: ``joint``, ``state_action`` or ``state``.
-        updates: Gradient steps, >= 1.
+        updates: Gradient steps of each fit at most, >= 1; it ends sooner where held-out rows gain no more.
         rows: Transitions a gradient step, >= 1.
         steps: Joint steps to play for it, >= 1.
         explore: Share in [0, 1] of random actions in two thirds of these steps; a tenth in the others.
-        lr: Learning rate of the explanation critic; the reward's is twice as high. Both fall to zero.
+        lr: Learning rate of the explanation critic, and of reward and potential.
         seed: Seed of everything.
-        regression: Further gradient steps of the reward and the potential when the critic stands still, >= 0, each
-            on ``recover.REGRESSION_ROWS`` rows drawn at random and starting at ``lr``: they follow the critic more
-            closely.
+        regression: Further gradient steps of the reward and the potential, >= 0, each on
+            ``recover.REGRESSION_ROWS`` rows: they follow the critic more closely.
+        budget_s: Processor seconds, > 0, after which play and fits end at the latest; None for no end. Where it is what
+            ends a fit, the result depends on the machine.
     """
 
     gauge: str = "sparse"
@@ -41,9 +42,10 @@ class RecoverySettings:
     rows: int = 256
     steps: int = 30_000
     explore: float = 0.5
-    lr: float = 1e-3
+    lr: float = 2e-3
     seed: int = 0
     regression: int = 0
+    budget_s: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("gauge", self.gauge, REWARD_GAUGES)
@@ -54,6 +56,8 @@ class RecoverySettings:
         check_number("explore", self.explore, low=0.0, high=1.0)
         check_number("strength", self.strength, low=0.0)
         check_integer("regression", self.regression, low=0)
+        if self.budget_s is not None:
+            check_number("budget_s", self.budget_s, low=0.0, open_low=True)
 
 
 @dataclass(frozen=True)

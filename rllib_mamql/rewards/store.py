@@ -37,10 +37,13 @@ class Recovered:
 
     Attributes:
         rewards: ``{module: network}``, ``(observations (B, *obs), others (B, m)) -> (B, A)``.
-        policy_error: ``{module: KL(pi || explanation)}`` in nats at the end.
-        mean_absolute: ``{module: E|r|}`` at the end, in nats.
+        policy_error: ``{module: KL(pi || explanation)}`` on held-out rows, in nats.
+        mean_absolute: ``{module: E|r|}`` there, in nats.
         seconds: Wall seconds of the fit.
         potentials: ``{module: network}``, ``observations (B, *obs) -> (B,)``, in the units of the rewards.
+        updates: ``{module: gradient steps of the explanation}``.
+        ended_by: ``{module: why there were no more}``: ``judged`` (held-out rows gained no more), ``budget``, or
+            ``updates`` (as many as were allowed).
     """
 
     rewards: dict[str, nn.Module]
@@ -48,6 +51,8 @@ class Recovered:
     mean_absolute: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     potentials: dict[str, nn.Module] = field(default_factory=dict)
+    updates: dict[str, int] = field(default_factory=dict)
+    ended_by: dict[str, str] = field(default_factory=dict)
 
 
 def write_rewards(path: pathlib.Path, recovered: Recovered, settings: RecoverySettings) -> pathlib.Path:
@@ -61,6 +66,8 @@ def write_rewards(path: pathlib.Path, recovered: Recovered, settings: RecoverySe
         "settings": dataclasses.asdict(settings),
         "policy_error": recovered.policy_error,
         "mean_absolute": recovered.mean_absolute,
+        "updates": recovered.updates,
+        "ended_by": recovered.ended_by,
     }
     arrays: dict[str, Any] = {"document": np.frombuffer(json.dumps(document).encode(), dtype=np.uint8)}
     for prefix, networks in (("", recovered.rewards), (POTENTIAL, recovered.potentials)):

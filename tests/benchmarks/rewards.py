@@ -48,7 +48,8 @@ def checkpoint(work: pathlib.Path, example: str, seed: int, sets: list[str], rec
     """Trains, and recovers with further words of the command line."""
     result = work / "train.json"
     if not result.exists():
-        words = [word for text in sets for word in ("--set", text)]
+        # Rewards are recovered by a command of its own, with words of its own.
+        words = [word for text in [*sets, "reward_gauge=none"] for word in ("--set", text)]
         rllib(
             work / "train.log", "train", "--file", f"tuned_examples/{example}.yaml", "--seed", seed,
             "--storage-path", work / "results", "--json", result, "--eval-episodes", 500, *words,

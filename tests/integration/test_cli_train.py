@@ -46,6 +46,7 @@ toy:
     rollout_fragment_length: 10
     min_sample_timesteps_per_iteration: 100
     model_config: {{fcnet_hiddens: [16]}}
+    reward_gauge: none
 """
 
 

@@ -42,6 +42,8 @@ def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path, rllib_on_r
     if not ours:
         # The tests' Ray has two CPUs: one for the learner, and one runner.
         settings = {"train_batch_size_per_learner": 200, "minibatch_size": 100, "num_env_runners": 1}
+    if experiment["run"] == "MAMQL":
+        settings["reward_gauge"] = "none"
     # One point of a search is enough here.
     settings |= {
         key: value["grid_search"][0]
@@ -102,7 +104,7 @@ def test_the_guide_to_an_own_environment_works(tmp_path: pathlib.Path, monkeypat
     train = "-m rllib_mamql train --stop training_iteration=1 --eval-episodes 2"
     do(f"{train} --file meeting_ppo.yaml --set train_batch_size_per_learner=400")
     do("-m rllib_mamql record --env pettingzoo:meeting --expert results/meeting-ppo --steps 200 --out meeting_data")
-    do(f"{train} --file meeting.yaml --set min_sample_timesteps_per_iteration=160")
+    do(f"{train} --file meeting.yaml --set min_sample_timesteps_per_iteration=160 --set reward_gauge=none")
     do("-m rllib_mamql recover results/meeting-mamql --steps 200 --updates 20")
     do("-m rllib_mamql reward results/meeting-mamql --data meeting_data --steps 40 --clone-updates 20 --resamples 0")
     do("my_rllib.py record --env meeting --expert scripted --steps 40 --out scripted_data")

@@ -14,7 +14,16 @@ from tests.support.command_line import ROOT, Rllib
 def test_joint_critic_over_agents_with_different_spaces(tmp_path: pathlib.Path, rllib_on_ray: Rllib) -> None:
     out = tmp_path / "out.json"
     options = ["--stop", "training_iteration=1", "--eval-episodes", "2", "--storage-path", str(tmp_path)]
-    options += ["--set", "critic=joint", "--set", "min_sample_timesteps_per_iteration=160", "--json", str(out)]
+    options += [
+        "--set",
+        "critic=joint",
+        "--set",
+        "min_sample_timesteps_per_iteration=160",
+        "--set",
+        "reward_gauge=none",
+        "--json",
+        str(out),
+    ]
     done = rllib_on_ray("train", "--file", ROOT / "tuned_examples/speaker_listener.yaml", *options)
     assert done.status == 0, done
     (trial,) = json.loads(out.read_text())["trials"]

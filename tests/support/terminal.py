@@ -88,6 +88,7 @@ def without_numbers(text: str) -> str:
         (r"(?m)^ +", " "),
         (r"(?m) +$", ""),
     )
+    text = re.sub(r"(?m)^note: .*\n", "", text)
     text = re.sub(r"(?m)^warning: .*\n(?:(?!What ).*\n)*", "", text)
     return re.sub(r"chosen: .*", "chosen: ...", text)
 

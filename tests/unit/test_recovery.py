@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from rllib_mamql.algorithms.mamql.objective import soft_value
 from rllib_mamql.algorithms.registry import read_checkpoint
-from rllib_mamql.columns import ACTIONS, JointColumns, column, num_rows
+from rllib_mamql.columns import ACTIONS, JointColumns, column, num_rows, take
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError
 from rllib_mamql.rewards.exploration import explore
-from rllib_mamql.rewards.recover import recover
+from rllib_mamql.rewards.fitting import LOOK, PATIENCE, Budget, Ending, fit
+from rllib_mamql.rewards.recover import TOTAL, recover
 from rllib_mamql.rewards.scoring import by_event, play_held_out, score
 from rllib_mamql.rewards.settings import RecoverySettings
 from rllib_mamql.rewards.store import REWARDS, Recovered, read_with_rewards, write_rewards
+from rllib_mamql.rewards.transitions import transitions_of
 from tests.support.toy_checkpoint import toy_checkpoint
 
 FAST = RecoverySettings(updates=600, rows=128, steps=3000, lr=3e-3)
@@ -117,6 +121,8 @@ def test_the_same_seed_recovers_the_same_reward(stored: Checkpoint, played: Join
 def test_exploring_play_covers_all_actions(stored: Checkpoint) -> None:
     columns = explore(stored, 900, 1.0, seed=0)
     assert num_rows(columns) >= 900
+    steps = set(zip(columns["eps_id"].tolist(), columns["t"].tolist(), strict=True))
+    assert len(steps) == num_rows(columns), "episodes of both parts have names of their own"
     shares = np.bincount(columns[column(ACTIONS, "agent_0")][:600], minlength=3) / 600
     assert shares.min() > 0.25
 
@@ -158,11 +164,70 @@ def test_stored_rewards_that_are_damaged_are_refused(toy_checkpoint_folder: Path
         ("rows", 0),
         ("steps", 0),
         ("regression", -1),
+        ("budget_s", 0.0),
     ],
 )
 def test_impossible_settings_are_named(setting: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"{setting} is {value!r}"):
         dataclasses.replace(RecoverySettings(), **{setting: value})
+
+
+def test_a_fit_ends_when_held_out_rows_gain_no_more_or_its_budget_is_used() -> None:
+    def ended(judge: Callable[[nn.Module], float] | None, budget: Budget, updates: int = 400) -> Ending:
+        torch.manual_seed(0)
+        network = nn.Linear(1, 1)
+        ones = torch.ones(8, 1)
+        found, ending = fit(
+            network, lambda each: (each(ones) - 3.0).square().mean(), judge,
+            rate=0.1, updates=updates, budget=budget, watch=told.append,
+        )  # fmt: skip
+        if ending.why != "budget":
+            assert float(found(ones)[0].detach()) == pytest.approx(3.0, abs=0.3)
+        return ending
+
+    told: list[float] = []
+    assert ended(None, Budget()) == Ending(400, "updates") and told[-1] == 1.0
+    assert ended(lambda each: 1.0, Budget()) == Ending((PATIENCE + 1) * LOOK, "judged")
+    assert ended(None, Budget(1e-6)) == Ending(1, "budget")
+    assert ended(lambda each: float("nan"), Budget(), 100) == Ending(100, "updates")
+
+
+def test_every_state_is_kept_once_and_rows_point_at_their_successors(stored: Checkpoint) -> None:
+    columns = explore(stored, 200, 0.5, seed=0)
+    shuffled = take(columns, np.random.default_rng(0).permutation(num_rows(columns)))
+    rows = transitions_of(stored, shuffled, seed=0)["shared"]
+    count = num_rows(columns)
+    assert len(rows.now) == 2 * count and len(rows.states) < 3 * count
+    order = np.lexsort((columns["t"], columns["eps_id"].astype(str)))
+    for index, agent in enumerate(stored.module_of):
+        mine = slice(index * count, (index + 1) * count)
+        for name, found in (("obs", rows.now), ("next_obs", rows.after)):
+            expected = columns[column(name, agent)][order]
+            assert np.array_equal(rows.states[found[mine]].numpy(), expected)
+    assert not set(rows.train.tolist()) & set(rows.judged.tolist())
+    assert torch.allclose(rows.policy.sum(-1), torch.ones(len(rows.states)))
+    drawn = rows.segments(16, 8, torch.Generator().manual_seed(0))
+    assert drawn.shape == (16,) and set(drawn.tolist()) <= set(rows.train.tolist())
+
+
+def test_the_last_observation_of_an_agent_that_is_cut_off_alone_is_its_own(stored: Checkpoint) -> None:
+    columns = explore(stored, 20, 0.5, seed=0, num_envs=1)
+    first = np.flatnonzero(columns["eps_id"] == columns["eps_id"][0])
+    columns = take(columns, first)
+    columns[column("alive", "agent_0")][1:] = False
+    columns[column("obs", "agent_0")][1:] = 0.0
+    rows = transitions_of(stored, columns, seed=0)["shared"]
+    assert len(rows.now) == 1 + len(first)
+    assert np.array_equal(rows.states[rows.after[0]].numpy(), columns[column("next_obs", "agent_0")][0])
+
+
+def test_a_budget_ends_play_and_fits(stored: Checkpoint) -> None:
+    assert num_rows(explore(stored, 6000, 0.5, seed=0, budget=Budget(1e-6))) == 2000
+    told: list[int] = []
+    settings = dataclasses.replace(FAST, budget_s=1e-6)
+    result = recover(stored, explore(stored, 200, 0.5, seed=0), settings, told.append)
+    assert result.updates == {"shared": 1} and result.ended_by == {"shared": "budget"}
+    assert told == sorted(told) and told[-1] == TOTAL
 
 
 def _with_reward(stored: Checkpoint, result: Recovered) -> object:

@@ -129,7 +129,7 @@ def test_an_evaluation_of_six_agents(columns: int, capsys: pytest.CaptureFixture
             env="intersection", env_config={}, episodes=100, policy="boltzmann", return_mean=1.92,
             return_ci95=(1.871, 1.969), per_agent={agent: {"mean": 1.9, "ci95": [1.8, 2.0]} for agent in AGENTS},
             events={"arrived": 5.8, "crashed": 0.02}, normalised_score=0.967, expert_return=2.0, random_return=-0.5,
-            recovered_rewards={
+            reward_gauge="sparse", recovered_rewards={
                 agent: {kind: {"mean": mean, "an_episode": 12.3} for kind, mean in kinds.items()} for agent in AGENTS
             },
             expert_events={agent: {"arrived": 1.0} for agent in AGENTS},
@@ -139,7 +139,7 @@ def test_an_evaluation_of_six_agents(columns: int, capsys: pytest.CaptureFixture
         )
     )  # fmt: skip
     shown = capsys.readouterr().out
-    assert shown.count("-12.345 (x 12.3)") == 6
+    assert shown.count("-12.35 (x 12.3)") == 6
     check_recording(f"evaluation_{columns}", shown)
 
 

@@ -51,7 +51,7 @@ class MAMQLConfig(ImitationConfig):
         self.reward_interval = 4
         self.reward_inputs = "joint"
         self.reward_network = "plain"
-        self.reward_gauge = "none"
+        self.reward_gauge = "sparse"
         self.reward_gauge_strength = 0.1
 
         # Where the default departs from that of other algorithms.
@@ -106,8 +106,9 @@ class MAMQLConfig(ImitationConfig):
             reward_interval: Gradient steps between two steps of the reward regression, >= 1.
             reward_inputs: What rewards depend on: ``joint`` (s, a_i, a_-i), ``state_action`` (s, a_i) or ``state``.
             reward_network: ``plain`` or ``entity_additive`` (a sum over entities and pairs of them).
-            reward_gauge: Which of the rewards that explain the policy to recover when training has ended: ``none``
-                (what the regression beside the critics gave), ``sparse`` or ``state_only``; see ``rewards.recover``.
+            reward_gauge: Which of the rewards that explain the policy `rllib train` recovers when it has trained:
+                ``sparse``, ``state_only``, or ``none`` (what the regression beside the critics gave); see
+                ``rewards.recover``.
             reward_gauge_strength: k >= 0 of the gauge: nats of policy error that one nat of reward is worth.
             **kwargs: Settings of ``ImitationConfig.training`` and RLlib's.
 

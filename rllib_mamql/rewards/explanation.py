@@ -1,0 +1,132 @@
+"""The explanation of one module's policy: a critic in the gauge, and the reward and the value that it contains."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.algorithms.mamql.others import enumerate_others
+from rllib_mamql.networks.encoders import build_encoder
+from rllib_mamql.networks.forms import form_of
+from rllib_mamql.networks.heads import JointHead, MarginalCritic
+from rllib_mamql.networks.masks import log_count, mask_of
+from rllib_mamql.networks.rewards import build_reward, reward_model_config
+from rllib_mamql.rewards.marginal import ENUMERATED
+from rllib_mamql.rewards.settings import RecoverySettings
+from rllib_mamql.rewards.transitions import Transitions
+
+LOGIT_SCALE = 3.0
+"""The explanation critic's outputs are multiplied by this: decided policies have logits of several units."""
+PART = 2048
+"""Rows of one pass where nothing is learned."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What an explanation says of rows.
+
+    Attributes:
+        error: KL(pi || explanation), a scalar in nats.
+        size: What the gauge keeps small, a scalar in nats.
+        reward: r in nats, ``(B,)``.
+        value: W(s) in nats, ``(B,)``.
+    """
+
+    error: Tensor
+    size: Tensor
+    reward: Tensor
+    value: Tensor
+
+
+class Explanation(nn.Module):
+    """An explanation critic ``Q_i(s, a_i, a_-i)``, with ``g(s)`` of the gauge ``state_only`` where that is asked for.
+
+    Its encoder starts as the policy's own, which has learned already what matters in an observation.
+
+    Args:
+        module: The trained module.
+        rows: Its transitions.
+        discount: gamma.
+        settings: How rewards are recovered.
+    """
+
+    def __init__(self, module: Any, rows: Transitions, discount: float, settings: RecoverySettings) -> None:
+        super().__init__()
+        self.discount = discount
+        config, space, actions = dict(module.model_config), module.observation_space, module.action_space
+        self.other_actions = tuple(policy.shape[1] for policy in rows.other_policies)
+        self.joint = bool(self.other_actions) and math.prod(self.other_actions) <= ENUMERATED
+        encoder: Any = build_encoder(space, actions, config)
+        learned = getattr(module.average, "encoder", None)
+        if learned is not None and form_of(learned) == form_of(encoder):
+            encoder.load_state_dict(learned.state_dict())
+        features, n = encoder.out_features, int(actions.n)
+        self.mask = mask_of(encoder)
+        self.critic: JointHead | MarginalCritic = (
+            JointHead(encoder, features, n, self.other_actions) if self.joint else MarginalCritic(encoder, features, n)
+        )
+        self.state_reward = (
+            build_reward(space, actions, reward_model_config(config), self.other_actions, inputs="state")
+            if settings.gauge == "state_only"
+            else None
+        )
+
+    def forward(self, rows: Transitions, index: Tensor) -> Explained:
+        """What is said of the rows at ``index``; every state among them is encoded once."""
+        count = len(index)
+        states, places = torch.unique(torch.cat([rows.now[index], rows.after[index]]), return_inverse=True)
+        now, after = places[:count], places[count:]
+        observations = rows.states[states]
+        action, others = rows.action[index], rows.others[index]
+        if self.joint:
+            scores = LOGIT_SCALE * enumerate_others(self.critic, observations, list(self.other_actions))
+            marginal = objective.marginalise_full(scores, [policy[states] for policy in rows.other_policies])
+            joint = (now, action, *others.unbind(-1))
+            taken = scores[joint]
+        else:
+            marginal = LOGIT_SCALE * self.critic(observations)
+            taken = objective.take_actions(marginal[now], action)
+        if self.mask is not None:
+            marginal = self.mask(marginal, observations)
+        # W: the mean is over legal actions.
+        legal = math.log(marginal.shape[-1]) if self.mask is None else log_count(marginal)
+        value = torch.logsumexp(marginal, dim=-1) - legal
+        reward = objective.inverse_reward(taken, value[after], rows.terminated[index], self.discount)
+        policy = rows.policy[rows.now[index]]
+        entropy = -(policy * policy.clamp_min(1e-12).log()).sum(-1).mean()
+        error = -(policy * torch.log_softmax(marginal[now], dim=-1)).sum(-1).mean() - entropy
+        kept = reward
+        if self.state_reward is not None:
+            kept = reward - self.state_reward(rows.states[rows.now[index]], others)[:, 0]
+        return Explained(error, kept.abs().mean(), reward, value[now])
+
+
+@torch.no_grad()
+def targets_of(explanation: Explanation, rows: Transitions) -> tuple[Tensor, Tensor]:
+    """Reward and value of all rows, in nats, ``(N,)`` each."""
+    parts = [
+        explanation(rows, torch.arange(first, min(first + PART, len(rows.now))))
+        for first in range(0, len(rows.now), PART)
+    ]
+    return torch.cat([part.reward for part in parts]), torch.cat([part.value for part in parts])
+
+
+@torch.no_grad()
+def implied_targets(module: Any, rows: Transitions, discount: float, rationality: float) -> tuple[Tensor, Tensor]:
+    """Reward and soft value that the trained critic itself implies, in nats, ``(N,)`` each."""
+    q = torch.cat([module.average(rows.states[i : i + PART]) for i in range(0, len(rows.states), PART)])
+    value = objective.soft_value(q, rationality)
+    taken = objective.take_actions(q[rows.now], rows.action)
+    reward = objective.inverse_reward(taken, value[rows.after], rows.terminated, discount)
+    return rationality * reward, rationality * value[rows.now]
+
+
+@torch.no_grad()
+def encode(encoder: nn.Module, states: Tensor) -> Tensor:
+    """Features ``(S, F)`` of states ``(S, *obs)``."""
+    return torch.cat([encoder(states[first : first + PART]) for first in range(0, len(states), PART)])
