@@ -84,7 +84,8 @@ class Explanation(nn.Module):
         if self.joint:
             scores = LOGIT_SCALE * enumerate_others(self.critic, observations, list(self.other_actions))
             marginal = objective.marginalise_full(scores, [policy[states] for policy in rows.other_policies])
-            taken = scores[(now, action, *others.unbind(-1))]
+            place = (now, action, *others.unbind(-1))
+            taken = scores[place]
         else:
             marginal = LOGIT_SCALE * self.critic(observations)
             taken = objective.take_actions(marginal[now], action)

@@ -92,8 +92,10 @@ def fit(
         The network with averaged weights, and how the fit ended.
     """
     average = copy.deepcopy(network).requires_grad_(False)
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    averages = [a for a, p in zip(average.parameters(), network.parameters(), strict=True) if p.requires_grad]
+    parameters: list[Tensor] = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    averages: list[Tensor] = [
+        a for a, p in zip(average.parameters(), network.parameters(), strict=True) if p.requires_grad
+    ]
     adam = torch.optim.Adam(parameters, lr=rate, fused=True)
     found: list[float] = []
     for update in range(1, updates + 1):
