@@ -86,8 +86,8 @@ class Explanation(nn.Module):
         if self.joint:
             scores = LOGIT_SCALE * enumerate_others(self.critic, observations, list(self.other_actions))
             marginal = objective.marginalise_full(scores, [policy[states] for policy in rows.other_policies])
-            joint = (now, action, *others.unbind(-1))
-            taken = scores[joint]
+            place = (now, action, *others.unbind(-1))
+            taken = scores[place]
         else:
             marginal = LOGIT_SCALE * self.critic(observations)
             taken = objective.take_actions(marginal[now], action)
