@@ -75,11 +75,11 @@ def test_trains_recovers_exports_and_resumes(
     assert np.isfinite(load(tmp_path / "policies").policies["agent_0"].probabilities(held["obs.agent_0"])).all()
     for words in (
         ["reward", run],
-        ["map", run],
+        ["map", run, "--plot", "m.png"],
         ["relearn", run, "--out", "new"],
         ["evaluate", run, "--video", "x.gif"],
     ):
-        done = rllib_on_ray(words[0], run, *words[1:])
+        done = rllib_on_ray(*words)
         assert done.status == 2 and "this needs an environment" in done.err and len(done.err.splitlines()) <= 2, done
 
 
