@@ -41,7 +41,7 @@ def test_trains_recovers_exports_and_resumes(
     monkeypatch.chdir(tmp_path)
 
     def rllib(*words: object) -> str:
-        done = rllib_on_ray(words[0], run, *words[1:])
+        done = rllib_on_ray(*words)
         assert done.status == 0, done
         return done.out + done.err
 
@@ -72,14 +72,14 @@ def test_trains_recovers_exports_and_resumes(
     assert json.loads(out.read_text())["held_out_likelihood"]["steps"] == len(columns["t"])
     assert "rewards.npz" in rllib("recover", run, "--updates", 5, "--regression", 0)
     rllib("export", run, "--out", tmp_path / "policies")
-    assert np.isfinite(load(tmp_path / "policies").policies["agent_0"].probabilities(np.zeros((1, 3)))).all()
+    assert np.isfinite(load(tmp_path / "policies").policies["agent_0"].probabilities(held["obs.agent_0"])).all()
     for words in (
         ["reward", run],
-        ["map", run],
+        ["map", run, "--plot", "m.png"],
         ["relearn", run, "--out", "new"],
         ["evaluate", run, "--video", "x.gif"],
     ):
-        done = rllib_on_ray(words[0], run, *words[1:])
+        done = rllib_on_ray(*words)
         assert done.status == 2 and "this needs an environment" in done.err and len(done.err.splitlines()) <= 2, done
 
 
