@@ -19,7 +19,7 @@ def config(dataset: Any, **settings: Any) -> MAMQLConfig:
         MAMQLConfig()
         .environment(TOY)
         .offline_data(input_=str(dataset))
-        .training(expert_batch_size=8, rollout_batch_size=8, evaluation_rationality=None, **settings)
+        .training(expert_batch_size=8, rollout_batch_size=8, **settings)
         .env_runners(num_envs_per_env_runner=2, rollout_fragment_length=5, num_cpus_per_env_runner=0.25)
         .learners(num_cpus_per_learner=0.25)
         .rl_module(model_config={"fcnet_hiddens": [8]})
