@@ -38,7 +38,7 @@ def _print_experiment(reports: Sequence[TrialReport]) -> None:
     settings = [[str(flatten(report.config).get(key)) for key in varied] for report in reports]
     scored = [
         [
-            *(("failed", *[""] * (len(headings) - 2)) if report.error is not None else _judged(report)),
+            *(("failed", *["-"] * (len(headings) - 2)) if report.error is not None else _judged(report)),
             clock(report.wall_time_s),
         ]
         for report in reports

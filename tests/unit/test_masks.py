@@ -375,8 +375,9 @@ def test_a_critic_of_joint_actions_is_refused() -> None:
 
 
 def test_the_zero_reward_explains_uniform_play_among_legal_actions() -> None:
-    from rllib_mamql.rewards.recover import _Fit, _policies, _rows
+    from rllib_mamql.rewards.explanation import Explanation
     from rllib_mamql.rewards.settings import RecoverySettings
+    from rllib_mamql.rewards.transitions import transitions_of
 
     columns = play(steps=60)
     config = MAMQLConfig().environment(MASKED).offline_data(input_="unused")
@@ -389,14 +390,14 @@ def test_the_zero_reward_explains_uniform_play_among_legal_actions() -> None:
     for module in modules.values():
         nn.init.zeros_(module.average.head.weight)
     stored: Any = type("Stored", (), {"modules": modules, "module_of": of, "settings": {"rationality": 3.0}})()
-    rows = _rows(["agent_0"], list(AGENTS), columns, _policies(stored, columns))
-    fit = _Fit(modules[of["agent_0"]], rows, 0.9, 3.0, RecoverySettings(), lambda done: None)
-    for head in (fit.critic.head,):
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-    loss, (reward, potential) = fit._explain(rows)
-    assert (reward.abs().max(), potential.abs().max()) == (pytest.approx(0, abs=1e-5), pytest.approx(0, abs=1e-5))
-    assert float(loss.detach()) == pytest.approx(0.0, abs=1e-5)
+    rows = transitions_of(stored, columns, seed=0)[of["agent_0"]]
+    explanation = Explanation(modules[of["agent_0"]], rows, 0.9, RecoverySettings())
+    nn.init.zeros_(explanation.critic.head.weight)
+    nn.init.zeros_(explanation.critic.head.bias)
+    with torch.no_grad():
+        found = explanation(rows, torch.arange(len(rows.now)))
+    for values in (found.reward, found.value, found.error, found.size):
+        assert float(values.abs().max()) == pytest.approx(0.0, abs=1e-5)
 
 
 # -- export ------------------------------------------------------------------------------------------------------
