@@ -145,7 +145,7 @@ def test_an_algorithm_goes_through_the_whole_house(name: str, trained: dict[str,
     go_through_the_house(name, Path(trained[name].checkpoint), tmp_path)
 
 
-@pytest.mark.parametrize("name", [RIVALS[0], ADVERSARIAL[0]])
+@pytest.mark.parametrize("name", [RIVALS[0], pytest.param("MAGAIL", marks=pytest.mark.slow)])
 def test_a_rival_goes_through_the_whole_house(name: str, ray_session: None, data: Path, tmp_path: Path) -> None:
     report = train(tmp_path, data, [name])[name]
     assert report.status == "finished", report.error
