@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,10 +29,13 @@ def config(dataset: Any, **settings: Any) -> MAMQLConfig:
     )
 
 
-def hang_next_step(runner: Any) -> None:
-    """The next step of the runner's first environment does not come back."""
-    env = runner.env.envs[0].env
-    env.step = lambda actions: time.sleep(60.0)
+def hanging() -> Callable[[Any], None]:
+    """Lets the next step of a runner's first environment not come back."""
+
+    def hang(runner: Any) -> None:  # Sent by value: workers cannot import this file.
+        runner.env.envs[0].env.step = lambda actions: time.sleep(60.0)
+
+    return hang
 
 
 @pytest.mark.slow
@@ -40,7 +44,7 @@ def test_environments_that_hang_are_built_anew(toy_dataset: Any) -> None:
     algorithm = made.build_algo()
     try:
         group = algorithm.env_runner_group
-        group.foreach_env_runner(hang_next_step, local_env_runner=False)
+        group.foreach_env_runner(hanging(), local_env_runner=False)
         begun = time.monotonic()
         result = algorithm.train()
         assert time.monotonic() - begun < 30.0
@@ -75,7 +79,7 @@ def test_one_learner_that_fails_ends_the_update_with_its_own_error(toy_dataset: 
 def test_a_hang_in_a_trials_own_process_is_its_end(toy_dataset: Any) -> None:
     algorithm = config(toy_dataset).training(env_step_timeout_s=0.5).build_algo()
     try:
-        hang_next_step(algorithm.env_runner)
+        hanging()(algorithm.env_runner)
         with pytest.raises(EnvironmentHang, match=r"no answer within 0.5 s"):
             algorithm.train()
     finally:
