@@ -86,11 +86,11 @@ def rllib(*words: object) -> None:
 
 
 def train(folder: Path, example: str, options: tuple[str, ...], episodes: int) -> dict[str, Any]:
-    """Trains, scores, and gives what ``--json`` says of the trial."""
+    """Trains, scores, and gives what ``--json`` says of the trial; rewards, which no score needs, are left out."""
     out = folder / "train.json"
     rllib(
         "train", "--file", f"tuned_examples/{example}.yaml", "--storage-path", folder / "results", "--json", out,
-        "--seed", 0, "--eval-episodes", episodes, *options,
+        "--seed", 0, "--eval-episodes", episodes, "--set", "reward_gauge=none", *options,
     )  # fmt: skip
     (trial,) = json.loads(out.read_text())["trials"]
     return trial
