@@ -167,7 +167,7 @@ class TestTrain:
 
     @pytest.mark.slow
     def test_one_trial_fails_and_the_other_is_scored(self, command: Command) -> None:
-        file = write(command, PPO)
+        file = write(command, f"{PPO}\n  max_failures: 0\n")
         fail_at = ("--set", "env_config.fail_at={grid_search: [150, 1000000]}")
         options = (*fail_at, "--seed", "1", "--eval-episodes", "4", "--json", "out.json")
         status, output = command.run("train", "--file", file, *options)

@@ -52,6 +52,8 @@ def test_tuned_example(example: pathlib.Path, tmp_path: pathlib.Path, rllib_on_r
     }
     for key, value in settings.items():
         options += ["--set", f"{key}={value}"]
+    if experiment.get("num_samples", 1) > 1:
+        options += ["--num-samples", "1"]
     done = rllib_on_ray("train", "--file", ROOT / example, "--json", out, *options)
     assert done.status == 0, done.out + done.err
     trials = json.loads(out.read_text())["trials"]
