@@ -25,6 +25,8 @@ RUNS, PROBLEMS, RESAMPLES = 8, 5, 5000
 THRESHOLDS = [0.2, 0.5, 0.8, 1.0, 1.2]
 WITHIN = 0.02
 """By how much the ends of intervals may differ: of two draws of 5,000 resamples."""
+ONE_RUN = 1.0 / (RUNS * PROBLEMS) + 1e-9
+"""Allowed difference of the bounds of a profile."""
 
 THEIRS = """
 import json, sys
@@ -92,9 +94,11 @@ def main() -> int:
     for name, values in theirs.items():
         same = abs(values[0] - mine[name][0]) < 1e-9
         near = max(abs(a - b) for a, b in zip(values[1:], mine[name][1:], strict=True))
-        wrong += not (same and near < WITHIN)
+        # Bounds of a profile are shares of the runs: draws of their own may lead to the neighbouring one.
+        agrees = same and near < (ONE_RUN if name.startswith("profile") else WITHIN)
+        wrong += not agrees
         shown = [" ".join(f"{value:.4f}" for value in each) for each in (values, mine[name])]
-        print(f"{name}: rliable {shown[0]}, here {shown[1]}{'' if same and near < WITHIN else '  DIFFERS'}")
+        print(f"{name}: rliable {shown[0]}, here {shown[1]}{'' if agrees else '  DIFFERS'}")
     print("all equal" if not wrong else f"{wrong} differ")
     return int(wrong > 0)
 
