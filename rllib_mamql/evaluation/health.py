@@ -29,6 +29,7 @@ from rllib_mamql.columns import (
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.evaluation import diagnostics
 from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.networks.masks import is_legal
 from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import agents_by_module, checkpoint_actor
 from rllib_mamql.play.batched import make_rollout
@@ -104,7 +105,7 @@ def _shares(stored: Checkpoint, agent: str, play: JointColumns) -> dict[str, flo
     reward_bound, q_bound = objective.implied_bounds(float(stored.settings["chi_square_scale"]), discount)
     return {
         REWARD_SHARE: float(implied.abs().quantile(0.9)) / reward_bound,
-        Q_SHARE: abs(float(q.mean())) / q_bound,
+        Q_SHARE: abs(float(q[is_legal(q)].mean())) / q_bound,
     }
 
 

@@ -374,12 +374,8 @@ def test_a_critic_of_joint_actions_is_refused() -> None:
         config.validate()
 
 
-def test_the_zero_reward_explains_uniform_play_among_legal_actions() -> None:
-    from rllib_mamql.rewards.explanation import Explanation
-    from rllib_mamql.rewards.settings import RecoverySettings
-    from rllib_mamql.rewards.transitions import transitions_of
-
-    columns = play(steps=60)
+def indifferent() -> Any:
+    """A checkpoint whose policies play all legal actions alike."""
     config = MAMQLConfig().environment(MASKED).offline_data(input_="unused")
     config.rl_module(model_config={"fcnet_hiddens": [8]}).validate()
     of = config.module_of
@@ -389,7 +385,25 @@ def test_the_zero_reward_explains_uniform_play_among_legal_actions() -> None:
     }
     for module in modules.values():
         nn.init.zeros_(module.average.head.weight)
-    stored: Any = type("Stored", (), {"modules": modules, "module_of": of, "settings": {"rationality": 3.0}})()
+    settings = {"rationality": 3.0, "gamma": 0.9, "chi_square_scale": 1.0}
+    return type("Stored", (), {"modules": modules, "module_of": of, "settings": settings})()
+
+
+def test_values_of_illegal_actions_are_no_part_of_the_examination() -> None:
+    from rllib_mamql.columns import Q_SHARE
+    from rllib_mamql.evaluation.health import _shares
+
+    shares = _shares(indifferent(), "agent_0", play(steps=60))
+    assert shares is not None and shares[Q_SHARE] < 1.0
+
+
+def test_the_zero_reward_explains_uniform_play_among_legal_actions() -> None:
+    from rllib_mamql.rewards.explanation import Explanation
+    from rllib_mamql.rewards.settings import RecoverySettings
+    from rllib_mamql.rewards.transitions import transitions_of
+
+    stored, columns = indifferent(), play(steps=60)
+    modules, of = stored.modules, stored.module_of
     rows = transitions_of(stored, columns, seed=0)[of["agent_0"]]
     explanation = Explanation(modules[of["agent_0"]], rows, 0.9, RecoverySettings())
     nn.init.zeros_(explanation.critic.head.weight)
