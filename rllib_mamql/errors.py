@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -72,6 +73,24 @@ def no_space(error: BaseException) -> str | None:
     return None
 
 
+def full_disk(error: BaseException | None, folder: str) -> str | None:
+    """The same of a folder on it, whose own records of errors can be cut off; None where it has room left.
+
+    Args:
+        error: What is known of the error.
+        folder: Where the run writes.
+    """
+    if error is not None and (found := no_space(error)):
+        return found
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return None
+    return no_space(OSError(errno.ENOSPC, NO_SPACE, folder)) if free < LITTLE_ROOM else None
+
+
+LITTLE_ROOM = 2**20
+"""Bytes free on a disk that count as none."""
 NO_SPACE = os.strerror(errno.ENOSPC)
 """How the system calls a full disk; errors that come from other processes are texts."""
 

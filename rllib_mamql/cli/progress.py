@@ -21,7 +21,7 @@ from ray.tune.result import SHOULD_CHECKPOINT
 
 from rllib_mamql.cli.results import RETURN_MEAN, bound_shares, latest_return
 from rllib_mamql.cli.trial_lines import TrialLines
-from rllib_mamql.errors import last_line, printable
+from rllib_mamql.errors import full_disk, last_line, printable
 from rllib_mamql.evaluation.diagnostics import divergence_warnings
 from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT, INCIDENTS
 
@@ -206,7 +206,8 @@ class TrialMonitor(Callback):
         where = f"from {os.path.basename(saved.path)}" if saved is not None else "from its beginning"
         failure = trial.run_metadata.num_failures
         of = "" if trial.max_failures < 0 else f" of {trial.max_failures}"
-        why = last_line(trial.get_error()) if trial.get_error() is not None else "its process ended"
+        error = trial.get_error()
+        why = full_disk(error, trial.storage.storage_fs_path) or (last_line(error) if error else "its process ended")
         self.lines.warn(f"warning: {self._name(trial)} failed and goes on {where}, restart {failure}{of}: {why}")
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:

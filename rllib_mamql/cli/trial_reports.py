@@ -57,15 +57,15 @@ def report_trial(
         if error is None and checkpoint is not None and is_ours(item.algorithm):
             _decide(checkpoint, config)
         if error is None and checkpoint is not None and not config.get("env"):
-            if alone and recover_rewards(checkpoint, config):
-                gauge = config.get("reward_gauge", NO_GAUGE)
+            if alone and recover_rewards(item, checkpoint, config):
+                gauge = wanted_gauge(item, config)
             likelihood = _likelihood(checkpoint)
         elif error is None and checkpoint is not None and options.eval_episodes:
-            rewards = alone and recover_rewards(checkpoint, config)
+            rewards = alone and recover_rewards(item, checkpoint, config)
             evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes, rewards=rewards)
             if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
                 as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
-        elif error is None and checkpoint is not None and config.get("reward_gauge", NO_GAUGE) != NO_GAUGE:
+        elif error is None and checkpoint is not None and wanted_gauge(item, config) != NO_GAUGE:
             say("rewards are recovered along with an evaluation, and none was asked for; `rllib recover` does without")
     except Exception as fault:
         # What the other trials came to is not lost with it.
@@ -118,17 +118,24 @@ def report_trial(
     return report
 
 
-def recover_rewards(checkpoint: str, config: Mapping[str, Any]) -> bool:
+def wanted_gauge(item: Prepared, config: Mapping[str, Any]) -> str:
+    """The gauge that a trial's rewards are recovered in: its config has what departs from the algorithm's defaults."""
+    default = getattr(item.algorithm.get_default_config(), "reward_gauge", NO_GAUGE)
+    return str(config.get("reward_gauge", default))
+
+
+def recover_rewards(item: Prepared, checkpoint: str, config: Mapping[str, Any]) -> bool:
     """Recovers rewards in the gauge that a trial asked for; whatever goes wrong costs the rewards and nothing else.
 
     Args:
+        item: The trial's experiment.
         checkpoint: The trial's.
         config: The trial's; gauge ``none`` keeps what training regressed, where the algorithm has rewards at all.
 
     Returns:
         Whether there are rewards to tell of; false after a failure, which is said.
     """
-    gauge = config.get("reward_gauge", NO_GAUGE)
+    gauge = wanted_gauge(item, config)
     if gauge == NO_GAUGE:
         return True
     folder = Path(checkpoint)

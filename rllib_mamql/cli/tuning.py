@@ -5,6 +5,9 @@ from __future__ import annotations
 import rllib_mamql.startup  # noqa: F401
 
 # isort: split
+import errno
+import os
+import pickle
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -27,6 +30,7 @@ from rllib_mamql.cli.settings import Prepared, prepare
 from rllib_mamql.cli.trial_reports import report_trial
 from rllib_mamql.cli.winner import crown
 from rllib_mamql.cli.working import working
+from rllib_mamql.errors import full_disk
 
 
 class Interrupted(Exception):
@@ -64,7 +68,7 @@ def _run(item: Prepared, storage: str, name: str, options: RunOptions) -> list[T
         if tuner is None:
             tuner = _new(item, storage, name)
         with INTERRUPTION.watch():
-            results = tuner.fit()
+            results = _fitted(tuner, storage)
         if INTERRUPTION.at is not None:
             for result in results:
                 if result.checkpoint is not None:
@@ -109,6 +113,16 @@ def _new(item: Prepared, storage: str, name: str) -> Any:
             verbose=0,
         ),
     )
+
+
+def _fitted(tuner: Any, storage: str) -> Any:
+    """Tune's results, or that the disk is full: Tune then fails at its own files, which are cut off."""
+    try:
+        return tuner.fit()
+    except (EOFError, pickle.UnpicklingError) as error:
+        if full_disk(error, storage):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), storage) from error
+        raise RuntimeError(f"a file of Ray Tune's in {shown(storage)} is cut off: start anew") from error
 
 
 def _trial_folder(trial: Any) -> str:

@@ -76,7 +76,7 @@ def _told_rewards(
     item: Prepared, config: Mapping[str, Any], checkpoint: str, episodes: int, seed_offset: int
 ) -> tuple[EvaluationResult, dict[str, Any]]:
     """Recovers a trial's rewards and evaluates it; gives the evaluation, and of it what speaks of rewards."""
-    rewards = is_ours(item.algorithm) and recover_rewards(checkpoint, config)
+    rewards = is_ours(item.algorithm) and recover_rewards(item, checkpoint, config)
     found = evaluate_trial(item, config, checkpoint, episodes, seed_offset=seed_offset, rewards=rewards)
     return found, {name: getattr(found, name) for name in REWARD_FIELDS}
 

@@ -25,7 +25,7 @@ from rllib_mamql.cli.session import check_room
 from rllib_mamql.data.checksums import is_whole, write_checksums
 from rllib_mamql.environments.patience import PATIENCE
 from rllib_mamql.environments.standard import StandardEnv
-from rllib_mamql.errors import ConfigError, EnvironmentHang, last_line, no_space
+from rllib_mamql.errors import ConfigError, EnvironmentHang, full_disk, last_line, no_space
 from rllib_mamql.learning.shares import deal_rows
 from tests.toy_env import ToyEnv
 
@@ -207,6 +207,7 @@ def test_incidents_and_restarts_are_lines(capsys: pytest.CaptureFixture[str]) ->
     trial = SimpleNamespace(
         trial_id="ab_00000", checkpoint=SimpleNamespace(path="/r/checkpoint_000003"), max_failures=2, last_result={},
         run_metadata=SimpleNamespace(num_failures=1), get_error=lambda: error,
+        storage=SimpleNamespace(storage_fs_path="/"),
     )  # fmt: skip
     monitor.on_trial_start(1, [], trial)  # type: ignore[arg-type]
     monitor.on_trial_result(1, [], trial, {"training_iteration": 1, "incidents": ["1 of 2 env runners died"]})  # type: ignore[arg-type]
@@ -239,3 +240,18 @@ def test_a_trial_that_a_cluster_can_never_run_is_refused(monkeypatch: pytest.Mon
         check_room(RunOptions(ray_address="auto"), {"cpus": 1.0, "gpus": 1.0})
     check_room(RunOptions(ray_address="auto", wait_for_nodes=True), {"cpus": 5.0, "gpus": 0.0})
     check_room(RunOptions(ray_address="auto"), {"cpus": 4.0, "gpus": 0.0})
+
+
+def test_tunes_own_files_that_a_full_disk_cut_off_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rllib_mamql.cli.tuning import _fitted
+
+    def fit() -> None:
+        raise EOFError("Ran out of input")
+
+    with pytest.raises(RuntimeError, match="is cut off: start anew"):
+        _fitted(SimpleNamespace(fit=fit), str(tmp_path))
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match="No space left") as caught:
+        _fitted(SimpleNamespace(fit=fit), str(tmp_path))
+    assert str(no_space(caught.value)).startswith(f"the disk is full at {tmp_path}")
+    assert full_disk(None, str(tmp_path)) == no_space(caught.value)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -209,11 +211,27 @@ def test_a_recovery_that_fails_costs_the_rewards_alone(
         raise RuntimeError("the kitchen\nis on fire")
 
     monkeypatch.setattr("rllib_mamql.rewards.recover.recover_checkpoint", fail)
-    assert not recover_rewards(str(toy_checkpoint_folder), {"reward_gauge": "sparse", "seed": 3})
+    assert not recover_rewards(
+        experiment_of("MAMQL"), str(toy_checkpoint_folder), {"reward_gauge": "sparse", "seed": 3}
+    )
     assert [(each.gauge, each.seed, each.budget_s) for each in asked] == [("sparse", 3, RECOVERY_BUDGET_S)]
     said = capsys.readouterr().err
     assert "rewards are not recovered: the kitchen is on fire; `rllib recover" in said and said.count("\n") == 1
     # Nothing is asked for, or there is nothing to ask of.
-    assert recover_rewards(str(toy_checkpoint_folder), {"reward_gauge": "none"})
-    assert recover_rewards(str(toy_checkpoint_folder), {})
+    assert recover_rewards(experiment_of("MAMQL"), str(toy_checkpoint_folder), {"reward_gauge": "none"})
+    assert recover_rewards(experiment_of("SQIL"), str(toy_checkpoint_folder), {})
     assert len(asked) == 1
+
+
+def test_the_gauge_is_the_algorithms_default_where_the_config_says_nothing() -> None:
+    from rllib_mamql.cli.trial_reports import wanted_gauge
+
+    assert wanted_gauge(experiment_of("MAMQL"), {"lr": 0.1}) == "sparse"
+    assert wanted_gauge(experiment_of("MAMQL"), {"reward_gauge": "none"}) == "none"
+    assert wanted_gauge(experiment_of("SQIL"), {}) == "none"
+
+
+def experiment_of(algorithm: str) -> Any:
+    from rllib_mamql.algorithms.registry import algorithm_class
+
+    return SimpleNamespace(algorithm=algorithm_class(algorithm))
