@@ -76,6 +76,7 @@ def test_one_learner_that_fails_ends_the_update_with_its_own_error(toy_dataset: 
         algorithm.stop()
 
 
+@pytest.mark.slow
 def test_a_hang_in_a_trials_own_process_is_its_end(toy_dataset: Any) -> None:
     algorithm = config(toy_dataset).training(env_step_timeout_s=0.5).build_algo()
     try:
