@@ -19,11 +19,11 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from rllib_mamql.cli.results import RETURN_MEAN, bound_shares, latest_return
+from rllib_mamql.cli.results import bound_shares, latest_return
 from rllib_mamql.cli.trial_lines import TrialLines
 from rllib_mamql.errors import full_disk, last_line, printable
 from rllib_mamql.evaluation.diagnostics import divergence_warnings
-from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT, INCIDENTS
+from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT, INCIDENTS, RETURN_MEAN
 
 SAVE_EVERY_S = 30.0
 """A checkpoint at least this often, at the next iteration's end, so that a crash loses a minute at most."""

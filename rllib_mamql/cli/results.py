@@ -9,10 +9,7 @@ from typing import Any
 
 from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
 from rllib_mamql.learning.counts import lookup, numbers_under
-from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD
-
-RETURN_MEAN = "return_mean"
-"""Key of a result, and column of ``progress.csv``: the return as evaluation counts it, NaN before any episode ended."""
+from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, RETURN_MEAN
 
 
 def bound_shares(result: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -32,8 +32,7 @@ from rllib_mamql.environments.spaces import check_dataset
 from rllib_mamql.errors import ConfigError, EnvironmentFault, EnvironmentHang
 from rllib_mamql.learning import checkpoint
 from rllib_mamql.learning.config import ImitationConfig
-from rllib_mamql.learning.env_runner import RETURN_MEAN
-from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT, EXPERT_LOG_LIKELIHOOD, INCIDENTS
+from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT, EXPERT_LOG_LIKELIHOOD, INCIDENTS, RETURN_MEAN
 from rllib_mamql.learning.shares import deal_rows
 from rllib_mamql.learning.streaming import iterate_batches
 from rllib_mamql.ray_internals import update_together

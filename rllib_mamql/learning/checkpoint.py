@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import pyarrow.fs as pafs
 
-from rllib_mamql.data.checksums import renew_checksums
+from rllib_mamql.data.checksums import renew_checksum
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
 from rllib_mamql.data.untrusted import StoredArrays, parse_json
 from rllib_mamql.errors import UserError, one_line
@@ -128,7 +128,7 @@ def act_at(path: pathlib.Path, multiple: float, settings: Mapping[str, Any]) -> 
     draft = path / f".{DOCUMENT}.{os.getpid()}"
     draft.write_text(json.dumps(document, indent=1))
     os.replace(draft, path / DOCUMENT)
-    renew_checksums(path)
+    renew_checksum(path, DOCUMENT)
 
 
 def acting_rationality(path: pathlib.Path) -> dict[str, float]:

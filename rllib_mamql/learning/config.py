@@ -244,6 +244,16 @@ class ImitationConfig(AlgorithmConfig):
             ConfigError: Names the setting, the value found and what is allowed.
         """
 
+    def check_agents(self, spaces: Spaces) -> None:
+        """Checks the algorithm's own settings against what agents see and choose among.
+
+        Args:
+            spaces: By agent.
+
+        Raises:
+            ConfigError: Names the setting, the value found and what is allowed.
+        """
+
     def fill_in(self) -> None:
         """Sets what follows from other settings where it is left open; called after the checks."""
         if self.mode == "offline":
@@ -252,6 +262,7 @@ class ImitationConfig(AlgorithmConfig):
 
     def _set_up_agents(self) -> None:
         spaces = self.agent_spaces()
+        self.check_agents(spaces)
         modules = modules_of(list(spaces), self.parameter_sharing)
         policies: dict[str, PolicySpec] = {}
         first: dict[str, str] = {}

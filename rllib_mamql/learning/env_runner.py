@@ -46,6 +46,7 @@ from ray.rllib.utils.typing import ResultDict, StateDict
 from rllib_mamql.columns import ALIVE, JointColumns, column, num_rows
 from rllib_mamql.environments.patience import PATIENCE
 from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.learning.metrics import RETURN_MEAN
 from rllib_mamql.play.actors import module_actor, random_actor
 from rllib_mamql.play.batched import make_rollout
 from rllib_mamql.play.returns import episode_return, return_aggregation
@@ -53,9 +54,6 @@ from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode
 
 EPISODE_EVENTS_MEAN = "episode_events_mean"
 """Metric: reward events an episode, by kind."""
-
-RETURN_MEAN = "return_mean"
-"""Metric: an episode's return as evaluation counts it (mean over agents, or the team's); RLlib's sums over agents."""
 
 
 class JointRollout:

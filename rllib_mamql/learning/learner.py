@@ -423,9 +423,10 @@ class ImitationLearner(TorchLearner):
         """Restores :meth:`get_state`."""
         super().set_state(state)
         self.updates = int(state.get("updates", self.updates))
-        if isinstance(self.config.lr, int | float) and self._fit is None:
+        given = getattr(self.config, self.RATE)
+        if isinstance(given, int | float) and self._fit is None:
             # The optimisers' state has the rate that it was saved with; a search may have changed it since.
-            rate = float(self.config.lr)
+            rate = float(given)
             if any(float(group["lr"]) != rate for each in self.optimizers() for group in each.param_groups):
                 self.set_learning_rate(rate)
 

@@ -16,6 +16,10 @@ POLICY_ENTROPY = "policy_entropy"
 
 ENVIRONMENT_FAULT = "environment_fault"
 """Key of a trial's last result where the environment's fault ended it: what was wrong."""
+RETURN_MEAN = "return_mean"
+"""Metric: an episode's return as evaluation counts it (mean over agents, or the team's; RLlib's sums over agents).
+
+At the top of a result it is what searches compare by, and a column of ``progress.csv``, NaN before an episode ended."""
 INCIDENTS = "incidents"
 """Key of a trial's result: what failed since the last one and was made good, a line each."""
 

@@ -104,6 +104,8 @@ class Retraceable:
                     steps[step][agent][index] = action
         try:
             self.play_again([int(each["seed"]) for each in running], lengths, steps)
+        except Exception:  # An episode that went elsewhere may have ended, or allow other actions.
+            return False
         finally:
             self.on_step = report
         self._taken.clear()

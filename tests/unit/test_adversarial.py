@@ -225,6 +225,8 @@ def test_what_ppo_has_learned_survives_a_restart() -> None:
     made.ppo.curr_kl_coeffs_per_module[A].data.fill_(0.7)
     other.set_state(made.get_state())
     assert float(other.ppo.curr_kl_coeffs_per_module[A]) == pytest.approx(0.7)
+    rates = {group["lr"] for optimizer in other.optimizers() for group in optimizer.param_groups}
+    assert rates == {made.config.discriminator_lr} != {made.config.lr}, "the discriminators', not PPO's"
     for ours, theirs in zip(optimizers(other), optimizers(made), strict=True):
         moments = list(zip(ours.state.values(), theirs.state.values(), strict=True))
         assert moments

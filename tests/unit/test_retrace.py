@@ -91,6 +91,29 @@ def test_what_cannot_be_played_again_starts_anew() -> None:
     assert second._ids[0] == f"eps-{first._started:08d}", "no id is given twice"
 
 
+class Fragile(ToyEnv):
+    """Its second environment is over sooner than its first."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        super().__init__(steps=9 if Fragile.made == 0 else 2)
+        Fragile.made += 1
+
+    def step(self, actions: dict[str, int]) -> tuple[dict[str, Any], ...]:
+        if not self.agents:
+            raise RuntimeError("this episode is over")
+        return super().step(actions)
+
+
+def test_an_episode_that_fails_when_it_is_played_again_starts_anew() -> None:
+    first, second = (ColumnarRollout(lambda: Fragile(), 1, seed) for seed in (0, 1))
+    play(first, 5, 0)
+    second.set_state(first.get_state())
+    assert second._needs_reset
+    play(second, 1, 0)
+
+
 def test_a_state_without_running_episodes_starts_anew() -> None:
     first, second = (rollout(TOY, {}, seed) for seed in (0, 1))
     play(first, 4, 0)

@@ -58,18 +58,7 @@ class AdversarialLearner(ImitationLearner):
         _no_metrics_reduce: bool = False,
         **kwargs: Any,
     ) -> ResultDict | None:
-        """Stores new rollouts, makes ``num_updates`` gradient steps of the discriminators, then a round of PPO.
-
-        Args:
-            training_data: ``episodes`` or ``episodes_refs`` with ``JointRollout``s.
-            timesteps: RLlib's lifetime counters, for schedules.
-            num_updates: Gradient steps of the discriminators.
-            _no_metrics_reduce: RLlib's switch: leave metrics for a later call.
-            **kwargs: Ignored.
-
-        Returns:
-            Reduced metrics.
-        """
+        """The base's update, of the discriminators, then a round of PPO; arguments and result are the base's."""
         super().update(training_data, timesteps=timesteps, num_updates=num_updates, _no_metrics_reduce=True)
         rollouts = [] if training_data is None else training_data.episodes or []
         columns = concatenate([rollout.columns for rollout in rollouts])

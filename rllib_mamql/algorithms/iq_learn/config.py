@@ -10,7 +10,7 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 from rllib_mamql.algorithms.iq_learn.learner import IQLearnLearner
 from rllib_mamql.algorithms.iq_learn.module import CRITIC, CRITICS, IQLearnModule
 from rllib_mamql.data.masks import is_masked
-from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.environments.spaces import Spaces
 from rllib_mamql.errors import ConfigError, check_choice
 from rllib_mamql.learning.inverse_config import InverseQConfig
 from rllib_mamql.learning.learner import ImitationLearner
@@ -54,8 +54,10 @@ class IQLearnMAConfig(InverseQConfig):
         """Checks IQ-Learn's own settings; raises ConfigError."""
         super().check()
         check_choice("critic", self.critic, CRITICS)
-        if self.critic == "joint" and isinstance(self.env, str):
-            spaces = environment_spaces(self.env, dict(self.env_config))
+
+    def check_agents(self, spaces: Spaces) -> None:
+        """Checks whether a critic of joint actions can be built; raises ConfigError."""
+        if self.critic == "joint":
             masked = next((agent for agent, (seen, _) in spaces.items() if is_masked(seen)), None)
             if masked is not None:
                 raise ConfigError(

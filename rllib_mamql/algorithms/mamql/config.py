@@ -9,7 +9,7 @@ from ray.rllib.algorithms.algorithm_config import NotProvided
 from rllib_mamql.algorithms.mamql.learner import MAMQLLearner
 from rllib_mamql.algorithms.mamql.module import CRITIC, MAMQLModule
 from rllib_mamql.algorithms.mamql.rules import check_enumeration, check_settings
-from rllib_mamql.environments.spaces import environment_spaces
+from rllib_mamql.environments.spaces import Spaces
 from rllib_mamql.learning.config import AUTO, ImitationConfig
 from rllib_mamql.learning.inverse_config import fill_in_value_term
 from rllib_mamql.learning.learner import ImitationLearner
@@ -127,8 +127,10 @@ class MAMQLConfig(ImitationConfig):
             ConfigError: Names the setting, the value found and what is allowed.
         """
         check_settings(self)
-        if self.critic == "joint" and self.marginal_samples is None and isinstance(self.env, str):
-            spaces = environment_spaces(self.env, dict(self.env_config))
+
+    def check_agents(self, spaces: Spaces) -> None:
+        """Checks how many joint actions are enumerated; raises ConfigError."""
+        if self.critic == "joint" and self.marginal_samples is None:
             check_enumeration({agent: int(action.n) for agent, (_, action) in spaces.items()})
 
     def fill_in(self) -> None:

@@ -11,7 +11,6 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from rllib_mamql.algorithms.mifq.learner import MIFQLearner
 from rllib_mamql.algorithms.mifq.module import MIXING, MIFQModule
 from rllib_mamql.data.masks import seen_space
-from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import check_integer
 from rllib_mamql.learning.inverse_config import InverseQConfig
 from rllib_mamql.learning.learner import ImitationLearner
@@ -56,7 +55,7 @@ class MIFQConfig(InverseQConfig):
     def get_multi_rl_module_spec(self, **kwargs: Any) -> MultiRLModuleSpec:
         """RLlib's spec; the first agent's module is told to build the mixing network of the team."""
         spec = super().get_multi_rl_module_spec(**kwargs)
-        spaces = environment_spaces(str(self.env), dict(self.env_config))
+        spaces = self.agent_spaces()
         features = sum(math.prod(seen_space(observation).shape) for observation, _ in spaces.values())
         first = next(iter(self.module_of.values()))
         for module_id, module_spec in spec.rl_module_specs.items():
