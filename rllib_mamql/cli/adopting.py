@@ -81,18 +81,17 @@ class Adopt(Callback):
     """Lets trials of a resumed run go on from the newest checkpoints in their folders."""
 
     def __init__(self) -> None:
-        self._done = False
+        self._started: set[str] = set()
 
-    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Before any trial starts."""
-        if self._done:
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Before a trial is restored, and for the first time only: later it has gone on from there."""
+        if trial.trial_id in self._started:
             return
-        self._done = True
-        for trial in trials:
-            if trial.is_finished() or not trial.path or "://" in trial.path:
-                continue
-            latest = trial.latest_checkpoint_result
-            known = int(latest.metrics.get("training_iteration", 0)) if latest is not None else None
-            if newer := _newest(Path(trial.path), known):
-                number = int(re.sub(r"\D", "", newer.path.name))
-                ray_internals.adopt_checkpoint(trial, newer.path, number, newer.result)
+        self._started.add(trial.trial_id)
+        if not trial.path or "://" in trial.path:
+            return
+        latest = trial.latest_checkpoint_result
+        known = int(latest.metrics.get("training_iteration", 0)) if latest is not None else None
+        if newer := _newest(Path(trial.path), known):
+            number = int(re.sub(r"\D", "", newer.path.name))
+            ray_internals.adopt_checkpoint(trial, newer.path, number, newer.result)

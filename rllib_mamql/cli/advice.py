@@ -47,7 +47,8 @@ def after_training(file: Path, experiments: Sequence[Experiment], reports: Seque
     else:
         last_of = saved[-1]
         has_rewards = bool(last_of.recovered_rewards) or not last.env
-        after_evaluation(run, has_rewards=has_rewards, gauge=last_of.reward_gauge)
+        recovered = last_of.reward_gauge != NO_GAUGE
+        after_evaluation(run, has_rewards=has_rewards, recovered=recovered, playable=bool(last.env))
 
 
 def record_play(env: str, env_config: Mapping[str, Any], expert: Path) -> None:
@@ -57,11 +58,18 @@ def record_play(env: str, env_config: Mapping[str, Any], expert: Path) -> None:
     next_step(command, "records what they do")
 
 
-def after_evaluation(checkpoint: Path, *, has_rewards: bool, gauge: str) -> None:
-    """Says what to do with policies that are good enough, and with their rewards."""
-    if has_rewards and gauge != NO_GAUGE:
+def after_evaluation(checkpoint: Path, *, has_rewards: bool, recovered: bool, playable: bool = True) -> None:
+    """Says what to do with policies that are good enough, and with their rewards.
+
+    Args:
+        checkpoint: Theirs.
+        has_rewards: Whether there are rewards, or some can be recovered.
+        recovered: Whether they were recovered in a gauge.
+        playable: Whether there is an environment, whose true rewards they can be scored against.
+    """
+    if has_rewards and recovered and playable:
         next_step(f"rllib reward {shown(checkpoint)}", "scores the rewards against the true ones")
-    elif has_rewards:
+    elif has_rewards and not recovered:
         next_step(f"rllib recover {shown(checkpoint)}", "finds the rewards that explain the policies")
     else:
         next_step(f"rllib export {shown(checkpoint)} --out policies", "writes the policies for use without Ray")

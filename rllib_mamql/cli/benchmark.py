@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -68,7 +69,12 @@ def benchmark(
 
     if failed and not (folder / "results.parquet").exists():
         sys.exit(EXIT_FAILED)
-    command = f"rllib benchmark --suite {shown(suite)} --out {shown(folder)}"
+    words = ["rllib", "benchmark", "--suite", shown(suite), "--out", shown(folder)]
+    for option, values in (("--method", methods), ("--problem", problems), ("--seeds", [seeds] if seeds else [])):
+        words += [word for value in values for word in (option, shlex.quote(str(value)))]
+    if storage_path is not None:
+        words += ["--storage-path", shown(storage_path)]
+    command = " ".join(words)
     file = write_report(folder, whole.name, command, list(whole.problems), [*whole.methods, *methods])
     print(shown(file))
     if failed:

@@ -59,8 +59,7 @@ def evaluate(
             raise ConfigError(f"{shown(folder)} has no environment to play in: name demonstrations with --data")
         print(f"{shown(folder)}: {in_words(found)}")
         write_json(json_path, document("evaluate", checkpoint=folder, held_out_likelihood=vars(found)))
-        # What was recovered is in a gauge, whichever it is.
-        after_evaluation(checkpoint, has_rewards=True, gauge="some" if (folder / REWARDS).is_file() else NO_GAUGE)
+        after_evaluation(checkpoint, has_rewards=True, recovered=(folder / REWARDS).is_file(), playable=False)
         return
     with working(f"evaluating {shown(folder)}", 2 * episodes if greedy else episodes) as watch:
         result = evaluate_checkpoint(
@@ -71,4 +70,5 @@ def evaluate(
     if video is not None:
         print(f"film: {video}")
     write_json(json_path, document("evaluate", checkpoint=folder, seed=seed, **vars(result)))
-    after_evaluation(checkpoint, has_rewards=bool(result.recovered_rewards), gauge=result.reward_gauge)
+    recovered = result.reward_gauge != NO_GAUGE
+    after_evaluation(checkpoint, has_rewards=bool(result.recovered_rewards), recovered=recovered)

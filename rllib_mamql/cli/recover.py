@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rllib_mamql.cli.messages import next_step, say
+from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.options import checkpoint_argument, count_option, folder_option, seed_option
 from rllib_mamql.cli.paths import newest_checkpoint, shown
 from rllib_mamql.networks.choices import REWARD_GAUGES, REWARD_INPUTS, REWARD_NETWORKS
@@ -50,6 +50,7 @@ def recover(checkpoint: Path, data: Path | None, **settings: Any) -> None:
     """Recover the rewards of a checkpoint in a gauge, and write them into it."""
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.algorithms.registry import read_checkpoint
+    from rllib_mamql.cli.advice import after_evaluation
     from rllib_mamql.cli.session import quiet
     from rllib_mamql.cli.tables import print_recovered
     from rllib_mamql.cli.working import working
@@ -63,7 +64,4 @@ def recover(checkpoint: Path, data: Path | None, **settings: Any) -> None:
         recovered = recover_checkpoint(stored, chosen, data, watch)
     print_recovered(recovered)
     print(f"{shown(folder / 'rewards.npz')} ({recovered.seconds:.0f} s)")
-    if stored.env:
-        next_step(f"rllib reward {shown(checkpoint)}", "scores them against the true rewards")
-    else:
-        next_step(f"rllib export {shown(checkpoint)} --out policies", "writes them for use without Ray")
+    after_evaluation(checkpoint, has_rewards=True, recovered=True, playable=bool(stored.env))

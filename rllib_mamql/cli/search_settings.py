@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from rllib_mamql.cli.validated import validated
 from rllib_mamql.errors import ConfigError, check_choice, nearest
 
 SCHEDULERS = ("fifo", "asha", "pbt", "median")
@@ -57,19 +57,7 @@ def search_settings(where: str, block: Any) -> SearchSettings:
     Raises:
         ConfigError: If a key is unknown or a value is wrong.
     """
-    if block is None:
-        return SearchSettings()
-    if not isinstance(block, Mapping):
-        raise ConfigError(f"{where}: tune is {block!r}, not a mapping of keys such as scheduler and search")
-    for key in block:
-        if key not in SearchSettings.model_fields:
-            raise ConfigError(f"{where}: unknown key 'tune.{key}'; {nearest(str(key), SearchSettings.model_fields)}")
-    try:
-        settings = SearchSettings.model_validate(dict(block))
-    except ValidationError as error:
-        first = error.errors()[0]
-        location = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"{where}: tune.{location} is {first['input']!r}; {first['msg'].lower()}") from None
+    settings = validated(f"{where}: tune", {} if block is None else block, SearchSettings)
     check_choice(f"{where}: tune.scheduler", settings.scheduler, SCHEDULERS)
     check_choice(f"{where}: tune.search", settings.search, SEARCHES)
     check_choice(f"{where}: tune.mode", settings.mode, MODES)

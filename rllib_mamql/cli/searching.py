@@ -10,10 +10,9 @@ from typing import Any
 
 from rllib_mamql.algorithms.registry import is_ours
 from rllib_mamql.cli.experiment import GRID_SEARCH, is_search
-from rllib_mamql.cli.results import RETURN_MEAN
 from rllib_mamql.cli.settings import Prepared
 from rllib_mamql.errors import ConfigError, one_line
-from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD
+from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, RETURN_MEAN
 
 LONGEST = 1000
 """Iterations of the longest trial, where ``stop`` does not say."""
@@ -27,8 +26,7 @@ def metric_of(item: Prepared) -> str:
         return item.experiment.settings.tune.metric
     if not is_ours(item.algorithm):
         return SUM_OF_RETURNS
-    offline = item.param_space.get("mode") == "offline"
-    return EXPERT_LOG_LIKELIHOOD if offline else RETURN_MEAN
+    return EXPERT_LOG_LIKELIHOOD if item.setting("mode") == "offline" else RETURN_MEAN
 
 
 def check_search(item: Prepared) -> None:
@@ -99,7 +97,8 @@ def search_of(item: Prepared) -> Any:
         return OptunaSearch(metric=metric_of(item), mode=settings.mode, seed=seed)
     from ray.tune.search import BasicVariantGenerator
 
-    return BasicVariantGenerator(random_state=seed)
+    # Tune's own limit is for searchers that learn; it ignores it here.
+    return BasicVariantGenerator(random_state=seed, max_concurrent=settings.max_concurrent or 0)
 
 
 def _mutations(item: Prepared) -> dict[str, Any]:

@@ -49,6 +49,16 @@ class Prepared:
     gpus: float
     aggregation: str = "mean"
 
+    def setting(self, name: str, config: Mapping[str, Any] | None = None) -> Any:
+        """A setting of a trial's config, or of the space that trials are drawn from, or else the algorithm's default.
+
+        Args:
+            name: The setting.
+            config: The trial's, which has what departs from the defaults; None: the space.
+        """
+        default = getattr(self.algorithm.get_default_config(), name, None)
+        return (self.param_space if config is None else config).get(name, default)
+
 
 def prepare(experiment: Experiment) -> Prepared:
     """Checks everything about an experiment that can be known before it runs.

@@ -119,9 +119,8 @@ def report_trial(
 
 
 def wanted_gauge(item: Prepared, config: Mapping[str, Any]) -> str:
-    """The gauge that a trial's rewards are recovered in: its config has what departs from the algorithm's defaults."""
-    default = getattr(item.algorithm.get_default_config(), "reward_gauge", NO_GAUGE)
-    return str(config.get("reward_gauge", default))
+    """The gauge that a trial's rewards are recovered in; ``none`` also where the algorithm has no rewards."""
+    return str(item.setting("reward_gauge", config) or NO_GAUGE)
 
 
 def recover_rewards(item: Prepared, checkpoint: str, config: Mapping[str, Any]) -> bool:

@@ -96,7 +96,7 @@ def _new(item: Prepared, storage: str, name: str) -> Any:
             time_budget_s=settings.time_budget_s,
             search_alg=search_of(item),
             scheduler=scheduler_of(item),
-            max_concurrent_trials=settings.tune.max_concurrent,
+            max_concurrent_trials=settings.tune.max_concurrent if settings.tune.search == "optuna" else None,
             trial_dirname_creator=_trial_folder,
         ),
         run_config=tune.RunConfig(

@@ -54,22 +54,23 @@ def crown(
     """
     best = next(iter(winners(best_first(reports))), None)
     scored = [report for report in reports if report.return_mean is not None]
-    if best is None and len(reports) > 1 and len(scored) == 1 and scored[0].checkpoint is not None:
-        # One of several trials is left: there is no search to win, but there are rewards to tell of.
-        told = _told_rewards(item, configs[scored[0].trial], scored[0].checkpoint, episodes, 0)[1]
-        return [dataclasses.replace(report, **told) if report is scored[0] else report for report in reports]
-    if best is None or best.checkpoint is None:
+    # One of several trials may be left: there is no search to win, but there are rewards to tell of.
+    chosen = best if best is not None or len(reports) < 2 or len(scored) != 1 else scored[0]
+    if chosen is None or chosen.checkpoint is None:
         return list(reports)
-    # Of several scores the best is high by luck as well: episodes that did not choose it have no part in that.
+    found = chosen
     try:
-        fresh, told = _told_rewards(item, configs[best.trial], best.checkpoint, episodes, FRESH_SEEDS)
+        # Of several scores the best is high by luck as well: episodes that did not choose it have no part in that.
+        seeds = 0 if best is None else FRESH_SEEDS
+        fresh, told = _told_rewards(item, configs[chosen.trial], chosen.checkpoint, episodes, seeds)
+        found = dataclasses.replace(found, **told)
+        if best is not None:
+            found = dataclasses.replace(found, fresh_return_mean=fresh.return_mean, fresh_return_ci95=fresh.return_ci95)
     except Exception as error:  # What the trials came to is not lost with it.
         say(f"warning: the best trial is not evaluated on fresh episodes: {one_line(error)}")
-        return list(reports)
-    found = dataclasses.replace(best, fresh_return_mean=fresh.return_mean, fresh_return_ci95=fresh.return_ci95, **told)
-    if run is not None:
+    if best is not None and run is not None:
         found = dataclasses.replace(found, settings=str(write_winner(item.experiment, found, run)))
-    return [found if report is best else report for report in reports]
+    return [found if report is chosen else report for report in reports]
 
 
 def _told_rewards(

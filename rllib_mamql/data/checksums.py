@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 CHECKSUMS = "checksums.json"
 """File in a checkpoint: ``{path in the folder: [bytes, SHA-256]}``."""
@@ -14,17 +14,21 @@ CHECKSUMS = "checksums.json"
 
 def write_checksums(folder: pathlib.Path) -> None:
     """Lists all files of a folder; call it when everything else is written."""
-    _write(folder, [str(file.relative_to(folder)) for file in _files(folder)])
+    _write(folder, _sums(folder, [str(file.relative_to(folder)) for file in _files(folder)]))
 
 
-def renew_checksums(folder: pathlib.Path) -> None:
-    """Lists the same files again, of which one was replaced; does nothing where there is no list."""
+def renew_checksum(folder: pathlib.Path, name: str) -> None:
+    """Lists a file as it is now, which was replaced; others as they were. Does nothing where there is no list."""
     if (folder / CHECKSUMS).is_file():
-        _write(folder, list(json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))))
+        listed = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        _write(folder, listed | _sums(folder, [name]))
 
 
-def _write(folder: pathlib.Path, names: Sequence[str]) -> None:
-    listed = {name: [(folder / name).stat().st_size, _hash(folder / name)] for name in names}
+def _sums(folder: pathlib.Path, names: Sequence[str]) -> dict[str, list[int | str]]:
+    return {name: [(folder / name).stat().st_size, _hash(folder / name)] for name in names}
+
+
+def _write(folder: pathlib.Path, listed: Mapping[str, Sequence[int | str]]) -> None:
     draft = folder / f".{CHECKSUMS}.{os.getpid()}"
     draft.write_text(json.dumps(listed, indent=1), encoding="utf-8")
     draft.replace(folder / CHECKSUMS)

@@ -14,6 +14,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from rllib_mamql.columns import OBS, column
+from rllib_mamql.data.masks import seen_space
 from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata
 from rllib_mamql.errors import DatasetError, one_line
 
@@ -240,7 +241,7 @@ def _check_declared(name: str, metadata: DatasetMetadata, footer: Any) -> None:
             if top in held:
                 held[top] += chunk.num_values
     for top, numbers in held.items():
-        shape = metadata.spaces[agents[top]].observation.shape
+        shape = seen_space(metadata.spaces[agents[top]].observation).shape
         if 0 < numbers < math.prod(shape):
             raise DatasetError(
                 f"{name}: column {top!r} has {numbers} numbers in all, but its metadata declares observations of shape "

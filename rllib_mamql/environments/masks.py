@@ -17,6 +17,7 @@ from gymnasium.spaces import Dict, Discrete
 
 from rllib_mamql.data.masks import MaskedBox
 from rllib_mamql.environments.observations import Array, ObservationCoding, observation_coding
+from rllib_mamql.environments.patience import PATIENCE, Hung
 from rllib_mamql.errors import ConfigError
 
 MASK_KEY = "action_mask"
@@ -120,13 +121,23 @@ class MaskCoding:
         return mask != 0
 
 
-def masks_in_infos(env: Any) -> bool:
+def masks_in_infos(env: Any, called: str) -> bool:
     """Whether an environment gives masks in its infos, which no space says: it is reset to see.
 
     What is wrong with such a reset is told where the environment is tried out.
+
+    Args:
+        env: A parallel environment as its author wrote it.
+        called: Its name.
     """
+    watched = PATIENCE.begin(called)
     try:
+        if all(has_mask(env.observation_space(agent)) for agent in env.possible_agents):
+            return False
         _, infos = env.reset(seed=0)
         return any(isinstance(info, Mapping) and MASK_KEY in info for info in infos.values())
-    except Exception:
+    except (Exception, Hung):
         return False
+    finally:
+        if watched:
+            PATIENCE.end()

@@ -315,7 +315,7 @@ def _masks_in_infos(name: str, config: Mapping[str, Any], env: Any) -> bool:
         return False
     key = repr((name, sorted((word, repr(value)) for word, value in config.items() if word != "render_mode")))
     if key not in _IN_INFOS:
-        _IN_INFOS[key] = masks_in_infos(env)
+        _IN_INFOS[key] = masks_in_infos(env, name)
     return _IN_INFOS[key]
 
 

@@ -22,7 +22,7 @@ from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.cli.progress import INTERRUPTION, TrialMonitor
 from rllib_mamql.cli.resuming import claim_folder, claimed
 from rllib_mamql.cli.session import check_room
-from rllib_mamql.data.checksums import is_whole, write_checksums
+from rllib_mamql.data.checksums import is_whole, renew_checksum, write_checksums
 from rllib_mamql.environments.patience import PATIENCE
 from rllib_mamql.environments.standard import StandardEnv
 from rllib_mamql.errors import ConfigError, EnvironmentHang, full_disk, last_line, no_space
@@ -161,8 +161,13 @@ def test_checkpoints_that_are_not_whole_are_told(tmp_path: Path) -> None:
     assert is_whole(folder)
     (folder / "rewards.npz").write_bytes(b"later")
     assert is_whole(folder)
+    (folder / "mamql.json").write_text("{}")
+    renew_checksum(folder, "mamql.json")
+    assert is_whole(folder)
     (folder / "networks.npz").write_bytes(bytes(99) + b"x")
     assert not is_whole(folder)
+    renew_checksum(folder, "mamql.json")
+    assert not is_whole(folder), "what was not replaced is as it was listed"
     (folder / "networks.npz").unlink()
     assert not is_whole(folder)
     (folder / "checksums.json").write_text("[")
@@ -191,10 +196,10 @@ def test_trials_of_a_lost_record_go_on_from_their_checkpoints(tmp_path: Path, mo
     told: list[Any] = []
     monkeypatch.setattr(ray_internals, "adopt_checkpoint", lambda *each: told.append(each))
     new = tmp_path / "trial_new_00001"
-    trial = SimpleNamespace(is_finished=lambda: False, path=str(new), latest_checkpoint_result=None)
+    trial: Any = SimpleNamespace(trial_id="new_00001", path=str(new), latest_checkpoint_result=None)
     adopt = Adopt()
-    adopt.on_step_begin(1, [trial])
-    adopt.on_step_begin(2, [trial])
+    for iteration in (1, 2):
+        adopt.on_trial_start(iteration, [trial], trial)
     assert told == [(trial, old / "checkpoint_000004", 4, {"training_iteration": 5})]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 
 from rllib_mamql.algorithms.mamql.algorithm import MAMQL
+from rllib_mamql.algorithms.registry import algorithm_class
 from rllib_mamql.cli.experiment import Overrides, load_experiments, to_param_space
 from rllib_mamql.cli.searching import check_search, metric_of, scheduler_of, search_of
+from rllib_mamql.cli.settings import Prepared
 from rllib_mamql.errors import ConfigError
 
 SEARCH = """
@@ -34,7 +37,7 @@ def prepared(tmp_path: Path, text: str = SEARCH, **overrides: Any) -> Any:
     file.write_text(text)
     (experiment,) = load_experiments(file, Overrides(**overrides))
     space = to_param_space(experiment.settings.config)
-    return SimpleNamespace(experiment=experiment, algorithm=MAMQL, param_space=space)
+    return Prepared(experiment, MAMQL, space, 1, None, 1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +48,7 @@ def prepared(tmp_path: Path, text: str = SEARCH, **overrides: Any) -> Any:
         ("search: optuna", "search: optun", "did you mean 'optuna'?"),
         ("grace_period: 2", "grace_perod: 2", "did you mean 'grace_period'?"),
         ("grace_period: 2", "grace_period: -1", "give a number above 0"),
-        ("seed: 3", "seed: x", "tune.seed is 'x'"),
+        ("seed: 3", "seed: x", "tune: seed is 'x'"),
         ("seed: 3", "mode: best", "tune.mode is 'best'"),
     ],
 )
@@ -118,3 +121,14 @@ def test_trials_are_compared_by_the_return_and_offline_by_likelihood(tmp_path: P
 def test_the_command_line_changes_samples_and_concurrency(tmp_path: Path) -> None:
     settings = prepared(tmp_path, num_samples=9, max_concurrent=2).experiment.settings
     assert (settings.num_samples, settings.tune.max_concurrent, settings.tune.scheduler) == (9, 2, "asha")
+
+
+def test_random_search_keeps_to_the_trials_at_once(tmp_path: Path) -> None:
+    """Tune itself ignores its own limit there."""
+    found = search_of(prepared(tmp_path, SEARCH.replace("search: optuna", "search: random"), max_concurrent=2))
+    assert found.max_concurrent == 2
+
+
+def test_a_clone_is_compared_by_likelihood_for_it_learns_offline_by_default(tmp_path: Path) -> None:
+    item = dataclasses.replace(prepared(tmp_path), algorithm=algorithm_class("MABC"))
+    assert metric_of(item) == "expert_log_likelihood"
