@@ -90,8 +90,8 @@ class GemsParallelEnv(ParallelEnv):
     +1 to an agent for each gem of its own colour that it takes. +6 to each agent when shared gems are taken, however
     many are. `metadata["return_aggregation"]` is "mean": the pair's return is the mean of the agents' returns.
 
-    `infos[agent]["events"]` counts what the agent was rewarded for in the step: `{"own_gem": 1}` or
-    `{"shared_gem": 1}`; taking shared gems counts once for each agent.
+    `infos[agent]["events"]` counts what the agent was rewarded for in the step: `{"own_gem": 1}` (2 where two lie in a
+    cell, by the published rules) or `{"shared_gem": 1}`; taking shared gems counts once for each agent.
 
     ## Start
 

@@ -77,4 +77,4 @@ def _is_of(row: Row, task: Task, method: str) -> bool:
 
 
 def _in_order(found: set[str], order: Sequence[str]) -> list[str]:
-    return [name for name in order if name in found] + sorted(found - set(order))
+    return [name for name in dict.fromkeys(order) if name in found] + sorted(found - set(order))

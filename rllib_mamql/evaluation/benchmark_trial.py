@@ -71,8 +71,8 @@ class CellTrial(Trainable):
         if self.iterations in self.job.evaluated_at:
             with tempfile.TemporaryDirectory() as folder:
                 stored = self._played_from(folder)
-                played = checkpoint_returns(stored, episodes=self.job.curve_episodes, seed=self._seed)
-                self._point(result, stored, played.mean)
+                mean = return_as_trained(stored, episodes=self.job.curve_episodes, seed=self._seed)
+                self._point(result, stored, mean)
         if time.monotonic() - self._saved >= SAVE_EVERY_S:
             self._keep()
         return {"done": False}
@@ -105,12 +105,13 @@ class CellTrial(Trainable):
 
     def _row(self, result: Mapping[str, Any]) -> Row:
         """The cell's row: play as the method acts when it is used, and as it acted in training."""
-        job, multiple = self.job, 1.0
+        job = self.job
         with tempfile.TemporaryDirectory() as folder:
             stored = self._played_from(folder)
             if is_left_open(stored):
-                multiple = act_decidedly(stored, seed=job.cell.seed).multiple
+                act_decidedly(stored, seed=job.cell.seed)
                 stored = read_checkpoint(folder)
+            multiple = max(module.evaluation_rationality / module.rationality for module in stored.modules.values())
             played: ReturnSummary = checkpoint_returns(stored, episodes=job.episodes, seed=self._seed)
             as_trained = played.mean
             if multiple != 1.0:

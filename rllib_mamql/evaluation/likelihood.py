@@ -14,6 +14,7 @@ from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column, num_r
 from rllib_mamql.data.selection import hold_out, select_steps
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.demonstrations import find_demonstrations
+from rllib_mamql.networks.masks import log_count
 from rllib_mamql.networks.tensors import to_tensor
 
 HELD_OUT = "held_out"
@@ -75,7 +76,7 @@ def likelihood_of(stored: Checkpoint, columns: JointColumns) -> HeldOutLikelihoo
             logits = stored.modules[module_id].logits(to_tensor(columns[column(OBS, agent)][rows]), False).double()
             actions = to_tensor(columns[column(ACTIONS, agent)][rows]).long()
             total = float(take_actions(logits.log_softmax(dim=-1), actions).sum())
-            found[agent] = total, -len(rows) * float(np.log(logits.shape[-1])), len(rows)
+            found[agent] = total, -float(log_count(logits).sum()), len(rows)
     total, uniform, count = (float(sum(values)) for values in zip(*found.values(), strict=True))
     per_agent = {agent: total / steps for agent, (total, _, steps) in found.items()}
     return HeldOutLikelihood(total / count, per_agent, uniform / count, num_rows(columns))

@@ -86,16 +86,13 @@ class Explanation(nn.Module):
         if self.joint:
             scores = LOGIT_SCALE * enumerate_others(self.critic, observations, list(self.other_actions))
             marginal = objective.marginalise_full(scores, [policy[states] for policy in rows.other_policies])
+            marginal = marginal if self.mask is None else self.mask(marginal, observations)
             place = (now, action, *others.unbind(-1))
             taken = scores[place]
         else:
             marginal = LOGIT_SCALE * self.critic(observations)
             taken = objective.take_actions(marginal[now], action)
-        if self.mask is not None:
-            marginal = self.mask(marginal, observations)
-        # W: the mean is over legal actions.
-        legal = math.log(marginal.shape[-1]) if self.mask is None else log_count(marginal)
-        value = torch.logsumexp(marginal, dim=-1) - legal
+        value = torch.logsumexp(marginal, dim=-1) - log_count(marginal)  # W: the mean is over legal actions.
         reward = objective.inverse_reward(taken, value[after], rows.terminated[index], self.discount)
         policy = rows.policy[rows.now[index]]
         entropy = -(policy * policy.clamp_min(1e-12).log()).sum(-1).mean()

@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.columns import JointColumns
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.demonstrations import find_demonstrations
 from rllib_mamql.networks.forms import form_of
@@ -43,7 +44,7 @@ from rllib_mamql.networks.rewards import build_potential, build_reward, reward_m
 from rllib_mamql.play.rollout import Watch
 from rllib_mamql.rewards.explanation import Explanation, encode, implied_targets, targets_of
 from rllib_mamql.rewards.exploration import explore
-from rllib_mamql.rewards.fitting import Budget, fit
+from rllib_mamql.rewards.fitting import Budget, Ending, fit
 from rllib_mamql.rewards.settings import RecoverySettings
 from rllib_mamql.rewards.store import Recovered, write_rewards
 from rllib_mamql.rewards.transitions import Transitions, transitions_of
@@ -108,6 +109,11 @@ def recover_checkpoint(
     """
     budget, tell = Budget(settings.budget_s), _share_of(watch, 0.0, 1.0)
     columns = find_demonstrations(stored, data) if data is not None or not stored.env else None
+    if columns is None and not stored.env:
+        raise ConfigError(
+            f"{stored.path} has no environment to play in, and the demonstrations of training are not at hand: name "
+            "some with --data"
+        )
     if columns is None:
         columns = explore(
             stored,
@@ -167,7 +173,7 @@ class _Fit:
         policy_error: KL(pi || explanation) on held-out rows, in nats.
         mean_absolute: E|r| there, in nats.
         updates: Gradient steps of the explanation.
-        ended_by: What ended it (``fitting.Ending``).
+        ended_by: What ended it (``fitting.Ending``); ``budget`` also where the regression after it was cut off.
     """
 
     def __init__(
@@ -242,8 +248,10 @@ class _Fit:
         def tell(share: float) -> None:
             self.watch(done + (1.0 - done) * share)
 
-        def settle(networks: _Regression, *, rate: float, budget: Budget, part: float, of: float) -> _Regression:
-            found, _ = fit(
+        def settle(
+            networks: _Regression, *, rate: float, budget: Budget, part: float, of: float
+        ) -> tuple[_Regression, Ending]:
+            return fit(
                 networks,
                 lambda each: error(each, draw(settings.rows)),
                 lambda each: float(error(each, rows.judged) / spread),
@@ -252,16 +260,15 @@ class _Fit:
                 budget=budget,
                 watch=lambda share: tell(settled * (part + of * share)),
             )
-            return found
 
         networks = _Regression(self.module, rows, settings, start)
         if networks.encoded is not None:
             # The heads alone first, on features that are computed once: encoders are what costs.
-            networks = settle(networks, rate=2 * settings.lr, budget=self.budget.until(HEADS), part=0.0, of=HEADS)
+            networks, _ = settle(networks, rate=2 * settings.lr, budget=self.budget.until(HEADS), part=0.0, of=HEADS)
             networks = networks.with_encoders()
-        networks = settle(networks, rate=settings.lr, budget=self.budget.until(1.0), part=HEADS, of=1.0 - HEADS)
+        networks, ending = settle(networks, rate=settings.lr, budget=self.budget.until(1.0), part=HEADS, of=1.0 - HEADS)
         if settings.regression:
-            networks, _ = fit(
+            networks, ending = fit(
                 networks.requires_grad_(True),
                 lambda each: error(each, draw(REGRESSION_ROWS)),
                 None,
@@ -270,6 +277,8 @@ class _Fit:
                 budget=self.budget.until(1.0),
                 watch=lambda share: tell(settled + (1.0 - settled) * share),
             )
+        if start is None or ending.why == "budget":
+            self.ended_by = ending.why
         return networks
 
 

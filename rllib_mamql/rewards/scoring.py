@@ -60,9 +60,9 @@ class HeldOut:
     """Held-out play of one kind of state.
 
     Attributes:
-        columns: Joint steps. true: ``{agent: ((N, A), (N, A))}``: true marginal rewards of every own action at a row
-        and at its successor; None
-            where only the reward of the joint action taken is known.
+        columns: Joint steps.
+        true: ``{agent: ((N, A), (N, A))}``, true marginal rewards of every own action at a row and at its successor;
+            None where only the reward of the joint action taken is known.
     """
 
     columns: JointColumns

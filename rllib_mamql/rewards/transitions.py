@@ -55,7 +55,7 @@ class Transitions:
     judged: Tensor
 
     def segments(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
-        """Rows to fit on, ``(rows,)``: stretches of successive ones, which have half of their states in common."""
+        """About so many rows to fit on, ``(B,)``: stretches of successive ones, which share half of their states."""
         length = min(length, len(self.train), rows)
         starts = torch.randint(len(self.train) - length + 1, (max(1, rows // length), 1), generator=generator)
         return self.train[(starts + torch.arange(length)).flatten()]

@@ -434,13 +434,17 @@ def score(report: Report) -> None:
             if report.left < 45:
                 report.say(f"SKIPPED score with cuda_graphs {name}, seed {seed}: {report.left:.0f} s left")
                 break
-            found.append(_seconds_to_score(report, name, seed))
+            try:
+                found.append(_seconds_to_score(report, name, seed))
+            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                report.say(f"FAILED score with cuda_graphs {name}, seed {seed}: {error}")
+                break
+            report.found[f"score, cuda_graphs {name}"] = found
             report.say(f"score with cuda_graphs {name}, seed {seed}: {found[-1]} s of training to 0.95")
         if found:
             median = statistics.median(math.inf if taken is None else taken for taken in found)
             taken = (time.perf_counter() - began) / len(found)
             rows.append({"cuda_graphs": name, "seeds": len(found), "median s to 0.95": median, "command s": taken})
-            report.found[f"score, cuda_graphs {name}"] = found
     report.table("score", rows)
 
 

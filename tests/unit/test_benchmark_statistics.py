@@ -225,6 +225,9 @@ def test_the_page_has_returns_scores_and_who_is_better(filled: Path) -> None:
     assert text.index("| spread | 50 |") < text.index("| gems | 100 |") < text.index("| gems | 400 |")
     assert "| fewest | MABC | 1.00 |" in text and "| all | MABC | 1.00 |" in text
     assert "| MAMQL | 1,000 | 500 | 3 | 4 |" in text
+    named = ["MAMQL", "MABC", "MAMQL"]  # as `--method MAMQL` on the command line adds to the suite's own
+    write_report(filled, "mine", "rllib benchmark --suite mine.yaml", ["spread", "gems"], named)
+    assert file.read_text() == text
     for name in PICTURES:
         assert f"({name})" in text
         assert min(image.imread(filled / name).shape[:2]) > 200

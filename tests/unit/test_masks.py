@@ -179,6 +179,18 @@ def test_demonstrations_of_illegal_actions_are_refused(
     assert "\n" not in str(error.value)
 
 
+def test_a_single_row_is_read(dataset: Path, tmp_path: Path) -> None:
+    """What a column holds is what agents see; masks have columns of their own."""
+
+    def keep_one(columns: dict[str, Any]) -> None:
+        for name in columns:
+            columns[name] = columns[name][:1]
+            if name.startswith("truncateds."):
+                columns[name] = [True]
+
+    assert len(read_dataset(str(rewrite(dataset, tmp_path / "one", keep_one))).columns["t"]) == 1
+
+
 def test_masks_of_data_and_environment_go_together(dataset: Path, toy_dataset: Path) -> None:
     with pytest.raises(DatasetError, match=r"says what 'agent_0' may do .an action mask., the dataset does not"):
         check_dataset(replace(read_dataset(str(toy_dataset)).metadata, env=None), MASKED, {})
@@ -395,6 +407,13 @@ def test_values_of_illegal_actions_are_no_part_of_the_examination() -> None:
 
     shares = _shares(indifferent(), "agent_0", play(steps=60))
     assert shares is not None and shares[Q_SHARE] < 1.0
+
+
+def test_random_play_that_likelihoods_are_compared_with_is_legal_too() -> None:
+    from rllib_mamql.evaluation.likelihood import likelihood_of
+
+    found = likelihood_of(indifferent(), play(steps=60))
+    assert found.mean == pytest.approx(found.uniform, abs=1e-6)
 
 
 def test_the_zero_reward_explains_uniform_play_among_legal_actions() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -233,5 +232,6 @@ def test_the_gauge_is_the_algorithms_default_where_the_config_says_nothing() -> 
 
 def experiment_of(algorithm: str) -> Any:
     from rllib_mamql.algorithms.registry import algorithm_class
+    from rllib_mamql.cli.settings import Prepared
 
-    return SimpleNamespace(algorithm=algorithm_class(algorithm))
+    return Prepared(None, algorithm_class(algorithm), {}, 1, None, 1.0, 0.0)  # type: ignore[arg-type]
