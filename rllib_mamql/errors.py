@@ -17,7 +17,14 @@ from rapidfuzz import process
 
 
 class UserError(ValueError):
-    """Something in the user's input is wrong: says what, the value found and the remedy."""
+    """Something in the user's input is wrong: says what, the value found and the remedy.
+
+    In one line that a terminal can show, whatever names out of files are part of it.
+    """
+
+    def __str__(self) -> str:
+        """The message."""
+        return printable(" ".join(super().__str__().split()))
 
 
 class ConfigError(UserError):
