@@ -78,7 +78,11 @@ def config_of(case: Case, num_envs: int, runner: type[Any] | None = None) -> MAM
         .debugging(seed=0)
     )
     if runner is not None:
-        config.env_runners(env_runner_cls=runner)
+        config.env_runners(
+            env_runner_cls=runner,
+            add_default_connectors_to_env_to_module_pipeline=True,
+            add_default_connectors_to_module_to_env_pipeline=True,
+        )
     config.validate()
     return config
 
