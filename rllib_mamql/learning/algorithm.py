@@ -5,7 +5,6 @@ from __future__ import annotations
 import rllib_mamql.startup  # noqa: F401
 
 # isort: split
-import functools
 import math
 import os
 import pathlib
@@ -33,15 +32,12 @@ from rllib_mamql.errors import ConfigError, EnvironmentFault, EnvironmentHang
 from rllib_mamql.learning import checkpoint
 from rllib_mamql.learning.config import ImitationConfig
 from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT, EXPERT_LOG_LIKELIHOOD, INCIDENTS, RETURN_MEAN
+from rllib_mamql.learning.rounds import Rounds
 from rllib_mamql.learning.shares import deal_rows
 from rllib_mamql.learning.streaming import iterate_batches
 from rllib_mamql.ray_internals import update_together
 from rllib_mamql.startup import COMMAND_LINE, collection_paused
 
-AHEAD = "rollouts"
-"""Tag of requests for rollouts that run while the learners update."""
-WAIT_S = 1.0
-"""Seconds of each wait for such rollouts; a runner that fails in the meantime is given up by RLlib."""
 MOST_HANGS = 3
 """Rounds in a row in which some environment hangs, after which training is given up."""
 OWN_STATE = "imitation"
@@ -75,6 +71,8 @@ class Imitation(Algorithm):
         self._last_result: dict[str, Any] = {}
         self._incidents: list[str] = []
         self._hangs, self._restarts = 0, 0
+        if self.config.uses_rollouts:
+            self._rounds = Rounds(self.env_runner_group, self.config)
         if self.offline_data.in_memory:
             self.deal(self.offline_data.dataset.columns)
         else:
@@ -137,7 +135,7 @@ class Imitation(Algorithm):
     def sample(self) -> tuple[list[ray.ObjectRef], int]:
         """Rollouts of every runner, by reference and in the learners' order, and how many joint steps they hold."""
         with self.metrics.log_time((TIMERS, ENV_RUNNER_SAMPLING_TIMER)):
-            results = self._without_faults(self._collect())
+            results = self._without_faults(self._rounds.collect())
         # RLlib deals references out in contiguous runs: the first learner's share of every runner comes first.
         rollouts = [share for shares in zip(*(shares for shares, _, _ in results), strict=True) for share in shares]
         self.metrics.aggregate([metrics for _, _, metrics in results], key=ENV_RUNNER_RESULTS)
@@ -198,26 +196,6 @@ class Imitation(Algorithm):
             from_worker_or_learner_group=self.learner_group, inference_only=True, timeout_seconds=None
         )
 
-    def _collect(self) -> list[Any]:
-        """A round of rollouts from every runner, or the fault of its environment.
-
-        With ``rollout_staleness`` 1 the next round is already under way when this returns, with the weights that this
-        one had; a runner works through its requests in order, so that new weights reach it in between two rounds.
-        """
-        group = self.env_runner_group
-        remote = group.num_remote_env_runners() > 0
-        sample = functools.partial(_sample, shares=max(1, self.config.num_learners))
-        if not (remote and self.config.rollout_staleness):
-            return group.foreach_env_runner(sample, local_env_runner=not remote)
-        if not group.num_in_flight_async_reqs(tag=AHEAD):
-            group.foreach_env_runner_async(sample, tag=AHEAD)
-        results: list[Any] = []
-        while group.num_in_flight_async_reqs(tag=AHEAD):
-            ready = group.fetch_ready_async_reqs(tags=AHEAD, timeout_seconds=WAIT_S)
-            results += [result for _, result in sorted(ready, key=lambda pair: pair[0])]
-        group.foreach_env_runner_async(sample, tag=AHEAD)
-        return results
-
     def _env_steps(self) -> int:
         return int(self.metrics.peek((ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME), default=0))
 
@@ -234,6 +212,8 @@ class Imitation(Algorithm):
         Raises:
             EnvironmentFault: Elsewhere.
         """
+        if self.config.uses_rollouts:
+            self._rounds.begin_iteration()
         try:
             result: dict[str, Any] = super().step()
         except EnvironmentFault as fault:
@@ -380,23 +360,6 @@ class Imitation(Algorithm):
         for group in (self.env_runner_group, self.eval_env_runner_group):
             if group is not None:
                 group.foreach_env_runner(lambda runner: runner.act_at(rationality))
-
-
-def _sample(runner: Any, shares: int) -> tuple[list[ray.ObjectRef], int, Any] | EnvironmentFault:
-    """Samples on a runner; the rollout stays in its object store, one share a learner, only references come back.
-
-    An environment's fault is given back: RLlib would start a runner that raises anew, and say nothing.
-    """
-    try:
-        rollouts = runner.sample()
-    except EnvironmentHang as hang:
-        runner.replace_env()
-        which = f"env runner {runner.worker_index}: " if runner.worker_index else ""
-        return EnvironmentHang(which + str(hang))
-    except EnvironmentFault as fault:
-        return EnvironmentFault(str(fault))  # Its cause may be of a kind that other processes cannot read.
-    references = [ray.put([rollout.share(rank, shares) for rollout in rollouts]) for rank in range(shares)]
-    return references, sum(rollout.env_steps() for rollout in rollouts), runner.get_metrics()
 
 
 def _resolve(value: Any) -> Any:

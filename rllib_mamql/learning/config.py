@@ -72,7 +72,7 @@ class ImitationConfig(AlgorithmConfig):
         self.rollout_batch_size = 128
         self.replay_capacity = 40_000
         self.updates_per_step = 0.5
-        self.rollout_staleness = 0
+        self.rollout_staleness: int | str = AUTO
         self.offline_updates = 500
         self.stack_networks: bool | str = AUTO
         self.autocast = "none"
@@ -156,7 +156,7 @@ class ImitationConfig(AlgorithmConfig):
             replay_capacity: Joint steps each learner's replay buffer holds.
             updates_per_step: Gradient steps for each joint step sampled online, > 0.
             rollout_staleness: 0: remote runners wait for the updates. 1: they sample the next round while the learners
-                update, so that rollouts are by policies one round old.
+                update, so that rollouts are by policies one round old. ``auto``: 1 with remote runners and a GPU.
             offline_updates: Gradient steps of one training step offline, >= 1.
             stack_networks: Whether networks of equal shape are evaluated together; ``auto`` does so with four or more
                 small plain networks at small batches, where it is faster on a CPU.
@@ -290,6 +290,13 @@ class ImitationConfig(AlgorithmConfig):
             self.multi_agent(policies=policies, policy_mapping_fn=functools.partial(_module_for, mapping=modules))
 
     # -- what RLlib and checkpoints ask for ---------------------------------------------------------------------
+
+    @property
+    def staleness(self) -> int:
+        """``rollout_staleness`` as a number: by itself 1 where a GPU would wait for remote runners, else 0."""
+        if self.rollout_staleness == AUTO:
+            return int(bool(self.num_gpus_per_learner) and self.num_env_runners > 0)
+        return int(self.rollout_staleness)
 
     @property
     def module_of(self) -> dict[str, str]:

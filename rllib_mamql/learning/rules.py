@@ -93,7 +93,7 @@ def check_ranges(config: Any) -> None:
     check_choice("mode", config.mode, MODES)
     if not isinstance(config.symmetries, bool):
         raise ConfigError(f"symmetries is {config.symmetries!r}: use true or false")
-    check_choice("rollout_staleness", config.rollout_staleness, (0, 1))
+    check_choice("rollout_staleness", config.rollout_staleness, (0, 1, AUTO))
     check_choice("autocast", config.autocast, AUTOCASTS)
     for name in ("expert_in_memory", "stack_networks", "cuda_graphs"):
         value = getattr(config, name)

@@ -94,6 +94,7 @@ def test_the_guide_to_an_own_environment_works(tmp_path: pathlib.Path, monkeypat
     for text in re.findall(r"```yaml\n(meeting-.*?)```", page, re.S):
         name = "meeting_ppo" if "run: PPO" in text else "meeting"
         (tmp_path / f"{name}.yaml").write_text(text)
+    (tmp_path / "meeting_play.py").write_text(*snippets("from meeting import", "DemonstrationWriter"))
     for name, words in {"my_rllib": "register_environment(", "meeting_expert": "class MeetingExpert"}.items():
         (tmp_path / f"{name}.py").write_text(*snippets(words))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
@@ -105,7 +106,8 @@ def test_the_guide_to_an_own_environment_works(tmp_path: pathlib.Path, monkeypat
 
     train = "-m rllib_mamql train --stop training_iteration=1 --eval-episodes 2"
     do(f"{train} --file meeting_ppo.yaml --set train_batch_size_per_learner=400")
-    do("-m rllib_mamql record --env pettingzoo:meeting --expert results/meeting-ppo --steps 200 --out meeting_data")
+    do("-m rllib_mamql record --env pettingzoo:meeting --expert results/meeting-ppo --steps 200 --out ppo_data")
+    do("meeting_play.py")
     do(f"{train} --file meeting.yaml --set min_sample_timesteps_per_iteration=160 --set reward_gauge=none")
     do("-m rllib_mamql recover results/meeting-mamql --steps 200 --updates 20")
     do("-m rllib_mamql reward results/meeting-mamql --data meeting_data --steps 40 --clone-updates 20 --resamples 0")

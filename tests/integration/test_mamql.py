@@ -19,8 +19,8 @@ from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.evaluation.decided import act_decidedly
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.record import record_dataset
-from rllib_mamql.learning.algorithm import AHEAD
 from rllib_mamql.learning.checkpoint import act_at
+from rllib_mamql.learning.rounds import AHEAD
 from tests.support.toy_data import TOY
 
 pytestmark = pytest.mark.usefixtures("ray_session")

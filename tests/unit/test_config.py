@@ -51,7 +51,7 @@ def test_defaults_are_valid_and_modules_come_from_the_environment() -> None:
         ({"chi_square_scale": 0.0}, ("chi_square_scale",)),
         ({"weight_average": 1.0}, ("weight_average", "below 1")),
         ({"updates_per_step": 0}, ("updates_per_step",)),
-        ({"rollout_staleness": 2}, ("rollout_staleness", "2", "0, 1")),
+        ({"rollout_staleness": 2}, ("rollout_staleness", "2", "0, 1, auto")),
         ({"rollout_staleness": True}, ("rollout_staleness", "True")),
         ({"reward_gauge": "sparce"}, ("reward_gauge", "'sparse'")),
         ({"reward_inputs": "states"}, ("reward_inputs", "'state'")),

@@ -42,6 +42,7 @@ class AdversarialConfig(ImitationConfig, PPOConfig):
         self.train_batch_size_per_learner = 2000
         self.rollout_fragment_length = "auto"
         self.updates_per_step = 0.01
+        self.rollout_staleness = 0
         self.replay_capacity = 2000
         self.expert_batch_size = 256
         self.rollout_batch_size = 256

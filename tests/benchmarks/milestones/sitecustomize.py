@@ -17,7 +17,7 @@ CALLS = {
     "ray.rllib": [],
     "ray.tune": [],
     "rllib_mamql.cli.settings": ["prepare"],
-    "rllib_mamql.algorithms.mamql.algorithm": ["MAMQL.setup", "MAMQL.training_step", "MAMQL._deal_expert_data"],
+    "rllib_mamql.algorithms.mamql.algorithm": ["MAMQL.setup", "MAMQL.training_step", "MAMQL.deal"],
     "rllib_mamql.learning.offline_input": ["JointOfflineData.__init__"],
     "rllib_mamql.learning.env_runner": ["ColumnarEnvRunner.__init__", "ColumnarEnvRunner.sample"],
     "rllib_mamql.algorithms.mamql.learner": ["MAMQLLearner.build", "MAMQLLearner.update"],
