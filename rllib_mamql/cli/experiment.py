@@ -9,10 +9,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rllib_mamql.cli.search_settings import SearchSettings, search_settings
-from rllib_mamql.cli.validated import validated
+from rllib_mamql.cli.validated import Strict, validated
 from rllib_mamql.cli.yaml_loader import parse_assignment, read_yaml
 from rllib_mamql.errors import ConfigError
 
@@ -33,10 +33,8 @@ SAMPLES = (*RANGES, "choice", "randn", "qrandn")
 MAX_CHECKED_VARIANTS = 32
 
 
-class ExperimentSettings(BaseModel):
+class ExperimentSettings(Strict):
     """One experiment of the file: the keys that RLlib users know, no others."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     run: str
     env: str | None = None

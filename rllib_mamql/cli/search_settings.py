@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from rllib_mamql.cli.validated import validated
+from rllib_mamql.cli.validated import Strict, validated
 from rllib_mamql.errors import ConfigError, check_choice, nearest
 
 SCHEDULERS = ("fifo", "asha", "pbt", "median")
@@ -21,7 +21,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 """What ``scheduler_options`` may say, by scheduler: arguments of Ray Tune's."""
 
 
-class SearchSettings(BaseModel):
+class SearchSettings(Strict):
     """Keys of the ``tune:`` block.
 
     Attributes:
@@ -35,8 +35,6 @@ class SearchSettings(BaseModel):
         mode: ``max`` or ``min``.
         max_concurrent: Trials at once; None: as many as fit.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     scheduler: str = "fifo"
     scheduler_options: dict[str, Any] = Field(default_factory=dict)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from rllib_mamql.cli.experiment import Experiment, ExperimentSettings, load_experiments
-from rllib_mamql.cli.validated import validated
+from rllib_mamql.cli.validated import Strict, validated
 from rllib_mamql.cli.yaml_loader import read_yaml
 from rllib_mamql.errors import ConfigError, nearest
 
@@ -21,12 +21,6 @@ BUDGET = ("updates_per_step", "min_sample_timesteps_per_iteration")
 """Settings of an experiment file that say how much is sampled and learned."""
 KEPT = ("env_config", "input_", "parameter_sharing", "model_config", *BUDGET)
 """What all methods take from a problem's experiment file: environment, data, encoder and budget."""
-
-
-class Strict(BaseModel):
-    """A mapping whose keys are all known."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Recording(Strict):

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rllib_mamql.errors import ConfigError, nearest
 
-Model = TypeVar("Model", bound=BaseModel)
+
+class Strict(BaseModel):
+    """A mapping whose keys are all known, and whose values are of their types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+Model = TypeVar("Model", bound=Strict)
 
 
 def validated(where: str, body: Any, model: type[Model], example: str = "") -> Model:

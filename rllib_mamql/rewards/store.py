@@ -10,7 +10,6 @@ import dataclasses
 import json
 import os
 import pathlib
-import zipfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +18,9 @@ import torch
 from torch import nn
 
 from rllib_mamql.algorithms.registry import read_checkpoint
+from rllib_mamql.data.untrusted import StoredArrays, parse_json
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError
+from rllib_mamql.learning.checkpoint import DAMAGE, Checkpoint, CheckpointError
 from rllib_mamql.networks.module import OTHER_ACTIONS
 from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
 from rllib_mamql.rewards.settings import RecoverySettings
@@ -96,9 +96,8 @@ def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, A
     if not file.is_file():
         return stored, None
     try:
-        with np.load(file, allow_pickle=False) as content:
-            arrays = {name: content[name] for name in content.files}
-        document = json.loads(arrays.pop("document").tobytes().decode())
+        arrays = StoredArrays(file).read()
+        document = parse_json(arrays.pop("document").tobytes().decode())
         if document["format_version"] != FORMAT_VERSION:
             raise CheckpointError(
                 f"{file} has format version {document['format_version']}, this package reads {FORMAT_VERSION}: "
@@ -122,9 +121,9 @@ def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, A
                 potential = build_potential(module.observation_space, module.action_space, small)
                 potential.load_state_dict(states)
                 stored.potentials[module_id] = potential.requires_grad_(False).eval()
-    except (KeyError, ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-        if isinstance(error, CheckpointError):
-            raise
+    except CheckpointError:
+        raise
+    except DAMAGE as error:
         raise CheckpointError(
             f"{file} is damaged ({type(error).__name__}): remove it, or recover the rewards anew with `rllib recover`"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -148,7 +149,16 @@ def test_stored_rewards_that_are_damaged_are_refused(toy_checkpoint_folder: Path
     file = write_rewards(tmp_path, result, FAST)
     assert [path.name for path in tmp_path.glob("*rewards*")] == [REWARDS]
     whole = file.read_bytes()
-    for broken in (whole[:-300], b"", b"nonsense"):
+    with np.load(file) as content:
+        arrays = dict(content)
+
+    def changed(document: bytes) -> bytes:
+        stream = io.BytesIO()
+        np.savez(stream, **arrays | {"document": np.frombuffer(document, np.uint8)})
+        return stream.getvalue()
+
+    documents = (b"[]", b'{"format_version": 1}', b"[" * 100_000, b'{"format_version": 1, "settings": 3}')
+    for broken in (whole[:-300], b"", b"nonsense", *map(changed, documents)):
         file.write_bytes(broken)
         with pytest.raises(CheckpointError, match="rllib recover"):
             read_with_rewards(tmp_path)
