@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -63,8 +65,10 @@ class Explanation(nn.Module):
         self.joint = bool(self.other_actions) and math.prod(self.other_actions) <= ENUMERATED
         encoder: Any = build_encoder(space, actions, config)
         learned = getattr(module.average, "encoder", None)
+        self._starts = False
         if learned is not None and form_of(learned) == form_of(encoder):
             encoder.load_state_dict(learned.state_dict())
+            self._starts = True
         features, n = encoder.out_features, int(actions.n)
         self.mask = mask_of(encoder)
         self.critic: JointHead | MarginalCritic = (
@@ -75,6 +79,25 @@ class Explanation(nn.Module):
             if settings.gauge == "state_only"
             else None
         )
+
+        self._aside: nn.Module | None = None
+
+    def without_encoder(self, rows: Transitions) -> Transitions | None:
+        """Puts the encoder aside, until :meth:`with_encoder`; gives the rows with its features as their states.
+
+        None, and nothing changes, where the encoder has not learned yet, or more than it reads observations.
+        """
+        if not self._starts or self.mask is not None or self.state_reward is not None:
+            return None
+        self._aside = self.critic.encoder.requires_grad_(False)
+        self.critic.encoder = nn.Identity()
+        return dataclasses.replace(rows, states=encode(self._aside, rows.states))
+
+    def with_encoder(self) -> Explanation:
+        """The same with its encoder, all of it to be learned."""
+        assert self._aside is not None
+        self.critic.encoder, self._aside = copy.deepcopy(self._aside), None
+        return self.requires_grad_(True)
 
     def forward(self, rows: Transitions, index: Tensor) -> Explained:
         """What is said of the rows at ``index``; every state among them is encoded once."""

@@ -19,7 +19,7 @@ WARM_UP = 20
 """Gradient steps over which the learning rate rises."""
 LOOK = 50
 """Gradient steps between two looks at the held-out rows."""
-GAIN, PATIENCE = 0.01, 3
+GAIN, PATIENCE = 0.003, 3
 """A fit ends when its held-out loss fell by no more than this share within so many looks."""
 CLIP = 10.0
 """Largest norm of a gradient."""

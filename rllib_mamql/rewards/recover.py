@@ -57,10 +57,12 @@ PLAYING = 0.3
 """Share of a budget that play may use."""
 PLAYED = 0.1
 """Share of the work that play is, as far as a watch is told."""
-EXPLAINING = 0.65
+EXPLAINING = 0.5
 """Share of what is left of a budget that the explanation may use, before the regression."""
-HEADS = 0.3
-"""Share of the regression's budget that heads on features of the explanation may use."""
+HEADS = 0.2
+"""Share of a fit's budget that heads alone may use, on features that are computed once: encoders are what costs."""
+HEAD_UPDATES = 400
+"""Gradient steps of the explanation's heads alone, at most."""
 TOTAL = 100
 """What a recovery tells its watch in the end: it counts in hundredths."""
 
@@ -207,29 +209,43 @@ class _Fit:
 
     def _explain(self) -> Explanation:
         settings, rows = self.settings, self.rows
-
-        def loss(explanation: Explanation) -> Tensor:
-            found = explanation(rows, rows.segments(settings.rows, STRETCH, self.generator))
-            return found.error + settings.strength * found.size
-
-        def judge(explanation: Explanation) -> float:
-            found = explanation(rows, rows.judged)
-            self.policy_error, self.mean_absolute = float(found.error), float(found.size)
-            return self.policy_error + settings.strength * self.mean_absolute
-
-        explanation, ending = fit(
-            Explanation(self.module, rows, self.discount, settings),
-            loss,
-            judge,
+        budget = self.budget.until(EXPLAINING)
+        explanation = Explanation(self.module, rows, self.discount, settings)
+        encoded, done = explanation.without_encoder(rows), 0.0
+        if encoded is not None:
+            explanation, _ = self._settle(
+                explanation,
+                encoded,
+                rate=2 * settings.lr,
+                updates=min(settings.updates, HEAD_UPDATES),
+                budget=budget.until(HEADS),
+                watch=lambda part: self.watch(EXPLAINING * HEADS * part),
+            )
+            explanation, done = explanation.with_encoder(), HEADS
+        explanation, ending = self._settle(
+            explanation,
+            rows,
             rate=settings.lr,
             updates=settings.updates,
-            budget=self.budget.until(EXPLAINING),
-            watch=lambda part: self.watch(EXPLAINING * part),
+            budget=budget,
+            watch=lambda part: self.watch(EXPLAINING * (done + (1.0 - done) * part)),
         )
         self.updates, self.ended_by = ending.updates, ending.why
         with torch.no_grad():
-            judge(explanation)
+            self._judge(explanation, rows)
         return explanation
+
+    def _judge(self, explanation: Explanation, rows: Transitions) -> float:
+        found = explanation(rows, rows.judged)
+        self.policy_error, self.mean_absolute = float(found.error), float(found.size)
+        return self.policy_error + self.settings.strength * self.mean_absolute
+
+    def _settle(self, explanation: Explanation, rows: Transitions, **how: Any) -> tuple[Explanation, Ending]:
+        def loss(explanation: Explanation) -> Tensor:
+            found = explanation(rows, rows.segments(self.settings.rows, STRETCH, self.generator))
+            return found.error + self.settings.strength * found.size
+
+        return fit(explanation, loss, lambda each: self._judge(each, rows), **how)
 
     def _regress(self, targets: tuple[Tensor, Tensor], start: Explanation | None, done: float) -> _Regression:
         """The reward follows r, the potential W."""
@@ -263,13 +279,12 @@ class _Fit:
 
         networks = _Regression(self.module, rows, settings, start)
         if networks.encoded is not None:
-            # The heads alone first, on features that are computed once: encoders are what costs.
             networks, _ = settle(networks, rate=2 * settings.lr, budget=self.budget.until(HEADS), part=0.0, of=HEADS)
             networks = networks.with_encoders()
         networks, ending = settle(networks, rate=settings.lr, budget=self.budget.until(1.0), part=HEADS, of=1.0 - HEADS)
         if settings.regression:
             networks, ending = fit(
-                networks.requires_grad_(True),
+                networks.unsettled(),
                 lambda each: error(each, draw(REGRESSION_ROWS)),
                 None,
                 rate=settings.lr,
@@ -286,9 +301,11 @@ class _Regression(nn.Module):
     """The reward network and the potential network.
 
     Where their encoders are of the explanation's form they start as it, and stand aside until :meth:`with_encoders`.
+    The potential keeps that encoder: W follows from its features and the others' policies, so that its head is enough.
 
     Attributes:
         encoded: Features of all states ``(S, F)`` while the encoders stand aside, else None.
+        settled: Whether the potential is learned, so that only the reward counts.
     """
 
     def __init__(
@@ -303,6 +320,7 @@ class _Regression(nn.Module):
         )
         self.potential: Any = build_potential(space, actions, small)
         self.encoded: Tensor | None = None
+        self.settled = False
         self._aside: nn.Module | None = None
         if explanation is None or not isinstance(self.reward, JointHead):
             return
@@ -312,14 +330,22 @@ class _Regression(nn.Module):
             self.reward.encoder, self.potential.encoder = nn.Identity(), nn.Identity()
 
     def with_encoders(self) -> _Regression:
-        """The same with an encoder of its own for each network, all of it to be learned."""
+        """The same with an encoder of its own for each network; the reward alone is still to be learned."""
         assert self._aside is not None
         self.reward.encoder, self.potential.encoder = copy.deepcopy(self._aside), copy.deepcopy(self._aside)
-        self.encoded = self._aside = None
+        self.encoded, self._aside, self.settled = None, None, True
+        self.reward.requires_grad_(True)
+        self.potential.requires_grad_(False)
+        return self
+
+    def unsettled(self) -> _Regression:
+        """The same, with both networks to be learned."""
+        self.settled = False
         return self.requires_grad_(True)
 
     def error(self, rows: Transitions, index: Tensor, reward: Tensor, value: Tensor) -> Tensor:
-        """Squared error of both, a scalar."""
+        """Squared error of what is to be learned, a scalar."""
         observations = (rows.states if self.encoded is None else self.encoded)[rows.now[index]]
         predicted = objective.take_actions(self.reward(observations, rows.others[index]), rows.action[index])
-        return (predicted - reward).square().mean() + (self.potential(observations) - value).square().mean()
+        error = (predicted - reward).square().mean()
+        return error if self.settled else error + (self.potential(observations) - value).square().mean()

@@ -42,7 +42,7 @@ class RecoverySettings:
     rows: int = 256
     steps: int = 30_000
     explore: float = 0.5
-    lr: float = 2e-3
+    lr: float = 4e-3
     seed: int = 0
     regression: int = 0
     budget_s: float | None = None
