@@ -1,0 +1,224 @@
+"""Rows that carry their own past: the same from files and from play, padded where there is none, and read as such."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete
+
+from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, JointColumns, T, column, take
+from rllib_mamql.data.history import HistoryBox, remembering
+from rllib_mamql.data.history_rows import with_history, without_history
+from rllib_mamql.data.masks import MaskedBox
+from rllib_mamql.data.memory import Memory
+from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.environments.symmetry import symmetries_of
+from rllib_mamql.errors import ConfigError
+from rllib_mamql.learning.augment import _Tables
+from rllib_mamql.networks.encoders import CatalogEncoder, build_encoder
+from rllib_mamql.networks.history import HISTORY_ENCODERS, HistoryEncoder
+from rllib_mamql.networks.masks import mask_of
+from rllib_mamql.networks.rewards import build_reward
+from rllib_mamql.play.actors import random_actor
+from rllib_mamql.play.batched import make_rollout
+from rllib_mamql.play.rollout import ColumnarRollout
+
+TOY, AWKWARD, MASKED = "pettingzoo:tests.toy_env", "pettingzoo:tests.support.awkward_env", "tests.support.masked_env"
+BACK = 3
+ENVIRONMENTS: list[tuple[str, dict[str, Any]]] = [
+    (TOY, {"steps": 5, "leave_at": 3}),
+    (TOY, {"form": "picture"}),
+    (AWKWARD, {"observations": "nested", "actions": "several", "habit": "late"}),
+    (AWKWARD, {"habit": "leaves"}),
+    (f"pettingzoo:{MASKED}", {}),
+    (f"{MASKED}:nim", {}),
+    ("gems", {"observation": "entities"}),
+]
+
+
+def rollout(env: str, env_config: dict[str, Any], history: int = BACK, seed: int = 3) -> ColumnarRollout:
+    make = functools.partial(make_env, env, env_config, history=history)
+    return make_rollout(make, functools.partial(make_batch, env, env_config, history=history), 3, seed)
+
+
+def play(made: ColumnarRollout, steps: int, seed: int = 0) -> JointColumns:
+    sizes = {agent: int(space.n) for agent, space in made.action_spaces.items()}
+    actor = random_actor(sizes, np.random.default_rng(seed), made.observation_spaces)
+    return made.run(actor, num_steps=3 * steps)[0]
+
+
+@pytest.mark.parametrize(("env", "env_config"), ENVIRONMENTS, ids=str)
+def test_rows_read_are_the_rows_sampled(env: str, env_config: dict[str, Any]) -> None:
+    made, plain = rollout(env, env_config), rollout(env, env_config, 0)
+    sampled = play(made, 30)
+    recorded, shown = without_history(sampled, made.observation_spaces)
+    assert shown == plain.observation_spaces
+    # In another order: rows find their episode and time by themselves.
+    order = np.random.default_rng(0).permutation(len(sampled[T]))
+    spaces = {agent: (shown[agent], made.action_spaces[agent]) for agent in made.agents}
+    read = with_history(take(recorded, order), spaces, BACK)
+    for agent in made.agents:
+        alive = sampled[column(ALIVE, agent)][order].astype(bool)
+        # What is seen after a terminal state counts for nothing, and may not be there.
+        going = alive & ~sampled[column(TERMINATEDS, agent)][order].astype(bool)
+        for name, rows in ((OBS, alive), (NEXT_OBS, going)):
+            found = read[column(name, agent)]
+            assert found.dtype == sampled[column(name, agent)].dtype and not found[~alive].any()
+            np.testing.assert_array_equal(found[rows], sampled[column(name, agent)][order][rows])
+
+
+def test_what_is_remembered_is_what_was_seen_and_done_in_this_episode() -> None:
+    made = rollout(TOY, {"steps": 5})
+    columns = play(made, 12)
+    box = made.observation_spaces["agent_0"]
+    assert isinstance(box, HistoryBox) and box.shape == (8 + BACK * (1 + 8 + 3),)
+    for first in range(3):
+        rows = np.arange(first, 36, 3)
+        obs, taken, t = (columns[name][rows] for name in (column(OBS, "agent_0"), column(ACTIONS, "agent_0"), T))
+        for row in range(12):
+            for back in range(1, BACK + 1):
+                step = obs[row, 8 + (back - 1) * 12 :][:12]
+                if back > t[row]:
+                    assert not step.any()
+                else:
+                    assert step[0] == 1 and step[9:].argmax() == taken[row - back] and step[9:].sum() == 1
+                    np.testing.assert_array_equal(step[1:9], obs[row - back, :8])
+
+
+def test_a_batch_remembers_what_single_environments_do() -> None:
+    batch = make_batch("gems", {}, 2, history=BACK)
+    singles = [make_env("gems", {}, history=BACK) for _ in range(2)]
+    assert batch is not None and batch.observation_spaces["agent_0"] == singles[0].observation_space("agent_0")
+    rng, alive = np.random.default_rng(0), [True, True]
+    batch.reset_envs([0, 1], [4, 5])
+    seen = [env.reset(seed=4 + index)[0] for index, env in enumerate(singles)]
+    for step in range(12):
+        if step == 6:  # One of them begins anew.
+            batch.reset_envs([1], [9])
+            seen[1] = singles[1].reset(seed=9)[0]
+        found = batch.observations()
+        for index in (0, 1):
+            for agent in batch.agents:
+                np.testing.assert_array_equal(found[agent][index], seen[index][agent])
+        actions = {agent: rng.integers(5, size=2) for agent in batch.agents}
+        batch.step(actions)
+        seen = [env.step({a: int(actions[a][i]) for a in env.agents})[0] for i, env in enumerate(singles) if alive[i]]
+
+
+@pytest.mark.parametrize(("env", "env_config"), [(TOY, {"leave_at": 3}), ("gems", {})], ids=str)
+def test_a_restored_rollout_remembers(env: str, env_config: dict[str, Any]) -> None:
+    first, second = rollout(env, env_config), rollout(env, env_config, seed=9)
+    play(first, 26)
+    second.set_state(json.loads(json.dumps(first.get_state())))
+    assert not second._needs_reset
+    again = play(second, 15, 1)
+    for name, values in play(first, 15, 1).items():
+        np.testing.assert_array_equal(again[name], values, err_msg=name)
+
+
+def test_a_copy_of_an_environment_goes_on_by_itself() -> None:
+    env = make_env(TOY, {}, history=1)
+    env.reset(seed=0)
+    twin = copy.deepcopy(env)
+    actions, others = dict.fromkeys(env.agents, 1), dict.fromkeys(env.agents, 2)
+    twin.step(others)
+    env.step(actions)
+    assert env.step(actions)[0]["agent_0"][-3:].tolist() == [0, 1, 0]
+    assert twin.step(actions)[0]["agent_0"][-3:].tolist() == [0, 1, 0]
+
+
+def test_observations_that_are_written_over_are_remembered_as_they_were() -> None:
+    memory, seen = Memory(1, (2,), 2, np.float32), np.zeros((1, 2), np.float32)
+    for number in (1, 2):
+        seen[:] = number
+        wide = memory.see(seen)
+        seen[:] = 9
+        memory.did([1])
+    assert wide.tolist() == [[2, 2, 1, 1, 1, 0, 1]]
+    memory.begin()
+    assert memory.see(seen).tolist() == [[9, 9, 0, 0, 0, 0, 0]]
+    with pytest.raises(ValueError, match="expected"):
+        memory.see(seen[0])
+
+
+SPACES = [
+    Box(-1.0, 1.0, (6,), np.float32),
+    Box(-1.0, 1.0, (6,), np.float64),
+    Box(0.0, 1.0, (4, 5), np.float32),
+    Box(0, 255, (10, 10, 3), np.uint8),
+]
+
+
+@pytest.mark.parametrize("kind", HISTORY_ENCODERS)
+@pytest.mark.parametrize("seen", SPACES, ids=lambda space: f"{space.shape}-{space.dtype}")
+def test_encoders_read_every_step_and_none_that_never_was(kind: str, seen: Box) -> None:
+    space = HistoryBox(seen, 3, BACK)
+    config = {"history": BACK, "history_encoder": kind, "fcnet_hiddens": [8], "fcnet_activation": "relu"}
+    encoder = build_encoder(space, Discrete(3), config)
+    stacked = kind == "stack" and len(seen.shape) == 1
+    assert isinstance(encoder, HistoryEncoder) != stacked
+    space.seed(0)
+    rows = torch.from_numpy(np.stack([space.sample() for _ in range(5)]))
+    step = 1 + space.size + 3
+    starts = [space.size + back * step for back in range(BACK)]
+    rows[:, starts] = 1
+    features = encoder(rows)
+    assert features.shape == (5, encoder.out_features)
+    features.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in encoder.parameters())
+    with torch.no_grad():
+        for start in starts:
+            for part in (slice(start + 1, start + step - 3), slice(start + step - 3, start + step)):
+                other = rows.clone()
+                other[:, part] = rows[:, part].roll(1, 0)
+                assert not torch.equal(encoder(other), features), "what was seen and what was done both count"
+        if stacked:
+            return
+        # The oldest step never was: what stands there is not read, nor are own actions that were not taken.
+        rows[:, starts[-1] :] = 0
+        before = encoder(rows)
+        rows[:, starts[-1] + 1 : starts[-1] + 1 + space.size] = 1
+        torch.testing.assert_close(encoder(rows), before)
+
+
+def test_vectors_side_by_side_are_a_plain_network_and_masks_stay_behind() -> None:
+    space = remembering(MaskedBox(SPACES[0], 3), 3, 2)
+    assert isinstance(space, MaskedBox) and isinstance(space.observation, HistoryBox)
+    encoder = build_encoder(space, Discrete(3), {"history": 2})
+    assert mask_of(encoder) is not None and isinstance(encoder.network, CatalogEncoder)
+    assert remembering(SPACES[0], 3, 0) is SPACES[0]
+
+
+def test_mirrored_rows_remember_the_mirrored_world() -> None:
+    plain, wide = (symmetries_of("gems", {"observation": "entities"}, history) for history in (0, BACK))
+    assert plain is not None and wide is not None
+    made = rollout("gems", {"observation": "entities"})
+    sampled = play(made, 12)
+    recorded, shown = without_history(sampled, made.observation_spaces)
+    device = torch.device("cpu")
+    for agent in made.agents:
+        for number in range(len(plain[agent])):
+            which = torch.full((len(sampled[T]),), 1 + number)
+            one = _Tables(plain[agent], device)
+            turned = dict(recorded)
+            for name in (column(OBS, agent), column(NEXT_OBS, agent)):
+                turned[name] = one.observations(torch.from_numpy(recorded[name]), which).numpy()
+            taken = torch.from_numpy(recorded[column(ACTIONS, agent)])
+            turned[column(ACTIONS, agent)] = one.actions[which, taken].numpy()
+            expected = with_history(turned, {agent: (shown[agent], made.action_spaces[agent])}, BACK)
+            found = _Tables(wide[agent], device).observations(torch.from_numpy(sampled[column(OBS, agent)]), which)
+            np.testing.assert_allclose(found.numpy(), expected[column(OBS, agent)], atol=1e-6)
+
+
+def test_what_has_no_place_for_a_history_is_refused() -> None:
+    space = HistoryBox(SPACES[2], 3, 2)
+    with pytest.raises(ConfigError, match="not their history: set reward_network to plain"):
+        build_reward(space, Discrete(3), {"history": 2}, (3,), network="entity_additive")
+    with pytest.raises(ConfigError, match="history 100000 makes 30,400,300 numbers of an observation of 300"):
+        HistoryBox(SPACES[3], 3, 100_000)
