@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete
 
+from rllib_mamql import MAMQLConfig
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, JointColumns, T, column, take
 from rllib_mamql.data.history import HistoryBox, remembering
 from rllib_mamql.data.history_rows import with_history, without_history
@@ -21,6 +23,7 @@ from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.environments.symmetry import symmetries_of
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.augment import _Tables
+from rllib_mamql.learning.offline_input import JointOfflineData
 from rllib_mamql.networks.encoders import CatalogEncoder, build_encoder
 from rllib_mamql.networks.history import HISTORY_ENCODERS, HistoryEncoder
 from rllib_mamql.networks.masks import mask_of
@@ -222,3 +225,12 @@ def test_what_has_no_place_for_a_history_is_refused() -> None:
         build_reward(space, Discrete(3), {"history": 2}, (3,), network="entity_additive")
     with pytest.raises(ConfigError, match="history 100000 makes 30,400,300 numbers of an observation of 300"):
         HistoryBox(SPACES[3], 3, 100_000)
+
+
+def test_what_does_not_fit_in_memory_with_its_history_is_refused(toy_dataset: Path) -> None:
+    config = MAMQLConfig().environment(TOY).offline_data(input_=str(toy_dataset))
+    config.training(expert_memory_limit=100_000).rl_module(model_config={"history": 5})
+    assert JointOfflineData(config).in_memory
+    config.rl_module(model_config={"history": 50})
+    with pytest.raises(ConfigError, match="with a history of 50, more than expert_memory_limit 100,000"):
+        JointOfflineData(config)
