@@ -14,14 +14,16 @@ import torch
 from gymnasium.spaces import Box, Discrete
 
 from rllib_mamql import MAMQLConfig
+from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, JointColumns, T, column, take
 from rllib_mamql.data.history import HistoryBox, remembering
 from rllib_mamql.data.history_rows import with_history, without_history
 from rllib_mamql.data.masks import MaskedBox
 from rllib_mamql.data.memory import Memory
+from rllib_mamql.data.schema import AgentSpaces
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.environments.symmetry import symmetries_of
-from rllib_mamql.errors import ConfigError
+from rllib_mamql.errors import ConfigError, UserError
 from rllib_mamql.learning.augment import _Tables
 from rllib_mamql.learning.offline_input import JointOfflineData
 from rllib_mamql.networks.encoders import CatalogEncoder, build_encoder
@@ -31,6 +33,7 @@ from rllib_mamql.networks.rewards import build_reward
 from rllib_mamql.play.actors import random_actor
 from rllib_mamql.play.batched import make_rollout
 from rllib_mamql.play.rollout import ColumnarRollout
+from tests.support.random_checkpoint import write_checkpoint
 
 TOY, AWKWARD, MASKED = "pettingzoo:tests.toy_env", "pettingzoo:tests.support.awkward_env", "tests.support.masked_env"
 BACK = 3
@@ -234,3 +237,22 @@ def test_what_does_not_fit_in_memory_with_its_history_is_refused(toy_dataset: Pa
     config.rl_module(model_config={"history": 50})
     with pytest.raises(ConfigError, match="with a history of 50, more than expert_memory_limit 100,000"):
         JointOfflineData(config)
+
+
+@pytest.mark.parametrize(
+    ("history", "says"),
+    [
+        (-1, "history is -1: it must be a whole number"),
+        ("two", "history is 'two'"),
+        (10**9, "a setting of the networks is 1000000000"),
+        (4000, "numbers of an observation"),
+        (2, "wants 'average.encoder"),
+    ],
+)
+def test_a_checkpoint_with_another_history_than_its_networks_is_refused(
+    history: Any, says: str, tmp_path: Path
+) -> None:
+    spaces = {"one": AgentSpaces(Box(0, 1, (300,), np.float32), Discrete(3))}
+    write_checkpoint(tmp_path / "checkpoint", {"one": "one"}, spaces, history=history)
+    with pytest.raises(UserError, match=says):
+        read_checkpoint(tmp_path / "checkpoint")
