@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, Array, JointColumns, T, column
+from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, Array, JointColumns, column
 from rllib_mamql.data.history import Spaces, history_of, remembering
 from rllib_mamql.data.masks import MaskedBox
 from rllib_mamql.data.memory import past_step
@@ -28,17 +28,13 @@ def with_history(columns: JointColumns, spaces: Spaces, steps: int) -> JointColu
     if not steps:
         return columns
     order, episode = episode_order(columns)
-    t = columns[T][order].astype(np.int64)
-    follows = [
-        (episode[back:] == episode[:-back]) & (t[back:] == t[:-back] + back)
-        for back in range(1, min(steps + 1, len(t)))
-    ]
+    follows = [episode[back:] == episode[:-back] for back in range(1, min(steps + 1, len(order)))]
     result = dict(columns)
     for agent, (space, done) in spaces.items():
         obs, after, taken, alive = (columns[column(name, agent)][order] for name in (OBS, NEXT_OBS, ACTIONS, ALIVE))
         seen = space.split(obs)[0] if isinstance(space, MaskedBox) else obs
         lived = past_step(seen, taken, int(done.n)) * alive.astype(bool)[:, None]
-        past = np.zeros((len(t), steps, lived.shape[1]), lived.dtype)
+        past = np.zeros((len(order), steps, lived.shape[1]), lived.dtype)
         for back, same in enumerate(follows, 1):
             past[back:, back - 1] = lived[:-back] * same[:, None]
         since = np.concatenate([lived[:, None], past[:, :-1]], axis=1)

@@ -22,12 +22,12 @@ from rllib_mamql.data.masks import MaskedBox
 from rllib_mamql.data.memory import Memory
 from rllib_mamql.data.schema import AgentSpaces
 from rllib_mamql.environments.registry import make_batch, make_env
-from rllib_mamql.environments.symmetry import symmetries_of
+from rllib_mamql.environments.symmetry import Symmetry, symmetries_of
 from rllib_mamql.errors import ConfigError, UserError
 from rllib_mamql.learning.augment import _Tables
 from rllib_mamql.learning.offline_input import JointOfflineData
 from rllib_mamql.networks.encoders import CatalogEncoder, build_encoder
-from rllib_mamql.networks.history import HISTORY_ENCODERS, HistoryEncoder
+from rllib_mamql.networks.history import HISTORY_ENCODERS, GatedSteps, HistoryEncoder
 from rllib_mamql.networks.masks import mask_of
 from rllib_mamql.networks.rewards import build_reward
 from rllib_mamql.play.actors import random_actor
@@ -129,14 +129,15 @@ def test_a_restored_rollout_remembers(env: str, env_config: dict[str, Any]) -> N
 
 
 def test_a_copy_of_an_environment_goes_on_by_itself() -> None:
-    env = make_env(TOY, {}, history=1)
+    env = make_env(TOY, {}, history=2)
     env.reset(seed=0)
     twin = copy.deepcopy(env)
     actions, others = dict.fromkeys(env.agents, 1), dict.fromkeys(env.agents, 2)
     twin.step(others)
     env.step(actions)
+    # What was done two steps ago.
     assert env.step(actions)[0]["agent_0"][-3:].tolist() == [0, 1, 0]
-    assert twin.step(actions)[0]["agent_0"][-3:].tolist() == [0, 1, 0]
+    assert twin.step(actions)[0]["agent_0"][-3:].tolist() == [0, 0, 1]
 
 
 def test_observations_that_are_written_over_are_remembered_as_they_were() -> None:
@@ -193,6 +194,13 @@ def test_encoders_read_every_step_and_none_that_never_was(kind: str, seen: Box) 
         torch.testing.assert_close(encoder(rows), before)
 
 
+def test_a_gated_unit_begins_where_its_agent_does() -> None:
+    unit = GatedSteps(4, 3, 5)
+    steps, there = torch.randn(2, 3, 4), torch.ones(2, 3, 1)
+    there[:, 2] = 0
+    torch.testing.assert_close(unit(steps, there), unit(steps[:, :2], there[:, :2]))
+
+
 def test_vectors_side_by_side_are_a_plain_network_and_masks_stay_behind() -> None:
     space = remembering(MaskedBox(SPACES[0], 3), 3, 2)
     assert isinstance(space, MaskedBox) and isinstance(space.observation, HistoryBox)
@@ -202,24 +210,31 @@ def test_vectors_side_by_side_are_a_plain_network_and_masks_stay_behind() -> Non
 
 
 def test_mirrored_rows_remember_the_mirrored_world() -> None:
-    plain, wide = (symmetries_of("gems", {"observation": "entities"}, history) for history in (0, BACK))
-    assert plain is not None and wide is not None
-    made = rollout("gems", {"observation": "entities"})
-    sampled = play(made, 12)
-    recorded, shown = without_history(sampled, made.observation_spaces)
-    device = torch.device("cpu")
-    for agent in made.agents:
-        for number in range(len(plain[agent])):
-            which = torch.full((len(sampled[T]),), 1 + number)
-            one = _Tables(plain[agent], device)
+    every, remembered = (symmetries_of("gems", {"observation": "entities"}, history) for history in (0, BACK))
+    assert every is not None and remembered is not None
+    ours, theirs = remembered["agent_1"][2], every["agent_1"][2].remembering(BACK)
+    assert ours.index.tolist() == theirs.index.tolist()
+    for env, env_config, made in (
+        ("gems", {"observation": "entities"}, every["agent_0"]),
+        # Shifted too: what never was stays 0.
+        (TOY, {"steps": 5}, [Symmetry.of(lambda seen: 1 - seen, [1, 2, 0], Box(0, 1, (8,), np.float32))]),
+    ):
+        played = rollout(env, env_config)
+        sampled = play(played, 12)
+        recorded, shown = without_history(sampled, played.observation_spaces)
+        spaces = {"agent_0": (shown["agent_0"], played.action_spaces["agent_0"])}
+        seen, after, taken = (column(name, "agent_0") for name in (OBS, NEXT_OBS, ACTIONS))
+        plain = _Tables(made, torch.device("cpu"))
+        wide = _Tables([each.remembering(BACK) for each in made], torch.device("cpu"))
+        for number in range(1, 1 + len(made)):
+            which = torch.full((len(sampled[T]),), number)
             turned = dict(recorded)
-            for name in (column(OBS, agent), column(NEXT_OBS, agent)):
-                turned[name] = one.observations(torch.from_numpy(recorded[name]), which).numpy()
-            taken = torch.from_numpy(recorded[column(ACTIONS, agent)])
-            turned[column(ACTIONS, agent)] = one.actions[which, taken].numpy()
-            expected = with_history(turned, {agent: (shown[agent], made.action_spaces[agent])}, BACK)
-            found = _Tables(wide[agent], device).observations(torch.from_numpy(sampled[column(OBS, agent)]), which)
-            np.testing.assert_allclose(found.numpy(), expected[column(OBS, agent)], atol=1e-6)
+            for name in (seen, after):
+                turned[name] = plain.observations(torch.from_numpy(recorded[name]), which).numpy()
+            turned[taken] = plain.actions[which, torch.from_numpy(recorded[taken])].numpy()
+            expected = with_history(turned, spaces, BACK)[seen]
+            found = wide.observations(torch.from_numpy(sampled[seen]), which).numpy()
+            np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_what_has_no_place_for_a_history_is_refused() -> None:
