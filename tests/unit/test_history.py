@@ -15,6 +15,7 @@ from gymnasium.spaces import Box, Discrete
 
 from rllib_mamql import MAMQLConfig
 from rllib_mamql.algorithms.registry import read_checkpoint
+from rllib_mamql.cli.settings import check_keys
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, JointColumns, T, column, take
 from rllib_mamql.data.history import HistoryBox, remembering
 from rllib_mamql.data.history_rows import with_history, without_history
@@ -24,6 +25,8 @@ from rllib_mamql.data.schema import AgentSpaces
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.environments.symmetry import Symmetry, symmetries_of
 from rllib_mamql.errors import ConfigError, UserError
+from rllib_mamql.export.read import load
+from rllib_mamql.export.write import export_checkpoint
 from rllib_mamql.learning.augment import _Tables
 from rllib_mamql.learning.offline_input import JointOfflineData
 from rllib_mamql.networks.encoders import CatalogEncoder, build_encoder
@@ -271,3 +274,26 @@ def test_a_checkpoint_with_another_history_than_its_networks_is_refused(
     write_checkpoint(tmp_path / "checkpoint", {"one": "one"}, spaces, history=history)
     with pytest.raises(UserError, match=says):
         read_checkpoint(tmp_path / "checkpoint")
+
+
+def test_an_exported_policy_makes_rows_of_observations(tmp_path: Path) -> None:
+    model = {"history": 2, "history_encoder": "attention", "history_dim": 8}
+    wide = {"one": AgentSpaces(remembering(Box(0.0, 1.0, (7,), np.float32), 3, 2), Discrete(3))}
+    folder = write_checkpoint(tmp_path / "checkpoint", {"one": "one"}, wide, **model)
+    stored = read_checkpoint(folder)
+    assert stored.history == 2 and stored.modules["one"].observation_space == wide["one"].observation
+    policy = load(export_checkpoint(folder, tmp_path / "exported")).policies["one"]
+    assert (policy.history, policy.seen, policy.shape) == (2, (7,), (7 + 2 * 11,))
+    memory, rows = policy.memory(5), np.random.default_rng(0).random((5, 7), np.float32)
+    memory.see(rows)
+    memory.did([0, 1, 2, 0, 1])
+    given = memory.see(rows)
+    found = stored.modules["one"].average(torch.from_numpy(given)).numpy()
+    np.testing.assert_allclose(policy.q(given), found, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(policy.q(given)[0], policy.q(policy.memory(5).see(rows))[0])
+
+
+def test_memory_as_rllib_names_it_is_pointed_to_the_history() -> None:
+    for key in ("use_attention", "attention_num_heads"):
+        with pytest.raises(ConfigError, match=f"'config.model_config.{key}'; for memory set history: k"):
+            check_keys({"model_config": {key: True}}, MAMQLConfig())
