@@ -13,6 +13,7 @@ from rllib_mamql import ray_internals
 from rllib_mamql.algorithms.registry import ALGORITHMS, algorithm_class, is_ours
 from rllib_mamql.cli.experiment import Experiment, is_search, to_param_space, variants
 from rllib_mamql.errors import ConfigError, DatasetError, UnknownEnvironmentError, UserError, nearest
+from rllib_mamql.networks.choices import MEMORY
 
 ALIASES = {
     "input": "input_",
@@ -311,10 +312,12 @@ def _check_model_config(value: Any, defaults: Any, where: str) -> None:
     shipped = DefaultModelConfig()
     known = {f.name: getattr(shipped, f.name) for f in fields(shipped)}
     known.update(ray_internals.own_model_config(defaults))
-    known.update(dict.fromkeys(getattr(type(defaults), "MODEL_CONFIG_KEYS", ())))
+    own = getattr(type(defaults), "MODEL_CONFIG_KEYS", ())
+    known.update(dict.fromkeys(own))
     for key, item in _mapping(value, where).items():
         if key not in known:
-            raise ConfigError(f"unknown key '{where}.{key}'; {nearest(str(key), known)}")
+            recurrent = own and str(key).startswith(("use_attention", "attention_"))
+            raise ConfigError(f"unknown key '{where}.{key}'; {MEMORY if recurrent else nearest(str(key), known)}")
         for candidate in _values(item):
             _check_kind(f"{where}.{key}", candidate, known[key])
 

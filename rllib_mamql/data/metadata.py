@@ -15,7 +15,8 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from rllib_mamql.columns import MASK, column
-from rllib_mamql.data.masks import MaskedBox, is_masked, seen_space
+from rllib_mamql.data.history import frame_space
+from rllib_mamql.data.masks import MaskedBox, is_masked
 from rllib_mamql.data.untrusted import LARGEST_OBSERVATION, MOST_ACTIONS, MOST_NUMBERS, parse_json
 from rllib_mamql.errors import DatasetError
 
@@ -74,9 +75,10 @@ class AgentSpaces:
         """The JSON form, ``{"observation": {"type": "Box", ...}, "action": {"type": "Discrete", "n"}}``.
 
         Actions that do not start at 0 have a ``start`` as well. ``"action_mask": true`` says that there are masks; the
-        observation is then what the agent sees without them.
+        observation is then what the agent sees without them. A history is not told: it is the policy's, not the
+        environment's.
         """
-        box = seen_space(self.observation)
+        box = frame_space(self.observation)
         return {
             "observation": {
                 "type": "Box",

@@ -11,6 +11,7 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from rllib_mamql.environments.converted import as_parallel
+from rllib_mamql.environments.history import HistoryBatch, HistoryEnv
 from rllib_mamql.environments.masks import masks_in_infos
 from rllib_mamql.environments.names import (
     OWN_MODULES,
@@ -285,13 +286,16 @@ def environment_factory(name: str) -> Factory:
     return with_keywords(resolve(name, _entry_of(name).factory, "parallel_env", "env"))
 
 
-def make_env(name: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None) -> StandardEnv:
+def make_env(
+    name: str, env_config: Mapping[str, Any] | None = None, render_mode: str | None = None, *, history: int = 0
+) -> StandardEnv:
     """Builds an environment by its name, as this package steps it.
 
     Args:
         name: As in :func:`find_environment`.
         env_config: Keywords of the environment.
         render_mode: For example ``"rgb_array"``; None leaves the environment's own default.
+        history: How many steps back agents see, >= 0.
 
     Raises:
         UnknownEnvironmentError: If the name is unknown.
@@ -303,7 +307,8 @@ def make_env(name: str, env_config: Mapping[str, Any] | None = None, render_mode
         config["render_mode"] = render_mode
     with _refusals(name, config):
         env = as_parallel(factory(**config), name)
-        return StandardEnv(env, name, _masks_in_infos(name, config, env))
+        in_infos = _masks_in_infos(name, config, env)
+        return HistoryEnv(env, name, in_infos, history) if history else StandardEnv(env, name, in_infos)
 
 
 _IN_INFOS: dict[str, bool] = {}
@@ -319,7 +324,7 @@ def _masks_in_infos(name: str, config: Mapping[str, Any], env: Any) -> bool:
     return _IN_INFOS[key]
 
 
-def make_batch(name: str, env_config: Mapping[str, Any] | None, num_envs: int) -> Any | None:
+def make_batch(name: str, env_config: Mapping[str, Any] | None, num_envs: int, *, history: int = 0) -> Any | None:
     """The batched form of an environment, or None where single ones have to do.
 
     That is where an environment has none, or none for this configuration, or where pictures are asked for.
@@ -328,6 +333,7 @@ def make_batch(name: str, env_config: Mapping[str, Any] | None, num_envs: int) -
         name: As in :func:`make_env`.
         env_config: As in :func:`make_env`.
         num_envs: Environments in the batch.
+        history: How many steps back agents see, >= 0.
 
     Raises:
         ConfigError: If the environment refuses its configuration.
@@ -337,7 +343,8 @@ def make_batch(name: str, env_config: Mapping[str, Any] | None, num_envs: int) -
     if entry is None or entry.batch is None or config.pop("render_mode", None) is not None:
         return None
     with _refusals(name, config):
-        return resolve(name, entry.batch)(num_envs, **config)
+        batch = resolve(name, entry.batch)(num_envs, **config)
+    return HistoryBatch(batch, history) if history and batch is not None else batch
 
 
 def has_expert(name: str) -> bool:

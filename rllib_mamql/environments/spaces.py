@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import json
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from rllib_mamql.data.bounds import Bounds
+from rllib_mamql.data.history import spaces_remembering
 from rllib_mamql.data.masks import draw_actions
 from rllib_mamql.data.metadata import DatasetMetadata
 from rllib_mamql.data.validation import check_environment
@@ -23,20 +23,27 @@ Spaces = dict[str, tuple[gym.spaces.Box, gym.spaces.Discrete[Any]]]
 """``{agent: (observation space, action space)}``, agents in the environment's order."""
 
 
-def environment_spaces(env: str, env_config: Mapping[str, Any]) -> Spaces:
+def environment_spaces(env: str, env_config: Mapping[str, Any], history: int = 0) -> Spaces:
     """What policies of an environment see and choose among. The first time, one reset and one step are tried.
+
+    Args:
+        env: Name of the environment.
+        env_config: Its keywords.
+        history: How many steps back policies see.
 
     Raises:
         UnknownEnvironmentError: If there is no such environment.
         ConfigError: If it refuses its keywords, or nothing can be made of its spaces.
         EnvironmentFault: If it breaks PettingZoo's contract at once.
     """
-    return copy.copy(_environment_spaces(env, json.dumps(dict(env_config), sort_keys=True, default=repr)))
+    spaces = _environment_spaces(env, json.dumps(dict(env_config), sort_keys=True, default=repr))
+    return spaces_remembering(spaces, history)
 
 
-def data_spaces(metadata: DatasetMetadata) -> Spaces:
+def data_spaces(metadata: DatasetMetadata, history: int = 0) -> Spaces:
     """The same of demonstrations, where there is no environment to ask."""
-    return {agent: (metadata.spaces[agent].observation, metadata.spaces[agent].action) for agent in metadata.agents}
+    spaces = {agent: (metadata.spaces[agent].observation, metadata.spaces[agent].action) for agent in metadata.agents}
+    return spaces_remembering(spaces, history)
 
 
 def check_dataset(metadata: DatasetMetadata, env: str, env_config: Mapping[str, Any]) -> None:

@@ -30,19 +30,22 @@ class Symmetry:
     """One agent's view of a world that was mirrored or turned, given its view of the world as it was.
 
     ``observation'[k] = sign[k] * observation[index[k]] + offset[k]`` over the flat observation, and
-    ``action' = actions[action]``.
+    ``action' = actions[action]``. Of observations with a history, offsets count only where the step took place.
 
     Attributes:
         index: ``(F,)``, a permutation of the F numbers of an observation.
         sign: ``(F,)``, 1 or -1.
         offset: ``(F,)``, float.
         actions: ``(A,)``, a permutation of the actions.
+        flags: ``(F,)``, of observations with a history: which number says whether the step of each number took place,
+            -1 for the present, which always does; None: there is no history.
     """
 
     index: NDArray[np.int64]
     sign: NDArray[np.float64]
     offset: NDArray[np.float64]
     actions: NDArray[np.int64]
+    flags: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, transform: Callable[[Array], Array], actions: Sequence[int], space: gym.Space[Any]) -> Symmetry:
@@ -83,13 +86,34 @@ class Symmetry:
         """Transforms flat observations ``(B, F)``."""
         return self.sign * flat[:, self.index] + self.offset
 
+    def remembering(self, steps: int) -> Symmetry:
+        """The same of observations with a history of so many steps (:mod:`rllib_mamql.data.memory`)."""
+        size, actions = len(self.index), len(self.actions)
+        # Number b of an own action becomes the one of the action that turns into b.
+        step = np.concatenate([[0], 1 + self.index, 1 + size + np.argsort(self.actions)])
+        starts = [size + back * len(step) for back in range(steps)]
+        sign = np.concatenate([[1.0], self.sign, np.ones(actions)])
+        offset = np.concatenate([[0.0], self.offset, np.zeros(actions)])
+        return Symmetry(
+            np.concatenate([self.index, *(start + step for start in starts)]),
+            np.concatenate([self.sign, *[sign] * steps]),
+            np.concatenate([self.offset, *[offset] * steps]),
+            self.actions,
+            np.concatenate([np.full(size, -1), *(np.full(len(step), start) for start in starts)]),
+        )
+
 
 Symmetries = Mapping[str, Sequence[Symmetry]]
 """By agent, as many for each: the k-th of all agents make up the k-th symmetry of the world, besides the identity."""
 
 
-def symmetries_of(env: str, env_config: Mapping[str, Any]) -> Symmetries | None:
+def symmetries_of(env: str, env_config: Mapping[str, Any], history: int = 0) -> Symmetries | None:
     """The symmetries that an environment declares; None where it declares none.
+
+    Args:
+        env: Name of the environment.
+        env_config: Its keywords.
+        history: How many steps back agents see.
 
     Raises:
         ConfigError: If they do not fit its agents, observations and actions.
@@ -120,4 +144,6 @@ def symmetries_of(env: str, env_config: Mapping[str, Any]) -> Symmetries | None:
     counts = {agent: len(each) for agent, each in found.items()}
     if len(set(counts.values())) > 1:
         raise ConfigError(f"the symmetries of {env!r} differ in number by agent: {counts}")
+    if history:
+        found = {agent: [each.remembering(history) for each in of_agent] for agent, of_agent in found.items()}
     return found if any(counts.values()) else None

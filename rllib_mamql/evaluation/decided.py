@@ -113,8 +113,8 @@ def _observations(columns: JointColumns, agents: Sequence[str]) -> dict[str, Ten
 
 def _play(stored: Checkpoint, multiple: float, seed: int) -> JointColumns:
     rollout = make_rollout(
-        functools.partial(make_env, stored.env, stored.env_config),
-        functools.partial(make_batch, stored.env, stored.env_config),
+        functools.partial(make_env, stored.env, stored.env_config, history=stored.history),
+        functools.partial(make_batch, stored.env, stored.env_config, history=stored.history),
         ENVS,
         seed + 2,
     )

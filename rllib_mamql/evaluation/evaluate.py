@@ -97,6 +97,7 @@ def play(
     num_envs: int,
     most_steps: int | None = None,
     watch: Watch | None = None,
+    history: int = 0,
 ) -> tuple[list[Episode], str]:
     """Plays episodes of a registered environment with an actor.
 
@@ -110,6 +111,7 @@ def play(
         most_steps: Gives episodes up that are still under way after so many joint steps; None takes that for an error
             after ``PATIENCE`` steps an episode.
         watch: Told how many episodes have ended.
+        history: How many steps back the actor sees.
 
     Returns:
         The episodes and how their returns combine.
@@ -118,8 +120,8 @@ def play(
         NoEnd: If episodes do not end.
     """
     rollout = make_rollout(
-        functools.partial(make_env, env, env_config),
-        functools.partial(make_batch, env, env_config),
+        functools.partial(make_env, env, env_config, history=history),
+        functools.partial(make_batch, env, env_config, history=history),
         min(num_envs, episodes),
         seed,
     )
@@ -199,7 +201,9 @@ def evaluate_checkpoint(
 
     stored, how = read_with_rewards(path)
     demonstrations = find_demonstrations(stored, data)
-    run = functools.partial(play, stored.env, stored.env_config, episodes=episodes, seed=seed, num_envs=num_envs)
+    run = functools.partial(
+        play, stored.env, stored.env_config, episodes=episodes, seed=seed, num_envs=num_envs, history=stored.history
+    )
     finished, aggregation = run(checkpoint_actor(stored, seed, greedy=greedy), watch=watch)
     expert_events = stored.metadata.expert_events or {}
     expert = stored.metadata.expert_return.mean if stored.metadata.expert_return else None
@@ -245,7 +249,8 @@ def checkpoint_returns(stored: Checkpoint, *, episodes: int, seed: int) -> Retur
         seed: Of environments and actions.
     """
     actor = checkpoint_actor(stored, seed)
-    return summarise_returns(*play(stored.env, stored.env_config, actor, episodes=episodes, seed=seed, num_envs=25))
+    run = functools.partial(play, stored.env, stored.env_config, episodes=episodes, seed=seed, num_envs=25)
+    return summarise_returns(*run(actor, history=stored.history))
 
 
 def evaluate_baseline(

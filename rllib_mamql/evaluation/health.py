@@ -66,8 +66,8 @@ def examine(
         greedy: Plays the most likely actions.
     """
     rollout = make_rollout(
-        functools.partial(make_env, stored.env, stored.env_config),
-        functools.partial(make_batch, stored.env, stored.env_config),
+        functools.partial(make_env, stored.env, stored.env_config, history=stored.history),
+        functools.partial(make_batch, stored.env, stored.env_config, history=stored.history),
         8,
         seed + 1,
     )

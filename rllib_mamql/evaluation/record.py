@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 import shutil
@@ -20,6 +21,7 @@ from rllib_mamql.columns import (
     concatenate,
     num_rows,
 )
+from rllib_mamql.data.history_rows import without_history
 from rllib_mamql.data.schema import DatasetMetadata, ReturnSummary, spaces_from_gym
 from rllib_mamql.data.tables import count_from_start
 from rllib_mamql.data.writing import write_dataset
@@ -27,7 +29,7 @@ from rllib_mamql.environments.registry import find_environment, make_env, make_e
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.evaluate import random_returns
-from rllib_mamql.play.actors import ScriptedActor, checkpoint_actor, random_actor, rllib_actor
+from rllib_mamql.play.actors import ScriptedActor, checkpoint_actor, random_actor, rllib_actor, rllib_history
 from rllib_mamql.play.function_expert import load_expert
 from rllib_mamql.play.returns import mean_events, return_aggregation, summarise_returns
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode, Watch
@@ -84,9 +86,11 @@ def record_dataset(
     try:
         columns, episodes = _play(rollout, actor, steps, watch)
         first = rollout.envs[0]
+        # Files are as the environment shows itself, however far back the expert sees.
+        columns, shown = without_history(columns, rollout.observation_spaces)
         metadata = DatasetMetadata(
             agents=tuple(rollout.agents),
-            spaces=spaces_from_gym(rollout.agents, rollout.observation_spaces, first.numbered_actions()),
+            spaces=spaces_from_gym(rollout.agents, shown, first.numbered_actions()),
             env=env,
             env_config=config,
             expert=description,
@@ -163,8 +167,8 @@ def _play(
 
 
 def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[ColumnarRollout, Actor, str]:
-    def build() -> ParallelEnv:
-        return make_env(env, config)
+    def build(history: int = 0) -> ParallelEnv:
+        return make_env(env, config, history=history)
 
     if expert == "random":
         rollout = ColumnarRollout(build, 1, seed)
@@ -181,10 +185,10 @@ def _expert(env: str, config: dict[str, Any], expert: str, seed: int) -> tuple[C
 
     folder = pathlib.Path(expert)
     if not (folder / DOCUMENT).is_file() and (folder / RLLIB_DOCUMENT).is_file():
-        rollout = ColumnarRollout(build, 1, seed)
+        rollout = ColumnarRollout(functools.partial(build, rllib_history(folder)), 1, seed)
         return rollout, rllib_actor(folder, rollout.agents, seed), "RLlib checkpoint"
     stored = read_checkpoint(expert)
     if stored.env != env:
         raise ConfigError(f"the expert {expert} was trained in {stored.env!r}, not in {env!r}: use --env {stored.env}")
-    rollout = ColumnarRollout(build, 1, seed)
+    rollout = ColumnarRollout(functools.partial(build, stored.history), 1, seed)
     return rollout, checkpoint_actor(stored, seed), f"{stored.algorithm} checkpoint ({stored.settings['mode']})"

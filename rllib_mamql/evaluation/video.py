@@ -29,7 +29,9 @@ def film(stored: Checkpoint, file: pathlib.Path, *, seed: int, greedy: bool = Fa
     Raises:
         ConfigError: If the environment cannot render.
     """
-    rollout = ColumnarRollout(lambda: make_env(stored.env, stored.env_config, render_mode="rgb_array"), 1, seed)
+    rollout = ColumnarRollout(
+        lambda: make_env(stored.env, stored.env_config, render_mode="rgb_array", history=stored.history), 1, seed
+    )
     images: list[np.ndarray] = []
 
     def shoot(ended: object = None) -> None:

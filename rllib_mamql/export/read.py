@@ -8,6 +8,8 @@
     actions = exported.policies["agent_0"].act(observations, np.random.default_rng(0))  # (B,)
     rewards = exported.rewards["agent_0"](observations, actions_of_others)  # (B, A)
 
+Policies that were trained with a history see rows that hold it; ``policy.memory()`` makes them of observations.
+
 ``metadata.json`` describes the folder and carries the SHA-256 of every file and of itself. Networks are programs of
 named operators (:mod:`rllib_mamql.export.programs`): nothing is unpickled or evaluated. With ``backend="onnx"``
 onnxruntime runs them, from the ``.onnx`` files that ``rllib export --onnx`` adds.
@@ -24,6 +26,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rllib_mamql.data.memory import Memory, width
 from rllib_mamql.export.files import (
     METADATA,
     Array,
@@ -50,13 +53,15 @@ class Policy:
 
     Attributes:
         agent: Its name.
-        shape: Shape of one observation.
+        shape: Shape of one row that the policy sees.
         dtype: Dtype that observations are converted to.
         num_actions: A.
         masked: Whether the policy asks for an ``action_mask``, ``(B, A)``, True where an action is legal: it takes no
             other. The methods below have it as their last argument.
         rationality: Inverse temperature > 0 at which the checkpoint is evaluated; the default of acting.
         training_rationality: That of training; the default of :meth:`Reward.marginal`.
+        history: How many steps back the policy sees; with 0 a row is one observation, else see :meth:`memory`.
+        seen: Shape of one observation of the environment.
     """
 
     agent: str
@@ -67,6 +72,21 @@ class Policy:
     training_rationality: float
     _network: Network
     masked: bool = False
+    history: int = 0
+    seen: tuple[int, ...] = ()
+
+    def memory(self, num_envs: int = 1) -> Memory:
+        """What keeps the policy's history while it plays in some environments at once, and makes rows of observations.
+
+        ``memory.see(observations)`` gives the rows for :meth:`act`, ``memory.did(actions)`` takes what was done, and
+        ``memory.begin()`` forgets it at the start of an episode.
+
+        Raises:
+            ValueError: If the policy has none.
+        """
+        if not self.history:
+            raise ValueError(f"the policy of {self.agent!r} was trained without a history: give it observations")
+        return Memory(self.history, self.seen, self.num_actions, self.dtype, num_envs)
 
     def q(self, observations: npt.ArrayLike, action_mask: npt.ArrayLike | None = None) -> Array:
         """Action values, the policy's logits at rationality 1.
@@ -341,16 +361,19 @@ def _assemble(
 ) -> Exported:
     policies = {}
     for agent, module in metadata["module_of"].items():
-        spaces = metadata["spaces"][agent]
+        spaces, steps = metadata["spaces"][agent], int(metadata["modules"][module].get("history", 0))
+        seen, actions = tuple(spaces["observation"]["shape"]), int(spaces["action"]["n"])
         policies[agent] = Policy(
             agent=agent,
-            shape=tuple(spaces["observation"]["shape"]),
+            shape=(width(math.prod(seen), actions, steps),) if steps else seen,
             dtype=np.dtype(spaces["observation"]["dtype"]),
-            num_actions=int(spaces["action"]["n"]),
+            num_actions=actions,
             rationality=float(metadata["modules"][module]["evaluation_rationality"]),
             training_rationality=float(metadata["modules"][module]["rationality"]),
             _network=networks[module]["policy"],
             masked=spaces.get("action_mask") is True,
+            history=steps,
+            seen=seen,
         )
     rewards = {
         agent: Reward(agent, tuple(metadata["others"][agent]), policies, networks[module]["reward"])

@@ -7,7 +7,8 @@
 ``*.onnx``                  the same networks, where asked for
 ==========================  =============================================================================
 
-Where agents have action masks, a policy's program takes them as well: ``(B, *obs), (B, A) -> (B, A)``.
+Where agents have action masks, a policy's program takes them as well: ``(B, *obs), (B, A) -> (B, A)``. Where policies
+have a history, observations are rows of ``data.memory``; ``spaces`` are those of single observations.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from rllib_mamql.export.programs import to_bytes
 from rllib_mamql.export.read import load
 from rllib_mamql.export.tracing import to_program, trace
 from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.networks.history import history_steps
 from rllib_mamql.networks.masks import ILLEGAL, is_legal
 from rllib_mamql.networks.module import OTHER_ACTIONS
 from rllib_mamql.networks.rewards import REWARD_INPUTS_KEY, REWARD_NETWORK_KEY
@@ -146,6 +148,8 @@ def _write_module(folder: pathlib.Path, stem: str, module: Any, onnx: bool) -> d
         "evaluation_rationality": module.evaluation_rationality,
         "other_actions": list(others),
     }
+    if steps := history_steps(module.model_config):
+        entry["history"] = steps
     for kind, (network, inputs) in networks.items():
         traced = trace(network, inputs, {name: axes[name] for name in inputs})
         files: dict[str, str | None] = {

@@ -56,8 +56,10 @@ class _Tables:
 
     def __init__(self, symmetries: Sequence[Symmetry], device: torch.device) -> None:
         size, actions = len(symmetries[0].index), len(symmetries[0].actions)
-        identity = Symmetry(np.arange(size), np.ones(size), np.zeros(size), np.arange(actions))
+        flags = symmetries[0].flags
+        identity = Symmetry(np.arange(size), np.ones(size), np.zeros(size), np.arange(actions), flags)
         every = [identity, *symmetries]
+        self._flags = None if flags is None else torch.from_numpy(flags).to(device)
         self._index = torch.from_numpy(np.stack([each.index for each in every])).to(device)
         self._sign = torch.from_numpy(np.stack([each.sign for each in every])).float().to(device)
         self._offset = torch.from_numpy(np.stack([each.offset for each in every])).float().to(device)
@@ -65,6 +67,11 @@ class _Tables:
 
     def observations(self, observations: Tensor, which: Tensor) -> Tensor:
         """Transforms ``(R, *obs)``, each row by the symmetry of its number in ``which`` ``(R,)``."""
-        moved = observations.flatten(1).gather(1, self._index[which])
-        turned = torch.addcmul(self._offset[which], self._sign[which], moved.float())
+        flat = observations.flatten(1)
+        moved = flat.gather(1, self._index[which])
+        offset = self._offset[which]
+        if self._flags is not None:
+            # What never was keeps its zeros. The flag of the present, -1, is 1.
+            offset = offset * torch.where(self._flags < 0, 1.0, flat[:, self._flags.clamp_min(0)].float())
+        turned = torch.addcmul(offset, self._sign[which], moved.float())
         return turned.to(observations.dtype).view(observations.shape)

@@ -25,9 +25,11 @@ import numpy as np
 import pyarrow.fs as pafs
 
 from rllib_mamql.data.checksums import renew_checksum
+from rllib_mamql.data.history import remembering
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
 from rllib_mamql.data.untrusted import StoredArrays, parse_json
 from rllib_mamql.errors import UserError, one_line
+from rllib_mamql.networks.history import check_history, history_steps
 from rllib_mamql.networks.module import EVALUATION_RATIONALITY, RATIONALITY
 
 FORMAT_VERSION = 1
@@ -77,6 +79,11 @@ class Checkpoint:
     metadata: DatasetMetadata
     settings: dict[str, Any]
     potentials: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def history(self) -> int:
+        """How many steps back its policies see."""
+        return max(history_steps(module.model_config) for module in self.modules.values())
 
 
 def write_networks(
@@ -187,7 +194,7 @@ def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type
 
     Raises:
         CheckpointError: If the folder is no such checkpoint, or of a newer format.
-        ConfigError: If the algorithm that wrote it is not known here.
+        ConfigError: If the algorithm that wrote it is not known here, or its history is none.
     """
     from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
@@ -213,13 +220,14 @@ def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type
         for module_id, model_config in document["model_configs"].items():
             agent = next(agent for agent, module in module_of.items() if module == module_id)
             spaces = AgentSpaces.from_json(document["spaces"][agent], agent)
+            _check_size(model_config, stored, folder / NETWORKS)
+            check_history(model_config)
             spec = RLModuleSpec(
                 module_class=module_class(algorithm),
-                observation_space=spaces.observation,
+                observation_space=remembering(spaces.observation, int(spaces.action.n), history_steps(model_config)),
                 action_space=spaces.action,
                 model_config=model_config,
             )
-            _check_size(model_config, stored, folder / NETWORKS)
             module = spec.build()
             _check_weights(module, module_id, stored.shapes, folder / NETWORKS)
             prefix = f"{module_id}/"

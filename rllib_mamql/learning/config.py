@@ -13,6 +13,7 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
+from rllib_mamql import ray_internals
 from rllib_mamql.environments.patience import STEP_TIMEOUT_S
 from rllib_mamql.environments.registry import register_class
 from rllib_mamql.environments.spaces import Spaces, data_spaces, environment_spaces
@@ -30,6 +31,7 @@ from rllib_mamql.learning.rules import (
     check_sources,
 )
 from rllib_mamql.networks.encoders import ENCODER_DEFAULTS
+from rllib_mamql.networks.history import HISTORY_DEFAULTS, history_steps
 from rllib_mamql.networks.module import EVALUATION_RATIONALITY, OTHER_ACTIONS, RATIONALITY, BoltzmannModule
 
 SHARED_MODULE = "shared"
@@ -51,7 +53,7 @@ class ImitationConfig(AlgorithmConfig):
     """The learner, with the algorithm's losses."""
     MODULE: ClassVar[type[BoltzmannModule]] = BoltzmannModule
     """The networks of one agent."""
-    MODEL_CONFIG_KEYS: ClassVar[tuple[str, ...]] = tuple(ENCODER_DEFAULTS)
+    MODEL_CONFIG_KEYS: ClassVar[tuple[str, ...]] = (*ENCODER_DEFAULTS, *HISTORY_DEFAULTS)
     """Keys of ``model_config`` beside RLlib's."""
     HONOURED: ClassVar[tuple[str, ...]] = ()
     """Settings of RLlib's that mean something to this algorithm, though not to most (``rules.PASSED_OVER``)."""
@@ -306,8 +308,13 @@ class ImitationConfig(AlgorithmConfig):
     def agent_spaces(self) -> Spaces:
         """What agents see and choose among: the environment's, or without one the demonstrations'."""
         if self.env:
-            return environment_spaces(str(self.env), dict(self.env_config))
-        return data_spaces(metadata_of(self))
+            return environment_spaces(str(self.env), dict(self.env_config), self.history)
+        return data_spaces(metadata_of(self), self.history)
+
+    @property
+    def history(self) -> int:
+        """How many steps back agents see: ``model_config: {history: k}``."""
+        return history_steps(ray_internals.own_model_config(self))
 
     @property
     def held_out_share(self) -> float:

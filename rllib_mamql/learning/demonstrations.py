@@ -6,7 +6,9 @@ import pathlib
 from typing import Any
 
 from rllib_mamql.columns import JointColumns
-from rllib_mamql.data.reading import read_dataset
+from rllib_mamql.data.history_rows import with_history
+from rllib_mamql.data.reading import JointDataset, read_dataset
+from rllib_mamql.environments.spaces import data_spaces
 from rllib_mamql.errors import ConfigError, UserError
 from rllib_mamql.learning.checkpoint import Checkpoint
 
@@ -22,7 +24,8 @@ def find_demonstrations(stored: Checkpoint, data: str | pathlib.Path | None = No
         data: Where they are; None looks where they were in training.
 
     Returns:
-        Their joint steps; None if ``data`` is None and they are not on this machine any more, or have changed.
+        Their joint steps, with the history that the checkpoint's policies see; None if ``data`` is None and they are
+        not on this machine any more, or have changed.
 
     Raises:
         DatasetError: If ``data`` is no dataset.
@@ -40,11 +43,11 @@ def find_demonstrations(stored: Checkpoint, data: str | pathlib.Path | None = No
         found = read_dataset(paths)
     except UserError:
         return None
-    return found.columns if _fits(stored, found.metadata) else None
+    return _as_seen(stored, found) if _fits(stored, found.metadata) else None
 
 
 def demonstrations_for(stored: Checkpoint, data: str | pathlib.Path) -> JointColumns:
-    """The joint steps of a dataset of a checkpoint's agents and observations.
+    """The joint steps of a dataset of a checkpoint's agents and observations, with the history that its policies see.
 
     Raises:
         DatasetError: If ``data`` is no dataset.
@@ -56,7 +59,11 @@ def demonstrations_for(stored: Checkpoint, data: str | pathlib.Path) -> JointCol
             f"--data {data} is of other agents or observations than the checkpoint: "
             "name a dataset of the same environment and configuration"
         )
-    return found.columns
+    return _as_seen(stored, found)
+
+
+def _as_seen(stored: Checkpoint, found: JointDataset) -> JointColumns:
+    return with_history(found.columns, data_spaces(found.metadata), stored.history)
 
 
 def _fits(stored: Checkpoint, metadata: Any) -> bool:

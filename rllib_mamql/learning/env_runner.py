@@ -125,10 +125,10 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         context = EnvContext(
             self.config.env_config, worker_index=self.worker_index or 0, num_workers=self.num_workers or 0
         )
-        name, env_config = str(self.config.env), dict(context)
+        name, env_config, history = str(self.config.env), dict(context), self.config.history
         self.env = make_rollout(
-            functools.partial(make_env, name, env_config),
-            functools.partial(make_batch, name, env_config),
+            functools.partial(make_env, name, env_config, history=history),
+            functools.partial(make_batch, name, env_config, history=history),
             self.config.num_envs_per_env_runner,
             self._env_seed,
             # Ids must differ between workers: streams from all of them meet in one buffer.

@@ -132,7 +132,8 @@ class ImitationLearner(TorchLearner):
             compiled if compiled is None or self.recorder is None else lambda network: network,
         )
         self.losses = self.build_losses()
-        found = symmetries_of(self.config.env or "", self.config.env_config) if self.config.symmetries else None
+        config = self.config
+        found = symmetries_of(config.env or "", config.env_config, config.history) if config.symmetries else None
         self.augment = None if found is None else Augmentation(found, self._device)
         self.expert = ExpertSource(columns, stream, self._device)
         self._device_steps = None if self.recorder is None else DeviceSteps(self, self.recorder)

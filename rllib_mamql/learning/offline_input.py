@@ -19,6 +19,7 @@ from ray.rllib.offline.offline_prelearner import OfflinePreLearner
 
 from rllib_mamql.columns import EPS_ID, JointColumns, T, num_rows, take
 from rllib_mamql.data.files import find_files
+from rllib_mamql.data.history_rows import with_history
 from rllib_mamql.data.metadata import DatasetMetadata
 from rllib_mamql.data.reading import (
     JointDataset,
@@ -33,6 +34,7 @@ from rllib_mamql.data.reading import (
 from rllib_mamql.data.selection import hold_out
 from rllib_mamql.data.tables import count_from_zero, from_table
 from rllib_mamql.data.validation import check_form, check_values
+from rllib_mamql.environments.spaces import data_spaces
 from rllib_mamql.errors import ConfigError, nearest
 from rllib_mamql.learning.streaming import JointStepSource, epochs_of_a_run, iterate_batches, keep_quiet
 
@@ -153,7 +155,14 @@ class JointOfflineData(OfflineData):
         in_memory = getattr(config, "expert_in_memory", "auto")
         limit = getattr(config, "expert_memory_limit", MEMORY_LIMIT)
         self._files = find_files(self.path, self.filesystem_object)
-        self.in_memory = bool(in_memory) if in_memory != "auto" else size_of_files(self._files) <= limit
+        history = int(getattr(config, "history", 0))
+        size = (1 + history) * size_of_files(self._files)
+        self.in_memory = bool(in_memory) if in_memory != "auto" else size <= limit
+        if history and not self.in_memory:
+            raise ConfigError(
+                f"the demonstrations take {size:,} bytes with a history of {history}, more than expert_memory_limit "
+                f"{limit:,}, and rows with a history cannot be streamed: raise it, or lower history"
+            )
         self.dataset: JointDataset | None = None
         self.metadata: DatasetMetadata
         self._selection: dict[str, int] | None = None
@@ -162,7 +171,7 @@ class JointOfflineData(OfflineData):
         seed = self.seed or 0
         if self.in_memory:
             dataset = read_files(self._files)
-            columns = dataset.columns
+            columns = with_history(dataset.columns, data_spaces(dataset.metadata), history)
             if steps is not None:
                 self._selection = select_episodes(columns, steps, seed)
                 columns = select_steps(columns, steps, seed)

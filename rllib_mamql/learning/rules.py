@@ -11,9 +11,12 @@ from typing import Any
 import torch
 
 from rllib_mamql import ray_internals
+from rllib_mamql.data.history import frame_space
 from rllib_mamql.data.masks import is_masked, seen_space
 from rllib_mamql.environments.spaces import Spaces
 from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number, one_line
+from rllib_mamql.networks.choices import MEMORY
+from rllib_mamql.networks.history import check_history
 from rllib_mamql.networks.precision import AUTOCASTS
 
 MODES = ("online", "offline")
@@ -45,15 +48,16 @@ PASSED_OVER: dict[str, tuple[Any, str]] = {
 
 _HEADLESS = "critics have one linear head; use fcnet_hiddens"
 _DISCRETE = "it is for continuous actions"
-_MEMORYLESS = "networks without memory are all there are; give the environment's observations a history"
 _MODEL_PASSED_OVER = {
     "head_fcnet": _HEADLESS,
     "free_log_std": _DISCRETE,
     "log_std_clip_param": _DISCRETE,
     "vf_share_layers": "there is no value network beside the critic",
-    "use_lstm": _MEMORYLESS,
-    "lstm_": _MEMORYLESS,
-    "max_seq_len": _MEMORYLESS,
+    "use_lstm": MEMORY,
+    "lstm_": MEMORY,
+    "max_seq_len": MEMORY,
+    "use_attention": MEMORY,
+    "attention_": MEMORY,
     "fusionnet_": "observations of several parts are one vector; use fcnet_hiddens",
 }
 """Keys of ``model_config``, or what their names begin with, that change nothing here, and what to do instead."""
@@ -90,6 +94,12 @@ def check_ranges(config: Any) -> None:
                 f"expert_steps is {config.expert_steps}, which is too few for num_learners {config.num_learners}: each "
                 "learner needs a joint step at least"
             )
+    check_history(ray_internals.own_model_config(config))
+    if config.history and config.expert_in_memory is False:
+        raise ConfigError(
+            f"expert_in_memory is false, but history is {config.history}: rows with a history are built from whole "
+            "episodes, which a stream does not hold; use true or 'auto'"
+        )
     check_choice("mode", config.mode, MODES)
     if not isinstance(config.symmetries, bool):
         raise ConfigError(f"symmetries is {config.symmetries!r}: use true or false")
@@ -208,8 +218,8 @@ def check_networks(config: Any) -> None:
     """
     own = ray_internals.own_model_config(config)
     spaces = config.agent_spaces()
-    if own.get("conv_filters") is not None and all(len(seen_space(seen).shape) != 3 for seen, _ in spaces.values()):
-        shapes = sorted({seen_space(seen).shape for seen, _ in spaces.values()})
+    if own.get("conv_filters") is not None and all(len(frame_space(seen).shape) != 3 for seen, _ in spaces.values()):
+        shapes = sorted({frame_space(seen).shape for seen, _ in spaces.values()})
         raise ConfigError(
             f"model_config: conv_filters is {own['conv_filters']!r}, but observations are no images, their shapes are "
             f"{shapes}: leave it out"
@@ -241,7 +251,7 @@ def _build_networks(config: Any, spaces: Spaces) -> None:
     with torch.random.fork_rng(devices=[]):
         for module_id, spec in config.get_multi_rl_module_spec(spaces=spaces).rl_module_specs.items():
             seen, actions = spaces[module_id]
-            kind = repr((seen_space(seen).shape, seen.dtype, actions, is_masked(seen)))
+            kind = repr((seen_space(seen).shape, frame_space(seen).shape, seen.dtype, actions, is_masked(seen)))
             if kind in known:
                 continue
             known.add(kind)
@@ -253,5 +263,5 @@ def _build_networks(config: Any, spaces: Spaces) -> None:
                 text = one_line(error)
                 raise ConfigError(
                     f"model_config: no network of module {module_id!r} can be built for observations of shape "
-                    f"{seen_space(seen).shape} ({text[:300]}): correct model_config"
+                    f"{frame_space(seen).shape} ({text[:300]}): correct model_config"
                 ) from error

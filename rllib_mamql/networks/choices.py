@@ -6,3 +6,5 @@ REWARD_INPUTS = ("joint", "state_action", "state")
 REWARD_NETWORKS = ("plain", "entity_additive")
 NO_GAUGE = "none"
 REWARD_GAUGES = (NO_GAUGE, "sparse", "state_only")
+MEMORY = "for memory set history: k, which shows agents their last k observations and own actions (history_encoder)"
+"""What to use in place of RLlib's recurrent networks."""

@@ -16,8 +16,10 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.models.base import ENCODER_OUT
 from torch import Tensor, nn
 
+from rllib_mamql.data.history import HistoryBox
 from rllib_mamql.data.masks import MaskedBox
 from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.networks.history import HISTORY_DEFAULTS, HistoryEncoder
 from rllib_mamql.networks.masks import WithoutMask
 from rllib_mamql.ray_internals import (
     build_catalog_encoder,
@@ -310,7 +312,8 @@ def build_encoder(
     """Builds the encoder that ``model_config`` names for an observation space.
 
     Before it, observations in another format than float32 are cast, and pictures in bytes are divided by 255. Masks
-    that observations carry are taken off: encoders do not see them.
+    that observations carry are taken off: encoders do not see them. Of observations with a history the encoder reads
+    one step at a time, but for vectors that are stacked: those are one longer vector to it.
 
     Args:
         observation_space: For those of this package a Box of 1 axis (MLP), 2 axes (entities) or 3 axes (convolutions,
@@ -325,6 +328,12 @@ def build_encoder(
     if isinstance(observation_space, MaskedBox):
         seen = build_encoder(observation_space.observation, action_space, model_config)
         return cast(Encoder, WithoutMask(seen, observation_space))
+    if isinstance(observation_space, HistoryBox):
+        config = {**HISTORY_DEFAULTS, **model_config}
+        if config["history_encoder"] != "stack" or len(observation_space.observation.shape) != 1:
+            step = build_encoder(observation_space.observation, action_space, model_config)
+            kind, dim = config["history_encoder"], int(config["history_dim"])
+            return cast(Encoder, HistoryEncoder(step, observation_space, kind, dim))
     name = model_config.get("encoder", ENCODER_DEFAULTS["encoder"])
     built: Encoder = _builder(name)(observation_space, action_space, dict(model_config))
     if not isinstance(built, nn.Module) or not isinstance(getattr(built, "out_features", None), int):

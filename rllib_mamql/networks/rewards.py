@@ -16,6 +16,7 @@ import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
+from rllib_mamql.data.history import HistoryBox
 from rllib_mamql.data.masks import MaskedBox
 from rllib_mamql.errors import ConfigError, nearest
 from rllib_mamql.networks.choices import REWARD_INPUTS, REWARD_NETWORKS
@@ -159,6 +160,10 @@ def build_reward(
     actions = int(action_space.n)  # type: ignore[attr-defined]
     built: nn.Module
     if network == "entity_additive":
+        if isinstance(observation_space, HistoryBox):
+            raise ConfigError(
+                "reward_network 'entity_additive' reads entities, not their history: set reward_network to plain"
+            )
         built = EntityAdditive(observation_space.shape or (), actions, other_actions)
     else:
         encoder = build_encoder(observation_space, action_space, model_config)

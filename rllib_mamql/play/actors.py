@@ -19,6 +19,7 @@ from rllib_mamql.data.masks import draw_actions
 from rllib_mamql.environments.registry import Expert
 from rllib_mamql.environments.standard import StandardEnv
 from rllib_mamql.errors import ConfigError
+from rllib_mamql.networks.history import history_steps
 from rllib_mamql.networks.module import BoltzmannModule
 from rllib_mamql.networks.together_acting import stack_critics
 from rllib_mamql.play.rollout import Actor
@@ -201,6 +202,15 @@ def checkpoint_actor(stored: Playable, seed: int, *, greedy: bool = False) -> Ac
         explore=False,
         greedy=greedy,
     )
+
+
+def rllib_history(checkpoint: pathlib.Path) -> int:
+    """How many steps back the policies of an RLlib algorithm's checkpoint see: those that `rllib relearn` made may.
+
+    RLlib's checkpoints hold pickles: as for :func:`rllib_actor`.
+    """
+    configs = [module.model_config for module in read_rllib_modules(checkpoint).values()]
+    return max((history_steps(config) for config in configs if isinstance(config, Mapping)), default=0)
 
 
 def rllib_actor(checkpoint: pathlib.Path, agents: list[str], seed: int) -> Actor:

@@ -54,7 +54,9 @@ def reward_by_event(
     """
     if not all(has_reward(module) for module in stored.modules.values()):
         return {}
-    rollout = ColumnarRollout(lambda: make_env(stored.env, stored.env_config), min(episodes, 8), seed)
+    rollout = ColumnarRollout(
+        lambda: make_env(stored.env, stored.env_config, history=stored.history), min(episodes, 8), seed
+    )
     happened: dict[str, list[Mapping[str, int]]] = {agent: [] for agent in rollout.agents}
     rollout.on_step = lambda agent, events: happened[agent].append(events)
     try:

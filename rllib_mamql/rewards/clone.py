@@ -107,7 +107,7 @@ def clone_of(stored: Checkpoint, data: str | pathlib.Path, steps: int | None, up
 def _learner(stored: Checkpoint, lr: float | None, seed: int) -> ImitationLearner:
     """A learner of MABC in this process, for the checkpoint's environment, encoder and sharing."""
     config = MABCConfig().environment(stored.env, env_config=stored.env_config).debugging(seed=seed)
-    config.offline_data(input_="(in memory)")
+    config.offline_data(input_="(in memory)").rl_module(model_config={"history": stored.history})
     groups = agents_by_module(stored.module_of)
     config.training(
         parameter_sharing=groups, expert_batch_size=max(1, ROWS // max(len(agents) for agents in groups.values()))
@@ -115,7 +115,7 @@ def _learner(stored: Checkpoint, lr: float | None, seed: int) -> ImitationLearne
     if lr is not None:
         config.training(lr=lr)
     config.validate()
-    spaces = environment_spaces(stored.env, stored.env_config)
+    spaces = environment_spaces(stored.env, stored.env_config, stored.history)
     spec = config.get_multi_rl_module_spec(spaces={stored.module_of[agent]: pair for agent, pair in spaces.items()})
     for module_id, module_spec in spec.rl_module_specs.items():
         own = dict(module_spec.model_config)

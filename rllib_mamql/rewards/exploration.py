@@ -84,8 +84,8 @@ def explore(
         if part == 0:
             continue
         rollout = make_rollout(
-            functools.partial(make_env, stored.env, stored.env_config),
-            functools.partial(make_batch, stored.env, stored.env_config),
+            functools.partial(make_env, stored.env, stored.env_config, history=stored.history),
+            functools.partial(make_batch, stored.env, stored.env_config, history=stored.history),
             min(num_envs, part),
             seed + index,
             name=f"play{index}",

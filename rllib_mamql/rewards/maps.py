@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rllib_mamql.columns import ALIVE, OBS, Array, column
 from rllib_mamql.environments.registry import make_env, maps_of
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import agents_by_module, module_actor
 from rllib_mamql.play.rollout import ColumnarRollout, Watch
@@ -90,9 +91,14 @@ def reward_maps(
         ``{row: maps}``; a row is an agent, or the agents of one module where there are more than two.
 
     Raises:
-        ConfigError: If there are no maps for the environment, or the checkpoint has no rewards.
+        ConfigError: If there are no maps for the environment, or the checkpoint has no rewards or a history.
     """
     check_rewards(stored)
+    if stored.history:
+        raise ConfigError(
+            f"{stored.path} learned with a history of {stored.history}, and maps ask for the reward of single "
+            "observations: read it with `rllib reward`"
+        )
     maps = maps_of(stored.env)
     env = make_env(stored.env, stored.env_config)
     env.reset(seed=seed)

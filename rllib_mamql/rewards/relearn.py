@@ -14,6 +14,7 @@ from pettingzoo import ParallelEnv
 from rllib_mamql.data.schema import DatasetMetadata, ReturnSummary
 from rllib_mamql.environments.registry import make_env, resolve_env_config
 from rllib_mamql.environments.wrappers import StickyActionsEnv
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.returns import normalised_score, return_aggregation, summarise_returns
 from rllib_mamql.play.rollout import Actor, ColumnarRollout
@@ -78,15 +79,20 @@ def check_environments(stored: Checkpoint, settings: RelearnSettings) -> None:
     Raises:
         ConfigError: If one refuses its keywords.
     """
+    if stored.history and settings.sticky_actions:
+        raise ConfigError(
+            f"sticky_actions is {settings.sticky_actions}, but {stored.path} learned with a history of "
+            f"{stored.history}, which holds the actions that agents chose: leave sticky_actions out"
+        )
     for config in env_configs(stored, settings):
-        build_env(stored.env, config, settings.sticky_actions, None).close()
+        build_env(stored.env, config, settings.sticky_actions, None, stored.history).close()
 
 
 def build_env(
-    env: str, env_config: Mapping[str, Any], sticky_actions: float, source: RewardSource | None
+    env: str, env_config: Mapping[str, Any], sticky_actions: float, source: RewardSource | None, history: int = 0
 ) -> ParallelEnv[str, Any, Any]:
-    """The environment to learn in: changed dynamics inside, replaced rewards outside."""
-    built = make_env(env, env_config)
+    """The environment to learn in: changed dynamics inside, replaced rewards outside, agents that see so far back."""
+    built = make_env(env, env_config, history=history)
     if sticky_actions:
         built = StickyActionsEnv(built, sticky_actions)
     return built if source is None else RecoveredRewardEnv(built, source)
@@ -113,8 +119,8 @@ def relearn(
         reference: Whose expert and random play the score is normalised by; None: the checkpoint's demonstrations.
     """
     env_config, judged = env_configs(stored, settings)
-    inside = functools.partial(build_env, stored.env, env_config, settings.sticky_actions)
-    outside = functools.partial(build_env, stored.env, judged, settings.sticky_actions)
+    inside = functools.partial(build_env, stored.env, env_config, settings.sticky_actions, history=stored.history)
+    outside = functools.partial(build_env, stored.env, judged, settings.sticky_actions, history=stored.history)
     config = _config(stored, algorithm, settings, functools.partial(inside, source))
     trainer = config.build_algo()
     curve: list[dict[str, float]] = []

@@ -152,7 +152,7 @@ def play_held_out(
     seed += HELD_OUT_SEED
     scripted = ScriptedActor(make_expert(stored.env)) if states == "expert" else None
     rollout = ColumnarRollout(
-        lambda: make_env(stored.env, stored.env_config),
+        lambda: make_env(stored.env, stored.env_config, history=stored.history),
         1 if scripted else num_envs,
         seed,
         on_reset=scripted.on_reset if scripted else None,

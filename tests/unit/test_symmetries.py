@@ -200,7 +200,7 @@ def test_none_is_declared_where_none_is_known() -> None:
 def test_a_learner_learns_from_mirrored_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "rllib_mamql.learning.learner.symmetries_of",
-        lambda env, config: {
+        lambda env, config, history: {
             agent: [Symmetry.of(lambda seen: -seen, [2, 1, 0], spaces.Box(-1, 1, (8,)))]
             for agent in ("agent_0", "agent_1")
         },
