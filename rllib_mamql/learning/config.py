@@ -13,7 +13,7 @@ from ray.rllib.core.rl_module.multi_rl_module import MultiRLModuleSpec
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
-from rllib_mamql.environments.patience import STEP_TIMEOUT_S
+from rllib_mamql.environments.patience import PATIENCE, STEP_TIMEOUT_S
 from rllib_mamql.environments.registry import register_class
 from rllib_mamql.environments.spaces import Spaces, data_spaces, environment_spaces
 from rllib_mamql.errors import ConfigError, check_choice, nearest
@@ -55,7 +55,9 @@ class ImitationConfig(AlgorithmConfig):
     """Keys of ``model_config`` beside RLlib's."""
     HONOURED: ClassVar[tuple[str, ...]] = ()
     """Settings of RLlib's that mean something to this algorithm, though not to most (``rules.PASSED_OVER``)."""
-    RECORDED: ClassVar[tuple[str, ...]] = ("mode", "gamma", "rationality", "evaluation_rationality")
+    RECORDED: ClassVar[tuple[str, ...]] = (
+        "mode", "gamma", "rationality", "evaluation_rationality", "env_step_timeout_s",
+    )  # fmt: skip
     """Settings that a checkpoint's document carries, for those who read it without the config."""
 
     def __init__(self, algo_class: type[Any] | None = None) -> None:
@@ -168,8 +170,9 @@ class ImitationConfig(AlgorithmConfig):
             parameter_sharing: ``none``, ``all``, or ``{module: [agents]}`` for groups; agents in no group learn alone.
             symmetries: Whether to learn from rows as they would be in a mirrored or turned world too, where the
                 environment says how (``register_environment(symmetries=...)``).
-            env_step_timeout_s: Seconds > 0 after which a reset or step of an environment is given up: a remote runner
-                builds its environments anew, up to three times in a row, a local one ends the trial.
+            env_step_timeout_s: Seconds > 0 after which a reset or step of an environment, or of a batch of them, is
+                given up: a remote runner builds its environments anew, up to three times in a row, a local one ends the
+                trial. Commands that play a checkpoint wait as long.
             **kwargs: RLlib's own training settings.
 
         Returns:
@@ -227,6 +230,8 @@ class ImitationConfig(AlgorithmConfig):
             ConfigError: Names the setting, the value found and what is allowed.
         """
         check_ranges(self)
+        # In this process too: what follows tries the environment out.
+        PATIENCE.limit_s = float(self.env_step_timeout_s)
         self.check()
         check_sources(self)
         check_learner(self)

@@ -70,7 +70,7 @@ def check_ranges(config: Any) -> None:
     check_number("weight_average", config.weight_average, low=0.0, high=1.0, open_high=True)
     check_number("weight_decay", config.weight_decay, low=0.0)
     check_number("updates_per_step", config.updates_per_step, low=0.0, open_low=True)
-    check_number("env_step_timeout_s", config.env_step_timeout_s, low=0.0, high=MOST_PATIENCE_S, open_low=True)
+    check_patience(config.env_step_timeout_s)
     if config.rollout_fragment_length != AUTO:
         check_integer("rollout_fragment_length", config.rollout_fragment_length)
     if not isinstance(config.lr, (list, tuple)):
@@ -99,6 +99,11 @@ def check_ranges(config: Any) -> None:
         value = getattr(config, name)
         if not isinstance(value, bool) and value != AUTO:
             raise ConfigError(f"{name} is {value!r}: use true, false or 'auto'")
+
+
+def check_patience(limit_s: Any) -> None:
+    """Refuses an ``env_step_timeout_s`` out of range."""
+    check_number("env_step_timeout_s", limit_s, low=0.0, high=MOST_PATIENCE_S, open_low=True)
 
 
 def check_sources(config: Any) -> None:

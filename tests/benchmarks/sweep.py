@@ -183,11 +183,12 @@ def main() -> None:
             options.rows.write_text(
                 "".join(json.dumps(asdict(kept[case.key])) + "\n" for case in every if case.key in kept)
             )
-    finally:
         if worker is not None and worker.process.stdin is not None:
-            worker.process.stdin.close()
+            worker.process.stdin.close()  # It has time to end Ray.
             with suppress(subprocess.TimeoutExpired):
                 worker.process.wait(30)
+    finally:
+        if worker is not None:
             worker.stop()
     options.page.write_text(page([kept[case.key] for case in every if case.key in kept]), encoding="utf-8")
 

@@ -18,12 +18,20 @@ from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[2]
 SUITES = ("mpe2", "pettingzoo.sisl", "pettingzoo.butterfly", "pettingzoo.classic")
-KEYWORDS = (
-    ("mpe2", "simple_spread_v3", {"continuous_actions": True}),
-    ("pettingzoo.butterfly", "knights_archers_zombies_v11", {"obs_method": "image"}),
-    ("pettingzoo.butterfly", "pistonball_v6", {"continuous": False}),
-)
-"""Keywords with which an environment of a suite is another one, in what agents see or do."""
+SHORT = {
+    "pursuit_v5": {"max_cycles": 40},
+    "cooperative_pong_v6": {"max_cycles": 40},
+    "knights_archers_zombies_v11": {"max_cycles": 40},
+    "pistonball_v6": {"max_cycles": 40},
+}
+"""Keywords by which episodes of slow environments are short: a hundred of random play are a part of each recording."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    "simple_spread_v3": {"continuous_actions": True},
+    "knights_archers_zombies_v11": {"obs_method": "image"},
+    "pistonball_v6": {"continuous": False},
+    "go_v5": {"board_size": 9},
+}
+"""Keywords with which an environment is another one, in what agents see or do."""
 AWKWARD = "pettingzoo:tests.support.awkward_env"
 MASKED = "tests.support.masked_env"
 OBSERVATIONS = (
@@ -104,10 +112,9 @@ def cases() -> Iterator[Case]:
         package = importlib.import_module(suite)
         for module in sorted(found.name for found in pkgutil.iter_modules(package.__path__)):
             if module.rpartition("_v")[2].isdigit():
-                yield Case(suite, module, f"pettingzoo:{suite}.{module}")
-        for where, module, keywords in KEYWORDS:
-            if where == suite:
-                yield Case(suite, module, f"pettingzoo:{suite}.{module}", keywords)
+                short = SHORT.get(module, {})
+                for keywords in (short, *([short | VARIANTS[module]] if module in VARIANTS else [])):
+                    yield Case(suite, module, f"pettingzoo:{suite}.{module}", keywords)
     for kind in OBSERVATIONS:
         yield Case("observations", kind, AWKWARD, {"observations": kind})
     for kind in ACTIONS:
