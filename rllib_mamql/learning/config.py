@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import pathlib
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from rllib_mamql.errors import ConfigError, check_choice, nearest
 from rllib_mamql.learning.env_runner import ColumnarEnvRunner
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.learning.offline_input import MEMORY_LIMIT, JointOfflineData, JointOfflinePreLearner, metadata_of
+from rllib_mamql.learning.parts import check_mapping, check_overrides, check_parts, mapping_of, maps_to
 from rllib_mamql.learning.rules import AUTO as AUTO
 from rllib_mamql.learning.rules import (
     check_honoured,
@@ -235,6 +235,8 @@ class ImitationConfig(AlgorithmConfig):
         self.check()
         check_sources(self)
         check_learner(self)
+        check_parts(self)
+        check_overrides(self)
         check_honoured(self)
         if not self._is_frozen:
             self.fill_in()
@@ -290,9 +292,10 @@ class ImitationConfig(AlgorithmConfig):
                     f"action counts ({self._others[module]} and {others}): let them learn alone"
                 )
         check_policies(self, policies)
-        if set(self.policies) != set(policies):
+        check_mapping(self.policy_mapping_fn, modules)
+        if set(self.policies) != set(policies) or not maps_to(self.policy_mapping_fn, modules):
             self._modules_taken = sorted(policies)
-            self.multi_agent(policies=policies, policy_mapping_fn=functools.partial(_module_for, mapping=modules))
+            self.multi_agent(policies=policies, policy_mapping_fn=mapping_of(modules))
 
     # -- what RLlib and checkpoints ask for ---------------------------------------------------------------------
 
@@ -384,7 +387,3 @@ def modules_of(agents: list[str], sharing: str | Mapping[str, list[str]]) -> dic
                 raise ConfigError(f"parameter_sharing names {agent!r} twice: in {result[agent]!r} and {module!r}")
             result[agent] = module
     return {agent: result.get(agent, agent) for agent in agents}
-
-
-def _module_for(agent: str, episode: Any = None, *, mapping: Mapping[str, str], **kwargs: Any) -> str:
-    return mapping[agent]

@@ -14,6 +14,7 @@ from rllib_mamql import ray_internals
 from rllib_mamql.data.masks import is_masked, seen_space
 from rllib_mamql.environments.spaces import Spaces
 from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number, one_line
+from rllib_mamql.learning.parts import check_derived
 from rllib_mamql.networks.precision import AUTOCASTS
 
 MODES = ("online", "offline")
@@ -22,6 +23,8 @@ MOST_PATIENCE_S = 1e6
 
 _ROWS = "minibatches have expert_batch_size and rollout_batch_size rows"
 _UPDATES = "use updates_per_step online, offline_updates offline"
+_STACK = "RLlib's new API stack is all that there is"
+_MEMORY = "use expert_in_memory"
 PASSED_OVER: dict[str, tuple[Any, str]] = {
     "policies_to_train": (None, "all modules learn; leave it out"),
     "num_epochs": (1, f"rows are drawn anew for every gradient step; {_UPDATES}"),
@@ -40,6 +43,19 @@ PASSED_OVER: dict[str, tuple[Any, str]] = {
     "exploration_config": ({}, "policies explore at their rationality"),
     "remote_worker_envs": (False, "use num_env_runners"),
     "learner_config_dict": ({}, "learners read no such settings"),
+    "enable_rl_module_and_learner": (True, _STACK),
+    "enable_env_runner_and_connector_v2": (True, _STACK),
+    "off_policy_estimation_methods": ({}, "evaluation plays"),
+    "offline_evaluation_interval": (None, "use evaluation_interval"),
+    "offline_loss_for_module_fn": (None, "use evaluation_interval"),
+    "materialize_data": (False, _MEMORY),
+    "materialize_mapped_data": (True, _MEMORY),
+    "iter_batches_kwargs": ({}, _MEMORY),
+    "shuffle_buffer_size": (0, "rows are drawn at random always"),
+    "dataset_num_iters_per_learner": (None, _UPDATES),
+    "prelearner_buffer_class": (None, "demonstrations are joint steps"),
+    "postprocess_inputs": (False, "wrap the environment (docs/your_environment.md#wrappers)"),
+    "ignore_final_observation": (False, "values are bootstrapped from it"),
 }
 """Settings of RLlib's that change nothing here: their default, and what to do instead."""
 
@@ -226,6 +242,8 @@ def check_networks(config: Any) -> None:
         if isinstance(own.get(key), str):
             check_choice(f"model_config: {key}", own[key], ray_internals.activations())
     by_module = {config.module_of[agent]: pair for agent, pair in spaces.items()}
+    for spec in config.get_multi_rl_module_spec(spaces=by_module).rl_module_specs.values():
+        check_derived("rl_module_spec: module_class", spec.module_class, config.MODULE, "who learns and acts calls it")
     described = repr((type(config).__name__, sorted(own.items(), key=str), by_module, config.module_settings()))
     if described not in _BUILT:
         _build_networks(config, by_module)
