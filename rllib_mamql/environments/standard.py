@@ -19,7 +19,7 @@ from rllib_mamql.environments.actions import ActionCoding, action_coding
 from rllib_mamql.environments.calls import call_environment, fault
 from rllib_mamql.environments.masks import MaskCoding, has_mask
 from rllib_mamql.environments.observations import ObservationCoding, observation_coding
-from rllib_mamql.environments.turns import TurnsParallel
+from rllib_mamql.environments.turns import Turns
 from rllib_mamql.errors import ConfigError, one_line
 
 LARGEST_REWARD = 3e38
@@ -127,7 +127,7 @@ class StandardEnv(BaseParallelWrapper):
 
     def _waiting(self) -> list[Any]:
         """The environment's own ids of agents whose turn it is not."""
-        return self.env.waiting if isinstance(self.env, TurnsParallel) else []
+        return self.env.waiting if isinstance(self.env, Turns) else []
 
     # -- stepping -----------------------------------------------------------------------------------------------
 

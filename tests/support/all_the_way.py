@@ -20,8 +20,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 SUITES = ("mpe2", "pettingzoo.sisl", "pettingzoo.butterfly", "pettingzoo.classic")
 SHORT = {
     "pursuit_v5": {"max_cycles": 40},
-    "cooperative_pong_v6": {"max_cycles": 40},
-    "knights_archers_zombies_v11": {"max_cycles": 40},
+    "cooperative_pong_v6": {"max_cycles": 8},
+    "knights_archers_zombies_v11": {"max_cycles": 10},
     "pistonball_v6": {"max_cycles": 40},
 }
 """Keywords by which episodes of slow environments are short: a hundred of random play are a part of each recording."""
@@ -34,6 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 """Keywords with which an environment is another one, in what agents see or do."""
 AWKWARD = "pettingzoo:tests.support.awkward_env"
 MASKED = "tests.support.masked_env"
+WAITING = "tests.support.waiting_env"
 OBSERVATIONS = (
     "float16", "float64", "integers", "image", "grey", "single", "film", "one_of", "several", "switches", "nested",
     "text", "sequence",
@@ -123,7 +124,9 @@ def cases() -> Iterator[Case]:
         yield Case("habits", habit, AWKWARD, {"habit": habit, "at": 2})
     for form in MASKS:
         yield Case("masks and turns", f"mask, {form}", f"pettingzoo:{MASKED}", {"form": form})
-    yield Case("masks and turns", "nim in turns, PettingZoo", f"{MASKED}:nim")
+    yield Case("masks and turns", "turns, PettingZoo", f"{MASKED}:nim")
+    yield Case("masks and turns", "turns, RLlib", f"{WAITING}:Nim")
+    yield Case("masks and turns", "another pace, RLlib", f"{WAITING}:Pace")
     for name in GYMNASIUM:
         yield Case("gymnasium", name, name)
 
