@@ -21,15 +21,18 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "envs")]
 
-from tests.support.all_the_way import STEPS, Case, Row, cases, run  # noqa: E402
+from tests.support.all_the_way import STEPS, Case, Row, cases, read_rows, run  # noqa: E402
 
 ROWS = ROOT / "docs/results/environments.jsonl"
 PAGE = ROOT / "docs/results/environments.md"
@@ -88,10 +91,39 @@ class Worker:
         self.process.wait()
 
 
+def called(words: list[str]) -> tuple[Any, str]:
+    """The exit status of an ``rllib`` command, and all that this process and those that it starts say meanwhile."""
+    from rllib_mamql.cli.main import main
+
+    status: Any = 0
+    kept = {1: os.dup(1), 2: os.dup(2)}
+    sys.argv = ["rllib", *words]
+    with tempfile.TemporaryFile() as file:
+        for number in kept:
+            os.dup2(file.fileno(), number)
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+        except BaseException:
+            traceback.print_exc()
+            status = 1
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for number, before in kept.items():
+                os.dup2(before, number)
+                os.close(before)
+        file.seek(0)
+        return status, file.read().decode(errors="replace")
+
+
 def work(rows: int) -> None:
     """Takes the cases that come by standard input; ``rows`` is the file descriptor to tell what came of them by."""
     import ray
 
+    # An error that no check has foreseen is to show where it comes from.
+    os.environ["RLLIB_MAMQL_TRACEBACK"] = "1"
     start, stop, running = ray.init, ray.shutdown, False
 
     def start_once(**settings: object) -> None:
@@ -102,19 +134,10 @@ def work(rows: int) -> None:
 
     ray.init, ray.shutdown = start_once, lambda: None
     for line in sys.stdin:
-        row = asdict(run(Case(**json.loads(line))))
+        row = asdict(run(Case(**json.loads(line)), called))
         del row["case"]
         os.write(rows, (json.dumps(row) + "\n").encode())
     stop()
-
-
-def read_rows(file: pathlib.Path) -> dict[tuple[str, str], Row]:
-    """The rows kept in a file, by suite and name; later ones count."""
-    if not file.exists():
-        return {}
-    kept = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    rows = [Row(Case(**row.pop("case")), **row) for row in kept]
-    return {row.case.key: row for row in rows}
 
 
 def page(rows: list[Row]) -> str:

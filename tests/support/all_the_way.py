@@ -1,4 +1,4 @@
-"""Environments through every phase of the command line, in this process: cases, and what came of each."""
+"""Environments through every phase of the command line: cases, and what came of each."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,61 +143,29 @@ def commands(case: Case, folder: pathlib.Path) -> Iterator[tuple[str, list[str]]
     yield "train", ["train", "--file", str(folder / "file.yaml"), *storage, "--eval-episodes", "0"]
     trained = str(folder / "results/sweep")
     yield "evaluate", ["evaluate", trained, "--episodes", "2"]
-    yield "recover", ["recover", trained, "--updates", "4", "--regression", "4", "--steps", "60"]
+    # Of fifty environments at a time: agents that enter late are to act, too.
+    steps = ["--steps", "60" if case.name in SHORT else "400"]
+    yield "recover", ["recover", trained, "--updates", "4", "--regression", "4", *steps]
     yield "export", ["export", trained, "--out", str(folder / "exported")]
 
 
-def run(case: Case) -> Row:
-    """Takes a case through its phases, in this process."""
+def run(case: Case, call: Callable[[list[str]], tuple[Any, str]]) -> Row:
+    """Takes a case through its phases.
+
+    Args:
+        case: The case.
+        call: Gives the exit status of an ``rllib`` command, and all that it said.
+    """
     done: list[str] = []
     begun = time.monotonic()
-    # An error that no check has foreseen is to show its traceback here.
-    os.environ["RLLIB_MAMQL_TRACEBACK"] = "1"
     with tempfile.TemporaryDirectory() as scratch:
         for phase, words in commands(case, pathlib.Path(scratch)):
-            with told(pathlib.Path(scratch) / "told.txt") as file:
-                status = called(words)
-            text = file.read_text(encoding="utf-8", errors="replace")
+            status, text = call(words)
             fault = "Traceback" in text
             if status or fault:
-                return Row(case, done, telling_line(text, scratch), fault, time.monotonic() - begun)
+                return Row(case, done, telling_line(text, scratch), fault, round(time.monotonic() - begun, 1))
             done.append(phase)
-    return Row(case, done, "", False, time.monotonic() - begun)
-
-
-def called(words: list[str]) -> Any:
-    """The exit status of an ``rllib`` command; an error that it lets through is written out."""
-    import traceback
-
-    from rllib_mamql.cli.main import main
-
-    sys.argv = ["rllib", *words]
-    try:
-        main()
-    except SystemExit as end:
-        return end.code
-    except BaseException:
-        traceback.print_exc()
-        return 1
-
-
-@contextmanager
-def told(file: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A file that has all that this process and those that it starts write meanwhile."""
-    kept = [os.dup(1), os.dup(2)]
-    with file.open("w") as opened:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(opened.fileno(), 1)
-        os.dup2(opened.fileno(), 2)
-        try:
-            yield file
-        finally:
-            for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-                with suppress(ValueError):
-                    stream.flush()
-                os.dup2(kept[number - 1], number)
-                os.close(kept[number - 1])
+    return Row(case, done, "", False, round(time.monotonic() - begun, 1))
 
 
 def telling_line(text: str, scratch: str) -> str:
@@ -211,3 +178,12 @@ def telling_line(text: str, scratch: str) -> str:
         return f"{lines[-1]} ({places[-1] if places else 'nowhere'})"
     telling = [line for line in lines if line.startswith("error:") or "environment '" in line]
     return (telling or lines or ["nothing was said"])[-1].removeprefix("error: ")
+
+
+def read_rows(file: pathlib.Path) -> dict[tuple[str, ...], Row]:
+    """The rows kept in a file, by the keys of their cases."""
+    if not file.exists():
+        return {}
+    kept = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [Row(Case(**row.pop("case")), **row) for row in kept]
+    return {row.case.key: row for row in rows}
