@@ -36,7 +36,7 @@ from tests.support.all_the_way import STEPS, Case, Row, cases, read_rows, run  #
 
 ROWS = ROOT / "docs/results/environments.jsonl"
 PAGE = ROOT / "docs/results/environments.md"
-TIMEOUT_S = 400.0
+TIMEOUT_S = 900.0
 """Seconds that a case may take."""
 PACKAGES = ("pettingzoo", "mpe2", "gymnasium", "box2d", "pymunk", "rlcard", "chess", "open_spiel", "shimmy")
 

@@ -23,7 +23,7 @@ SHORT = {
     "knights_archers_zombies_v11": {"max_cycles": 10},
     "pistonball_v6": {"max_cycles": 40},
 }
-"""Keywords by which episodes of slow environments are short: a hundred of random play are a part of each recording."""
+"""Keywords by which episodes of slow environments are short: ten of random play and more are a part of each recording."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "simple_spread_v3": {"continuous_actions": True},
     "knights_archers_zombies_v11": {"obs_method": "image"},
@@ -122,10 +122,10 @@ def cases() -> Iterator[Case]:
     for habit in HABITS:
         yield Case("habits", habit, AWKWARD, {"habit": habit, "at": 2})
     for form in MASKS:
-        yield Case("masks and turns", f"mask, {form}", f"pettingzoo:{MASKED}", {"form": form})
-    yield Case("masks and turns", "turns, PettingZoo", f"{MASKED}:nim")
-    yield Case("masks and turns", "turns, RLlib", f"{WAITING}:Nim")
-    yield Case("masks and turns", "another pace, RLlib", f"{WAITING}:Pace")
+        yield Case("masks and turns", f"mask in {form}", f"pettingzoo:{MASKED}", {"form": form})
+    yield Case("masks and turns", "turns of PettingZoo", f"{MASKED}:nim")
+    yield Case("masks and turns", "turns of RLlib", f"{WAITING}:Nim")
+    yield Case("masks and turns", "another pace of RLlib", f"{WAITING}:Pace")
     for name in GYMNASIUM:
         yield Case("gymnasium", name, name)
 
