@@ -38,7 +38,7 @@ ROWS = ROOT / "docs/results/environments.jsonl"
 PAGE = ROOT / "docs/results/environments.md"
 TIMEOUT_S = 900.0
 """Seconds that a case may take."""
-PACKAGES = ("pettingzoo", "mpe2", "gymnasium", "box2d", "pymunk", "rlcard", "chess", "open_spiel", "shimmy")
+PACKAGES = ("gymnasium", "pettingzoo", "mpe2", "box2d", "pymunk", "rlcard", "chess", "open_spiel", "shimmy")
 
 
 @dataclass
@@ -155,6 +155,7 @@ def page(rows: list[Row]) -> str:
         f"{count['not installed']} need a package that was not installed, {count['fault']} end in a traceback or hang.",
         "",
         f"Packages: {', '.join(installed())}.",
+        "Where one of the last six is missing, which this project does not ask for, the line says which to install.",
         "",
         "Remade by `python tests/benchmarks/sweep.py --again`; rows in `environments.jsonl`, with the seconds of each.",
     ]

@@ -23,7 +23,7 @@ SHORT = {
     "knights_archers_zombies_v11": {"max_cycles": 10},
     "pistonball_v6": {"max_cycles": 40},
 }
-"""Keywords by which episodes of slow environments are short: ten of random play and more are a part of each recording."""
+"""Keywords by which episodes of slow environments are short: some of random play are a part of each recording."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "simple_spread_v3": {"continuous_actions": True},
     "knights_archers_zombies_v11": {"obs_method": "image"},
