@@ -7,9 +7,11 @@ import pathlib
 from dataclasses import dataclass
 from typing import Any
 
+from rllib_mamql.environments.patience import PATIENCE, STEP_TIMEOUT_S
 from rllib_mamql.errors import ConfigError, nearest
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.checkpoint import read_checkpoint as _read_checkpoint
+from rllib_mamql.learning.rules import check_patience
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,17 @@ def is_ours(algorithm: type[Any]) -> bool:
 def read_checkpoint(path: str | pathlib.Path) -> Checkpoint:
     """Reads a checkpoint of any registered algorithm; nothing is unpickled.
 
+    From then on this process waits for environments as long as training did (``env_step_timeout_s``).
+
     Raises:
         CheckpointError: If the folder is no such checkpoint, or of a newer format.
-        ConfigError: If the algorithm that wrote it is not registered.
+        ConfigError: If the algorithm that wrote it is not registered, or the time to wait is no such time.
     """
-    return _read_checkpoint(path, lambda name: _loaded(_entry(name).module))
+    stored = _read_checkpoint(path, lambda name: _loaded(_entry(name).module))
+    limit = stored.settings.get("env_step_timeout_s", STEP_TIMEOUT_S)
+    check_patience(limit)
+    PATIENCE.limit_s = float(limit)
+    return stored
 
 
 def _entry(name: str) -> AlgorithmEntry:

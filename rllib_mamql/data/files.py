@@ -92,6 +92,26 @@ def find_files(path: str | Sequence[str], filesystem: Any = None) -> list[Parque
     Raises:
         DatasetError: If nothing is there, or a file is not Parquet, truncated or corrupt.
     """
+    return [_open(name, file, where) for name, (where, file) in sorted(_found(path, filesystem).items())]
+
+
+def stamp_of(path: str | Sequence[str], filesystem: Any = None) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of a dataset's files, which tell one that was written anew; remote files are not asked.
+
+    Args:
+        path: As :func:`find_files`.
+        filesystem: Likewise.
+
+    Raises:
+        DatasetError: If nothing is there.
+    """
+    local = [file for where, file in _found(path, filesystem).values() if isinstance(where, pafs.LocalFileSystem)]
+    infos = pafs.LocalFileSystem().get_file_info(sorted(local))
+    return tuple((info.path, info.size or 0, info.mtime_ns or 0) for info in infos)
+
+
+def _found(path: str | Sequence[str], filesystem: Any) -> dict[str, tuple[pafs.FileSystem, str]]:
+    """The files of a dataset, by name, and where they lie."""
     paths = [path] if isinstance(path, str | pathlib.Path) else list(path)
     if not paths:
         raise DatasetError("no path of a dataset is given, expected a folder, file or glob: set input_")
@@ -105,7 +125,7 @@ def find_files(path: str | Sequence[str], filesystem: Any = None) -> list[Parque
             raise
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(f"cannot read {one}: {one_line(error)}") from error
-    return [_open(name, file, where) for name, (where, file) in sorted(found.items())]
+    return found
 
 
 def _locate(path: str, filesystem: Any) -> tuple[pafs.FileSystem, str, str]:

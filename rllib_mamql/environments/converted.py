@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -10,6 +10,7 @@ from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils.conversions import aec_to_parallel
 
 from rllib_mamql.columns import ALL_AGENTS, ONLY_AGENT
+from rllib_mamql.environments.rllib_turns import LOOKED_AT, WAIT_KEY, RLlibTurns, agents_wait
 from rllib_mamql.environments.turns import TurnsParallel
 from rllib_mamql.errors import ConfigError, EnvironmentFault
 
@@ -21,13 +22,14 @@ def is_multi_agent_class(kind: type[Any]) -> bool:
     )
 
 
-def as_parallel(env: Any, name: str) -> Any:
+def as_parallel(env: Any, name: str, remember: Callable[[Callable[[], bool]], bool]) -> Any:
     """What a factory built, as a parallel environment.
 
     Args:
         env: A parallel environment, one of PettingZoo's with agents in turns, RLlib's ``MultiAgentEnv``, or Gymnasium's
             ``Env``.
         name: What users call it, for messages.
+        remember: Gives what a function finds out of the environment, which need be called once only.
 
     Raises:
         ConfigError: If it is none of these.
@@ -37,7 +39,10 @@ def as_parallel(env: Any, name: str) -> Any:
             return TurnsParallel(env, name)
         return aec_to_parallel(env)
     if is_multi_agent_class(type(env)):
-        return RLlibParallel(env)
+        spaces = _spaces_of(env)
+        if remember(lambda: agents_wait(env, spaces, name)):
+            return RLlibTurns(env, spaces, name)
+        return RLlibParallel(env, spaces)
     if isinstance(env, gym.Env):
         return GymnasiumParallel(env)
     if isinstance(env, ParallelEnv) or (hasattr(env, "possible_agents") and callable(getattr(env, "step", None))):
@@ -53,11 +58,13 @@ class RLlibParallel(ParallelEnv[Any, Any, Any]):
 
     Args:
         env: All of its agents act in every step until they end.
+        spaces: ``{agent: (observations, actions)}``, agents in order.
     """
 
-    def __init__(self, env: Any) -> None:
+    def __init__(self, env: Any, spaces: Mapping[Any, tuple[gym.Space[Any], gym.Space[Any]]]) -> None:
         self.rllib_env = env
-        self.possible_agents = list(env.possible_agents or env.agents)
+        self._spaces = spaces
+        self.possible_agents = list(spaces)
         self.agents: list[Any] = []
         self.metadata = dict(getattr(env, "metadata", None) or {})
         self.render_mode = getattr(env, "render_mode", None)
@@ -69,11 +76,11 @@ class RLlibParallel(ParallelEnv[Any, Any, Any]):
 
     def observation_space(self, agent: Any) -> gym.Space[Any]:
         """As RLlib's environment says, for the agent or for all."""
-        return _space_of(self.rllib_env, "observation", agent)
+        return self._spaces[agent][0]
 
     def action_space(self, agent: Any) -> gym.Space[Any]:
         """As RLlib's environment says, for the agent or for all."""
-        return _space_of(self.rllib_env, "action", agent)
+        return self._spaces[agent][1]
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
         """As RLlib's environment's."""
@@ -85,7 +92,7 @@ class RLlibParallel(ParallelEnv[Any, Any, Any]):
         """As RLlib's environment's; ``__all__`` ends everyone.
 
         Raises:
-            EnvironmentFault: If an agent is to wait while others act.
+            EnvironmentFault: If an agent is to wait while others act, which did not show before.
         """
         observations, rewards, terminateds, truncateds, infos = self.rllib_env.step(actions)
         over, cut = bool(terminateds.get(ALL_AGENTS, False)), bool(truncateds.get(ALL_AGENTS, False))
@@ -96,8 +103,8 @@ class RLlibParallel(ParallelEnv[Any, Any, Any]):
         waiting = [agent for agent in going_on if agent not in observations]
         if waiting:
             raise EnvironmentFault(
-                f"agent {waiting[0]!r} is given no observation, but has not ended: agents that wait for their turn are "
-                "not supported; give every agent an observation in every step"
+                f"agent {waiting[0]!r} is given no observation, but has not ended: if agents wait for their turn and "
+                f"none did in the first {LOOKED_AT} steps, set metadata = {{{WAIT_KEY!r}: True}} in the environment"
             )
         entering = [agent for agent in self.possible_agents if agent in observations and agent not in acted]
         self.agents = [] if over or cut else [*going_on, *entering]
@@ -113,6 +120,12 @@ class RLlibParallel(ParallelEnv[Any, Any, Any]):
     def close(self) -> None:
         """Closes RLlib's environment."""
         self.rllib_env.close()
+
+
+def _spaces_of(env: Any) -> dict[Any, tuple[gym.Space[Any], gym.Space[Any]]]:
+    """``{agent: (observations, actions)}`` of RLlib's environment."""
+    agents = list(env.possible_agents or env.agents or ())
+    return {agent: (_space_of(env, "observation", agent), _space_of(env, "action", agent)) for agent in agents}
 
 
 def _space_of(env: Any, kind: str, agent: Any) -> gym.Space[Any]:

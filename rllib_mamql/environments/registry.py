@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -306,22 +307,25 @@ def make_env(
     if render_mode is not None:
         config["render_mode"] = render_mode
     with _refusals(name, config):
-        env = as_parallel(factory(**config), name)
-        in_infos = _masks_in_infos(name, config, env)
-        return HistoryEnv(env, name, in_infos, history) if history else StandardEnv(env, name, in_infos)
+        env = as_parallel(factory(**config), name, functools.partial(_found, "waits", name, config))
+        masks = not _is_own(name) and _found("masks", name, config, lambda: masks_in_infos(env, name))
+        return HistoryEnv(env, name, masks, history) if history else StandardEnv(env, name, masks)
 
 
-_IN_INFOS: dict[str, bool] = {}
-"""By environment, whether its infos hold action masks; looking costs a reset."""
+_FOUND: dict[str, bool] = {}
+"""What was found out of environments by stepping them, which costs time: whether infos hold masks, and agents wait."""
 
 
-def _masks_in_infos(name: str, config: Mapping[str, Any], env: Any) -> bool:
-    if (module := _entry_of(name).factory) and isinstance(module, str) and module.startswith(f"{OWN_MODULES}."):
-        return False
-    key = repr((name, sorted((word, repr(value)) for word, value in config.items() if word != "render_mode")))
-    if key not in _IN_INFOS:
-        _IN_INFOS[key] = masks_in_infos(env, name)
-    return _IN_INFOS[key]
+def _found(what: str, name: str, config: Mapping[str, Any], look: Callable[[], bool]) -> bool:
+    key = repr((what, name, sorted((word, repr(value)) for word, value in config.items() if word != "render_mode")))
+    if key not in _FOUND:
+        _FOUND[key] = look()
+    return _FOUND[key]
+
+
+def _is_own(name: str) -> bool:
+    factory = _entry_of(name).factory
+    return isinstance(factory, str) and factory.startswith(f"{OWN_MODULES}.")
 
 
 def make_batch(name: str, env_config: Mapping[str, Any] | None, num_envs: int, *, history: int = 0) -> Any | None:

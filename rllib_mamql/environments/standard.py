@@ -7,7 +7,6 @@ agents may enter late and leave early. What an agent was promised is checked at 
 from __future__ import annotations
 
 import copy
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -16,13 +15,12 @@ from pettingzoo import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
 from rllib_mamql.columns import ALL_AGENTS
-from rllib_mamql.environments import patience
 from rllib_mamql.environments.actions import ActionCoding, action_coding
+from rllib_mamql.environments.calls import call_environment, fault
 from rllib_mamql.environments.masks import MaskCoding, has_mask
 from rllib_mamql.environments.observations import ObservationCoding, observation_coding
-from rllib_mamql.environments.patience import PATIENCE, Hung
-from rllib_mamql.environments.turns import TurnsParallel
-from rllib_mamql.errors import ConfigError, EnvironmentFault, EnvironmentHang, UserError, one_line
+from rllib_mamql.environments.turns import Turns
+from rllib_mamql.errors import ConfigError, one_line
 
 LARGEST_REWARD = 3e38
 """What float32, in which rewards are kept, can still hold."""
@@ -129,7 +127,7 @@ class StandardEnv(BaseParallelWrapper):
 
     def _waiting(self) -> list[Any]:
         """The environment's own ids of agents whose turn it is not."""
-        return self.env.waiting if isinstance(self.env, TurnsParallel) else []
+        return self.env.waiting if isinstance(self.env, Turns) else []
 
     # -- stepping -----------------------------------------------------------------------------------------------
 
@@ -149,7 +147,8 @@ class StandardEnv(BaseParallelWrapper):
         if not self._acting:
             self._fault("leaves no agents in env.agents, expected those that act first")
         self._native_observations = observations
-        return self._encoded(observations, self._acting, infos), self._infos(infos, self._acting)
+        told = self._infos(infos, self._acting)
+        return self._encoded(observations, self._acting, told), told
 
     def step(self, actions: dict[str, Any]) -> tuple[Any, Any, Any, Any, Any]:
         """As the environment's, for agents that act; afterwards ``agents`` are those that act next.
@@ -196,13 +195,9 @@ class StandardEnv(BaseParallelWrapper):
         self._check_known(observations, "an observation")
         self._check_known(paid, "a reward")
         self._native_observations = observations
-        return (
-            self._encoded(observations, [*seen, *entering], infos),
-            rewards,
-            terminateds,
-            truncateds,
-            self._infos(infos, [*acted, *entering]),
-        )
+        told = self._infos(infos, [*acted, *entering])
+        encoded = self._encoded(observations, [*seen, *entering], told)
+        return encoded, rewards, terminateds, truncateds, told
 
     def _native(self, actions: Mapping[str, Any]) -> dict[Any, Any]:
         if self._plain_actions:
@@ -210,20 +205,7 @@ class StandardEnv(BaseParallelWrapper):
         return {self._ids[agent]: self._done[agent].native(action) for agent, action in actions.items()}
 
     def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        watched = PATIENCE.begin(self.called)
-        try:
-            return getattr(self.env, method)(*args, **kwargs)
-        except Hung as error:
-            self._hang(error)
-        except EnvironmentFault as error:
-            self._fault(str(error), error)
-        except UserError:
-            raise
-        except Exception as error:
-            self._fault(f"raised {type(error).__name__}: {one_line(error)} ({place_of(error)})", error)
-        finally:
-            if watched:
-                PATIENCE.end()
+        return call_environment(self.env, method, self.called, self._place, *args, **kwargs)
 
     def _now(self) -> list[str]:
         found = getattr(self.env, "agents", None)
@@ -250,9 +232,10 @@ class StandardEnv(BaseParallelWrapper):
             self._left |= self._ended.difference(now)
         return entering
 
-    def _encoded(self, observations: Mapping[Any, Any], agents: list[str], infos: Any) -> dict[str, Any]:
+    def _encoded(
+        self, observations: Mapping[Any, Any], agents: list[str], told: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Any]:
         encoded = {}
-        told = self._infos(infos, agents) if self._masked else {}
         for agent in agents:
             native = self._ids[agent]
             if native not in observations:
@@ -299,13 +282,7 @@ class StandardEnv(BaseParallelWrapper):
         return {agent: given.get(self._ids[agent]) or {} for agent in agents}
 
     def _fault(self, text: str, cause: BaseException | None = None) -> NoReturn:
-        raise EnvironmentFault(f"environment {self.called!r}, {self._place()}: {text}") from cause
-
-    def _hang(self, cause: Hung) -> NoReturn:
-        raise EnvironmentHang(
-            f"environment {self.called!r}, {self._place()}: no answer within {PATIENCE.limit_s:g} s "
-            f"(it was at {place_of(cause)}); mend the environment, or raise env_step_timeout_s"
-        ) from cause
+        fault(self.called, self._place(), text, cause)
 
     def _place(self) -> str:
         return f"step {self._t} of an episode" if self._t else "reset"
@@ -334,9 +311,3 @@ def _form(result: Any) -> str:
     if isinstance(result, tuple):
         return f"{len(result)} values ({', '.join(type(each).__name__ for each in result)})"
     return f"a {type(result).__name__}"
-
-
-def place_of(error: BaseException) -> str:
-    """File and line that an error was raised at; of a call that was interrupted, where that happened."""
-    last = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != patience.__file__][-1]
-    return f"{last.filename}:{last.lineno}"

@@ -1,7 +1,9 @@
-"""PettingZoo's environments with agents in turns (AEC) as parallel ones: who waits has one legal action, to wait."""
+"""Environments with agents in turns as parallel ones: who waits has one legal action, to wait."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -13,46 +15,40 @@ from rllib_mamql.environments.masks import MASK_KEY, has_mask
 from rllib_mamql.errors import ConfigError, EnvironmentFault
 
 
-class TurnsParallel(ParallelEnv[Any, Any, Any]):
-    """Every turn is a step, in which one agent moves and the others wait.
+class Turns(ParallelEnv[Any, Any, Any]):
+    """A parallel environment of which some agents wait at times.
 
-    Agents have one action more than in the environment, the last, which is to wait. The mask allows it, and nothing
-    else, to those whose turn it is not; the others' legal moves are the environment's own. Each agent is paid in every
-    step, so what it is paid while it waits is paid in the row in which it waits. Agents end at the step whose flags
-    say so, whoever moved.
+    Agents have one action more than they had, the last, which is to wait. The mask allows it, and nothing else, to
+    those whose turn it is not; the others' legal moves are the environment's own.
 
     Args:
-        env: Its actions are Discrete.
-        name: What users call it, for messages.
+        agents: All agents, in order.
+        seen: Gives an agent's space of observations.
+        own: Gives an agent's space of actions, Discrete.
+        name: What users call the environment, for messages.
 
     Raises:
         ConfigError: If an agent's actions are not Discrete.
     """
 
-    def __init__(self, env: AECEnv[Any, Any, Any], name: str) -> None:
-        self.aec_env = env
-        self.possible_agents = list(getattr(env, "possible_agents", None) or ())
+    def __init__(
+        self, agents: Iterable[Any], seen: Callable[[Any], gym.Space[Any]], own: Callable[[Any], Any], name: str
+    ) -> None:
+        self.possible_agents = list(agents)
         self.agents: list[Any] = []
-        self.metadata = dict(getattr(env, "metadata", None) or {})
-        self.render_mode = getattr(env, "render_mode", None)
-        self._own = {agent: env.action_space(agent) for agent in self.possible_agents}
-        odd = next((agent for agent, space in self._own.items() if not isinstance(space, Discrete)), None)
-        if odd is not None:
-            raise ConfigError(
-                f"environment {name!r} has agents that act in turns, and actions of {odd!r} are {self._own[odd]}: "
-                "offer them as a Discrete, to which waiting can be added; or name one whose agents all act at once"
-            )
-        self._seen = {agent: env.observation_space(agent) for agent in self.possible_agents}
+        self._own: dict[Any, Discrete[Any]] = {agent: own(agent) for agent in self.possible_agents}
+        for agent, space in self._own.items():
+            if not isinstance(space, Discrete):
+                raise ConfigError(
+                    f"environment {name!r} has agents that act in turns, and actions of {agent!r} are {space}: "
+                    "offer them as a Discrete, to which waiting can be added; or name one whose agents all act at once"
+                )
+        self._seen = {agent: seen(agent) for agent in self.possible_agents}
 
     @property
-    def unwrapped(self) -> Any:
-        """The environment in turns, without its wrappers."""
-        return self.aec_env.unwrapped
-
-    @property
+    @abstractmethod
     def waiting(self) -> list[Any]:
         """Agents whose turn it is not."""
-        return [agent for agent in self.agents if agent != self.aec_env.agent_selection]
 
     def observation_space(self, agent: Any) -> Dict:
         """What the environment shows, with a mask of all actions and waiting."""
@@ -66,12 +62,80 @@ class TurnsParallel(ParallelEnv[Any, Any, Any]):
         own = self._own[agent]
         return Discrete(int(own.n) + 1, start=int(own.start))
 
+    def told(self, agent: Any, given: Any, info: Mapping[str, Any] | None, waits: bool) -> dict[str, Any]:
+        """An observation with the mask of all actions and waiting.
+
+        Args:
+            agent: Whose.
+            given: The environment's observation.
+            info: The agent's, which may hold the mask.
+            waits: Whether it is not the agent's turn.
+        """
+        seen, count = self._seen[agent], int(self._own[agent].n)
+        rest, legal = {"observation": given}, (info or {}).get(MASK_KEY)
+        if isinstance(seen, Dict) and has_mask(seen):
+            rest, legal = {key: part for key, part in given.items() if key != MASK_KEY}, given[MASK_KEY]
+        mask = np.zeros(count + 1, np.int8)
+        if waits:
+            mask[count] = 1
+        else:
+            mask[:count] = 1 if legal is None else np.asarray(legal) != 0
+        return {**rest, MASK_KEY: mask}
+
+    def check_moves(self, agent: Any, action: Any) -> None:
+        """Refuses to wait of an agent whose turn it is.
+
+        Raises:
+            EnvironmentFault: If it waits.
+        """
+        space = self.action_space(agent)
+        if int(action) == int(space.start) + int(space.n) - 1:
+            raise EnvironmentFault(f"agent {agent!r} waits, though it is its turn: choose a move that its mask allows")
+
+
+def without_masks(agents: Iterable[Any], infos: Mapping[Any, Any] | None) -> dict[Any, Any]:
+    """Infos of agents without masks, which are a part of the observations."""
+    given = infos or {}
+    return {agent: {k: v for k, v in (given.get(agent) or {}).items() if k != MASK_KEY} for agent in agents}
+
+
+class TurnsParallel(Turns):
+    """PettingZoo's environment in turns (AEC): every turn is a step, in which one agent moves and the others wait.
+
+    Each agent is paid in every step, so what it is paid while it waits is paid in the row in which it waits. Agents end
+    at the step whose flags say so, whoever moved.
+
+    Args:
+        env: Its actions are Discrete.
+        name: What users call it, for messages.
+
+    Raises:
+        ConfigError: If an agent's actions are not Discrete.
+    """
+
+    def __init__(self, env: AECEnv[Any, Any, Any], name: str) -> None:
+        self.aec_env = env
+        agents = getattr(env, "possible_agents", None) or ()
+        super().__init__(agents, env.observation_space, env.action_space, name)
+        self.metadata = dict(getattr(env, "metadata", None) or {})
+        self.render_mode = getattr(env, "render_mode", None)
+
+    @property
+    def unwrapped(self) -> Any:
+        """The environment in turns, without its wrappers."""
+        return self.aec_env.unwrapped
+
+    @property
+    def waiting(self) -> list[Any]:
+        """Agents whose turn it is not."""
+        return [agent for agent in self.agents if agent != self.aec_env.agent_selection]
+
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
         """As the environment's."""
         self.aec_env.reset(seed=seed, options=options)
         self._let_the_dead_leave()
         self.agents = self._living()
-        return {agent: self._observe(agent) for agent in self.agents}, self._infos(self.agents)
+        return {agent: self._observe(agent) for agent in self.agents}, without_masks(self.agents, self.aec_env.infos)
 
     def step(self, actions: dict[Any, Any]) -> tuple[Any, Any, Any, Any, Any]:
         """Makes the move of the agent whose turn it is.
@@ -81,15 +145,13 @@ class TurnsParallel(ParallelEnv[Any, Any, Any]):
         """
         env, acted = self.aec_env, list(self.agents)
         mover = env.agent_selection
-        space = self.action_space(mover)
-        if int(actions[mover]) == int(space.start) + int(space.n) - 1:
-            raise EnvironmentFault(f"agent {mover!r} waits, though it is its turn: choose a move that its mask allows")
+        self.check_moves(mover, actions[mover])
         env.step(actions[mover])
         rewards = {agent: env.rewards.get(agent, 0.0) for agent in acted}
         terminated = {agent: bool(env.terminations.get(agent, False)) for agent in acted}
         truncated = {agent: bool(env.truncations.get(agent, False)) for agent in acted}
         shown = [*acted, *(agent for agent in env.agents if agent not in acted)]
-        infos = self._infos(shown)
+        infos = without_masks(shown, env.infos)
         # Those that ended are seen before they leave: environments need not know of them afterwards.
         last_seen = {agent: self._observe(agent) for agent in acted if terminated[agent] or truncated[agent]}
         self._let_the_dead_leave()
@@ -99,18 +161,8 @@ class TurnsParallel(ParallelEnv[Any, Any, Any]):
 
     def _observe(self, agent: Any) -> dict[str, Any]:
         """What an agent sees, and may do now."""
-        env, seen = self.aec_env, self._seen[agent]
-        given = env.observe(agent)
-        count = int(self._own[agent].n)
-        mask = np.zeros(count + 1, np.int8)
-        rest, legal = {"observation": given}, (env.infos.get(agent) or {}).get(MASK_KEY)
-        if isinstance(seen, Dict) and has_mask(seen):
-            rest, legal = {key: part for key, part in given.items() if key != MASK_KEY}, given[MASK_KEY]
-        if agent != env.agent_selection:
-            mask[count] = 1
-        else:
-            mask[:count] = 1 if legal is None else np.asarray(legal) != 0
-        return {**rest, MASK_KEY: mask}
+        env = self.aec_env
+        return self.told(agent, env.observe(agent), env.infos.get(agent), waits=agent != env.agent_selection)
 
     def _living(self) -> list[Any]:
         env = self.aec_env
@@ -124,11 +176,6 @@ class TurnsParallel(ParallelEnv[Any, Any, Any]):
             if not env.agents or not (env.terminations.get(turn, False) or env.truncations.get(turn, False)):
                 return
             env.step(None)
-
-    def _infos(self, agents: list[Any]) -> dict[Any, Any]:
-        """Infos without masks, which are a part of the observations."""
-        infos = self.aec_env.infos
-        return {agent: {k: v for k, v in (infos.get(agent) or {}).items() if k != MASK_KEY} for agent in agents}
 
     def render(self) -> Any:
         """As the environment's."""

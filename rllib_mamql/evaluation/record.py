@@ -35,7 +35,10 @@ from rllib_mamql.play.returns import mean_events, return_aggregation, summarise_
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode, Watch
 from rllib_mamql.ray_internals import RLLIB_DOCUMENT
 
-RANDOM_EPISODES = 100
+RANDOM_EPISODES, FEW_EPISODES = 100, 10
+"""Episodes of random play beside a recording, at most and at least."""
+RANDOM_PLAY = 20
+"""Joint steps of random play for each one recorded, or for each of a hundred: who records little does not wait long."""
 PATIENCE = 1000
 """An episode that has not ended so many joint steps after the last one wanted (or twice as many as wanted) is cut."""
 LONGER = 10
@@ -99,7 +102,7 @@ def record_dataset(
             command=command,
             expert_return=summarise_returns(episodes, return_aggregation(first)) if episodes else None,
             expert_events=mean_events(episodes),
-            random_return=_random_return(env, config, episodes, seed),
+            random_return=_random_return(env, config, episodes, seed, steps),
         )
     finally:
         rollout.close()
@@ -131,13 +134,17 @@ def _licence(env: str) -> str | None:
     return None if entry is None else entry.licence
 
 
-def _random_return(env: str, config: Mapping[str, Any], episodes: list[Episode], seed: int) -> ReturnSummary | None:
+def _random_return(
+    env: str, config: Mapping[str, Any], episodes: list[Episode], seed: int, steps: int
+) -> ReturnSummary | None:
     """Of random play; None where its episodes do not end, or the expert's do not."""
     if not episodes:
         return None
-    longest = max(PATIENCE // LONGER, *(episode.length for episode in episodes))
-    most = RANDOM_EPISODES * LONGER * longest
-    return random_returns(env, config, episodes=RANDOM_EPISODES, seed=seed, most_steps=most)
+    lengths = [episode.length for episode in episodes]
+    as_long = RANDOM_PLAY * max(steps, 100) * len(lengths) // sum(lengths)
+    count = min(RANDOM_EPISODES, max(FEW_EPISODES, as_long))
+    most = count * LONGER * max(PATIENCE // LONGER, *lengths)
+    return random_returns(env, config, episodes=count, seed=seed, most_steps=most)
 
 
 def _play(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import pathlib
 from collections.abc import Mapping
@@ -14,13 +13,14 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.policy.policy import PolicySpec
 
 from rllib_mamql import ray_internals
-from rllib_mamql.environments.patience import STEP_TIMEOUT_S
+from rllib_mamql.environments.patience import PATIENCE, STEP_TIMEOUT_S
 from rllib_mamql.environments.registry import register_class
 from rllib_mamql.environments.spaces import Spaces, data_spaces, environment_spaces
 from rllib_mamql.errors import ConfigError, check_choice, nearest
 from rllib_mamql.learning.env_runner import ColumnarEnvRunner
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.learning.offline_input import MEMORY_LIMIT, JointOfflineData, JointOfflinePreLearner, metadata_of
+from rllib_mamql.learning.parts import check_mapping, check_overrides, check_parts, mapping_of, maps_to
 from rllib_mamql.learning.rules import AUTO as AUTO
 from rllib_mamql.learning.rules import (
     check_honoured,
@@ -57,7 +57,9 @@ class ImitationConfig(AlgorithmConfig):
     """Keys of ``model_config`` beside RLlib's."""
     HONOURED: ClassVar[tuple[str, ...]] = ()
     """Settings of RLlib's that mean something to this algorithm, though not to most (``rules.PASSED_OVER``)."""
-    RECORDED: ClassVar[tuple[str, ...]] = ("mode", "gamma", "rationality", "evaluation_rationality")
+    RECORDED: ClassVar[tuple[str, ...]] = (
+        "mode", "gamma", "rationality", "evaluation_rationality", "env_step_timeout_s",
+    )  # fmt: skip
     """Settings that a checkpoint's document carries, for those who read it without the config."""
 
     def __init__(self, algo_class: type[Any] | None = None) -> None:
@@ -170,8 +172,9 @@ class ImitationConfig(AlgorithmConfig):
             parameter_sharing: ``none``, ``all``, or ``{module: [agents]}`` for groups; agents in no group learn alone.
             symmetries: Whether to learn from rows as they would be in a mirrored or turned world too, where the
                 environment says how (``register_environment(symmetries=...)``).
-            env_step_timeout_s: Seconds > 0 after which a reset or step of an environment is given up: a remote runner
-                builds its environments anew, up to three times in a row, a local one ends the trial.
+            env_step_timeout_s: Seconds > 0 after which a reset or step of an environment, or of a batch of them, is
+                given up: a remote runner builds its environments anew, up to three times in a row, a local one ends the
+                trial. Commands that play a checkpoint wait as long.
             **kwargs: RLlib's own training settings.
 
         Returns:
@@ -229,9 +232,13 @@ class ImitationConfig(AlgorithmConfig):
             ConfigError: Names the setting, the value found and what is allowed.
         """
         check_ranges(self)
+        # In this process too: what follows tries the environment out.
+        PATIENCE.limit_s = float(self.env_step_timeout_s)
         self.check()
         check_sources(self)
         check_learner(self)
+        check_parts(self)
+        check_overrides(self)
         check_honoured(self)
         if not self._is_frozen:
             self.fill_in()
@@ -287,9 +294,10 @@ class ImitationConfig(AlgorithmConfig):
                     f"action counts ({self._others[module]} and {others}): let them learn alone"
                 )
         check_policies(self, policies)
-        if set(self.policies) != set(policies):
+        check_mapping(self.policy_mapping_fn, modules)
+        if set(self.policies) != set(policies) or not maps_to(self.policy_mapping_fn, modules):
             self._modules_taken = sorted(policies)
-            self.multi_agent(policies=policies, policy_mapping_fn=functools.partial(_module_for, mapping=modules))
+            self.multi_agent(policies=policies, policy_mapping_fn=mapping_of(modules))
 
     # -- what RLlib and checkpoints ask for ---------------------------------------------------------------------
 
@@ -393,7 +401,3 @@ def modules_of(agents: list[str], sharing: str | Mapping[str, list[str]]) -> dic
                 raise ConfigError(f"parameter_sharing names {agent!r} twice: in {result[agent]!r} and {module!r}")
             result[agent] = module
     return {agent: result.get(agent, agent) for agent in agents}
-
-
-def _module_for(agent: str, episode: Any = None, *, mapping: Mapping[str, str], **kwargs: Any) -> str:
-    return mapping[agent]

@@ -424,12 +424,14 @@ class ImitationLearner(TorchLearner):
         """Restores :meth:`get_state`."""
         super().set_state(state)
         self.updates = int(state.get("updates", self.updates))
-        given = getattr(self.config, self.RATE)
-        if isinstance(given, int | float) and self._fit is None:
-            # The optimisers' state has the rate that it was saved with; a search may have changed it since.
-            rate = float(given)
-            if any(float(group["lr"]) != rate for each in self.optimizers() for group in each.param_groups):
-                self.set_learning_rate(rate)
+        for module_id in self.agents_of:
+            given = getattr(self.config.get_config_for_module(module_id), self.RATE)
+            if isinstance(given, int | float) and self._fit is None:
+                # The optimisers' state has the rate that it was saved with; a search may have changed it since.
+                for _, optimizer in self.get_optimizers_for_module(module_id):
+                    for group in optimizer.param_groups:
+                        if float(group["lr"]) != float(given):
+                            group["lr"] = float(given)
 
     def describe(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         """Model configs and network weights (numpy) by module, for a checkpoint that needs no Ray to act."""

@@ -18,7 +18,7 @@ from ray.rllib.offline.offline_data import OfflineData
 from ray.rllib.offline.offline_prelearner import OfflinePreLearner
 
 from rllib_mamql.columns import EPS_ID, JointColumns, T, num_rows, take
-from rllib_mamql.data.files import find_files
+from rllib_mamql.data.files import find_files, stamp_of
 from rllib_mamql.data.history_rows import with_history
 from rllib_mamql.data.metadata import DatasetMetadata
 from rllib_mamql.data.reading import (
@@ -46,19 +46,27 @@ MEMORY_LIMIT = 2 * 1024**3
 
 
 def metadata_of(config: Any) -> DatasetMetadata:
-    """What the dataset of a config says about itself; files are looked into once.
+    """What the dataset of a config says about itself; files are looked into once, and anew where they have changed.
 
     Raises:
         DatasetError: If there is no such dataset, or it is not valid.
         ConfigError: If the filesystem is not supported.
     """
-    paths = config.input_ if isinstance(config.input_, (list, tuple)) else (config.input_,)
+    given = config.input_ if isinstance(config.input_, (list, tuple)) else (config.input_,)
+    paths = tuple(map(str, given))
     filesystem, keywords = config.input_filesystem, config.input_filesystem_kwargs or {}
-    return _metadata_at(tuple(map(str, paths)), filesystem, tuple(sorted(keywords.items())))
+    # A remote dataset would be listed each time that a config is validated.
+    stamp = stamp_of(paths) if filesystem is None and not any("://" in path for path in paths) else ()
+    return _metadata_at(paths, filesystem, tuple(sorted(keywords.items())), stamp)
 
 
 @functools.lru_cache(maxsize=16)
-def _metadata_at(paths: tuple[str, ...], filesystem: Any, keywords: tuple[tuple[str, Any], ...]) -> DatasetMetadata:
+def _metadata_at(
+    paths: tuple[str, ...],
+    filesystem: Any,
+    keywords: tuple[tuple[str, Any], ...],
+    stamp: tuple[tuple[str, int, int], ...],
+) -> DatasetMetadata:
     return read_metadata(paths, _filesystem(filesystem, dict(keywords)))
 
 

@@ -15,6 +15,7 @@ from rllib_mamql.data.history import frame_space
 from rllib_mamql.data.masks import is_masked, seen_space
 from rllib_mamql.environments.spaces import Spaces
 from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number, one_line
+from rllib_mamql.learning.parts import check_derived
 from rllib_mamql.networks.choices import MEMORY
 from rllib_mamql.networks.history import check_history
 from rllib_mamql.networks.precision import AUTOCASTS
@@ -25,6 +26,8 @@ MOST_PATIENCE_S = 1e6
 
 _ROWS = "minibatches have expert_batch_size and rollout_batch_size rows"
 _UPDATES = "use updates_per_step online, offline_updates offline"
+_STACK = "RLlib's new API stack is all that there is"
+_MEMORY = "use expert_in_memory"
 PASSED_OVER: dict[str, tuple[Any, str]] = {
     "policies_to_train": (None, "all modules learn; leave it out"),
     "num_epochs": (1, f"rows are drawn anew for every gradient step; {_UPDATES}"),
@@ -43,6 +46,19 @@ PASSED_OVER: dict[str, tuple[Any, str]] = {
     "exploration_config": ({}, "policies explore at their rationality"),
     "remote_worker_envs": (False, "use num_env_runners"),
     "learner_config_dict": ({}, "learners read no such settings"),
+    "enable_rl_module_and_learner": (True, _STACK),
+    "enable_env_runner_and_connector_v2": (True, _STACK),
+    "off_policy_estimation_methods": ({}, "evaluation plays"),
+    "offline_evaluation_interval": (None, "use evaluation_interval"),
+    "offline_loss_for_module_fn": (None, "use evaluation_interval"),
+    "materialize_data": (False, _MEMORY),
+    "materialize_mapped_data": (True, _MEMORY),
+    "iter_batches_kwargs": ({}, _MEMORY),
+    "shuffle_buffer_size": (0, "rows are drawn at random always"),
+    "dataset_num_iters_per_learner": (None, _UPDATES),
+    "prelearner_buffer_class": (None, "demonstrations are joint steps"),
+    "postprocess_inputs": (False, "wrap the environment (docs/your_environment.md#wrappers)"),
+    "ignore_final_observation": (False, "values are bootstrapped from it"),
 }
 """Settings of RLlib's that change nothing here: their default, and what to do instead."""
 
@@ -74,7 +90,7 @@ def check_ranges(config: Any) -> None:
     check_number("weight_average", config.weight_average, low=0.0, high=1.0, open_high=True)
     check_number("weight_decay", config.weight_decay, low=0.0)
     check_number("updates_per_step", config.updates_per_step, low=0.0, open_low=True)
-    check_number("env_step_timeout_s", config.env_step_timeout_s, low=0.0, high=MOST_PATIENCE_S, open_low=True)
+    check_patience(config.env_step_timeout_s)
     if config.rollout_fragment_length != AUTO:
         check_integer("rollout_fragment_length", config.rollout_fragment_length)
     if not isinstance(config.lr, (list, tuple)):
@@ -109,6 +125,11 @@ def check_ranges(config: Any) -> None:
         value = getattr(config, name)
         if not isinstance(value, bool) and value != AUTO:
             raise ConfigError(f"{name} is {value!r}: use true, false or 'auto'")
+
+
+def check_patience(limit_s: Any) -> None:
+    """Refuses an ``env_step_timeout_s`` out of range."""
+    check_number("env_step_timeout_s", limit_s, low=0.0, high=MOST_PATIENCE_S, open_low=True)
 
 
 def check_sources(config: Any) -> None:
@@ -231,6 +252,8 @@ def check_networks(config: Any) -> None:
         if isinstance(own.get(key), str):
             check_choice(f"model_config: {key}", own[key], ray_internals.activations())
     by_module = {config.module_of[agent]: pair for agent, pair in spaces.items()}
+    for spec in config.get_multi_rl_module_spec(spaces=by_module).rl_module_specs.values():
+        check_derived("rl_module_spec: module_class", spec.module_class, config.MODULE, "who learns and acts calls it")
     described = repr((type(config).__name__, sorted(own.items(), key=str), by_module, config.module_settings()))
     if described not in _BUILT:
         _build_networks(config, by_module)

@@ -10,6 +10,7 @@ import numpy as np
 from pettingzoo import ParallelEnv
 
 from rllib_mamql.columns import EPS_ID, IDLE_ACTION, Array, JointColumns, T
+from rllib_mamql.environments.calls import call_environment
 from rllib_mamql.play.retrace import REMEMBERED
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode, Running
 
@@ -60,7 +61,7 @@ class BatchedRollout(ColumnarRollout):
 
     def _begin(self, rows: list[int], seeds: list[int]) -> None:
         # All at once: a batch takes hardly longer to start many episodes than to start one.
-        self.batch.reset_envs(rows, seeds)
+        self._call("reset_envs", rows, seeds)
         self._stale = True
         self._t[rows] = 0
         for agent, returns in self._returns.items():
@@ -76,17 +77,22 @@ class BatchedRollout(ColumnarRollout):
                 self._on_reset(index, self.envs[0], seed)
             self._running[index] = Running(self._next_id(index), seed)
 
+    def _call(self, method: str, *args: Any) -> Any:
+        """Calls the batch as single environments are called: within a time limit, and errors say where."""
+        called = getattr(self.envs[0], "called", "of no name")
+        return call_environment(self.batch, method, called, lambda: f"{method} of a batch of {self.num_envs}", *args)
+
     def _step(self, act: Actor) -> tuple[JointColumns, list[tuple[int, Episode]]]:
         if self._stale:
-            self.observations = self.batch.observations()
+            self.observations = self._call("observations")
             self._stale = False
         now = self.observations
         chosen = {agent: np.asarray(a).astype(np.int64) for agent, a in act(now, self.alive).items()}
         if not self._all_act:
             chosen = {agent: np.where(self.alive[agent], a, IDLE_ACTION) for agent, a in chosen.items()}
         self._taken.append(chosen)
-        rewards, terminated, truncated, events = self.batch.step(chosen)
-        self.observations = after = self.batch.observations()
+        rewards, terminated, truncated, events = self._call("step", chosen)
+        self.observations = after = self._call("observations")
         self._check_finite()
         batch: JointColumns = {EPS_ID: self._ids, T: self._t.copy()}
         for agent, names in self._names.items():
@@ -157,7 +163,7 @@ class BatchedRollout(ColumnarRollout):
     def seen(self, index: int) -> int:
         """A checksum of what agents see now in one environment."""
         if self._stale:
-            self.observations, self._stale = self.batch.observations(), False
+            self.observations, self._stale = self._call("observations"), False
         return super().seen(index)
 
     def play_again(self, seeds: Sequence[int], lengths: Sequence[int], steps: Sequence[Mapping[str, Array]]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, NEXT_OBS, OBS, TERMINATEDS, Array, JointColumns, T, column, take
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import agents_by_module
@@ -68,6 +69,9 @@ def transitions_of(stored: Checkpoint, columns: JointColumns, seed: int) -> dict
         stored: The checkpoint, whose policies are asked once at every state.
         columns: Joint steps.
         seed: Seed of which episodes are held out.
+
+    Raises:
+        ConfigError: If agents of a module never act.
     """
     columns = _in_order(columns)
     follows = _follows(stored, columns)
@@ -83,10 +87,15 @@ def transitions_of(stored: Checkpoint, columns: JointColumns, seed: int) -> dict
         going = alive & ~_flags(columns, TERMINATEDS, agent)
         states[agent] = np.concatenate([columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)][ends]])
         policies[agent] = policy_of(stored, agent, states[agent], np.concatenate([alive, going[ends]]))
-    return {
-        module_id: _join([_of_agent(agent, columns, states, policies, after, judged) for agent in agents])
-        for module_id, agents in agents_by_module(stored.module_of).items()
-    }
+    found = {}
+    for module_id, agents in agents_by_module(stored.module_of).items():
+        found[module_id] = _join([_of_agent(agent, columns, states, policies, after, judged) for agent in agents])
+        if not len(found[module_id].now):
+            raise ConfigError(
+                f"agents of module {module_id!r} ({', '.join(agents)}) never act in {count} joint steps: there is no "
+                "reward to recover; play more (--steps), or name demonstrations (--data)"
+            )
+    return found
 
 
 def _in_order(columns: JointColumns) -> JointColumns:

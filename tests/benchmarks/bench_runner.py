@@ -77,13 +77,14 @@ def config_of(case: Case, num_envs: int, runner: type[Any] | None = None) -> MAM
         .rl_module(model_config=case.model_config)
         .debugging(seed=0)
     )
+    config.validate()
     if runner is not None:
+        # Nobody can train with it: it gives no columns. Here it samples.
         config.env_runners(
             env_runner_cls=runner,
             add_default_connectors_to_env_to_module_pipeline=True,
             add_default_connectors_to_module_to_env_pipeline=True,
         )
-    config.validate()
     return config
 
 

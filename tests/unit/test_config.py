@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ray.rllib.core.learner.learner import Learner
+from ray.rllib.core.rl_module.rl_module import RLModule, RLModuleSpec
+from ray.rllib.env.env_runner import EnvRunner
+from ray.rllib.offline.offline_data import OfflineData
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.algorithms.mamql.rules import check_enumeration
@@ -184,6 +188,17 @@ def test_a_hint_fits_on_a_screen() -> None:
         ({"batch_mode": "complete_episodes"}, "self-contained"),
         ({"count_steps_by": "agent_steps"}, "joint steps"),
         ({"output": "somewhere"}, "rllib record"),
+        ({"shuffle_buffer_size": 100}, "at random always"),
+        ({"materialize_data": True}, "use expert_in_memory"),
+        ({"offline_evaluation_interval": 1}, "use evaluation_interval"),
+        ({"enable_rl_module_and_learner": False}, "new API stack"),
+        ({"env_runner_cls": EnvRunner}, "env_runner_cls is EnvRunner.*learning.env_runner.ColumnarEnvRunner"),
+        ({"_learner_class": Learner}, "learner_class is Learner.*mamql.learner.MAMQLLearner"),
+        ({"offline_data_class": OfflineData}, "offline_data_class is OfflineData.*JointOfflineData"),
+        ({"_rl_module_spec": RLModuleSpec(RLModule)}, "module_class is RLModule.*mamql.module.MAMQLModule"),
+        ({"algorithm_config_overrides_per_module": {"agent_0": {"gamma": 0.5}}}, "'gamma' of module 'agent_0'"),
+        ({"policy_mapping_fn": lambda agent, episode: "agent_0"}, "maps 'agent_1' to 'agent_0'.*says 'agent_1'"),
+        ({"policy_mapping_fn": lambda agent: agent}, "policy_mapping_fn fails at agent 'agent_0'"),
         ({"policies": {"a": None}}, "parameter_sharing"),
         ({"_model_config": {"head_fcnet_hiddens": [8]}}, "one linear head"),
         ({"_model_config": {"vf_share_layers": False}}, "no value network"),
@@ -215,3 +230,15 @@ def test_modules_may_follow_from_another_sharing_than_before() -> None:
     made.validate()
     made.training(parameter_sharing="all").validate()
     assert list(made.policies) == ["shared"]
+    made.training(parameter_sharing={"one": ["agent_0"], "two": ["agent_1"]}).validate()
+    made.training(parameter_sharing={"one": ["agent_1"], "two": ["agent_0"]}).validate()
+    assert [made.policy_mapping_fn(agent, None) for agent in ("agent_0", "agent_1")] == ["two", "one"]
+
+
+def test_policies_and_a_mapping_that_say_what_follows_are_taken() -> None:
+    made = config()
+    made.multi_agent(policies={"agent_0", "agent_1"}).validate()
+    assert made.policy_mapping_fn("agent_1", None) == "agent_1"
+    made.multi_agent(policy_mapping_fn=lambda agent, episode: agent).validate()
+    made.rl_module(algorithm_config_overrides_per_module={"agent_0": {"lr": 0.01}}).validate()
+    assert made.get_config_for_module("agent_0").lr == 0.01

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import numpy as np
@@ -21,6 +23,7 @@ from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
 from rllib_mamql.data.summary import summarise
 from rllib_mamql.data.writing import write_dataset
 from rllib_mamql.errors import DatasetError
+from rllib_mamql.learning.offline_input import metadata_of
 from tests.support.joint_data import assert_equal, long_rows, make_columns, make_metadata, write_plain
 
 
@@ -365,3 +368,15 @@ def test_lengths_and_presence_are_counted(tmp_path: Path) -> None:
     found = summarise(read_dataset(str(write_dataset(columns, make_metadata(), tmp_path / "data"))))
     assert found["presence"]["agent_1"] == {"absent": 0, "late": 0, "early": 2}
     assert found["episode_lengths"] == {"min": 4, "mean": 5.0, "max": 6}
+
+
+def test_a_dataset_that_was_written_anew_is_looked_into_anew(folder: Path, tmp_path: Path) -> None:
+    config = SimpleNamespace(input_=str(folder), input_filesystem=None, input_filesystem_kwargs={})
+    assert metadata_of(config).env == "toy"
+    assert metadata_of(config) is metadata_of(config)
+    shutil.rmtree(folder)
+    write_dataset(make_columns(), make_metadata(env="other"), folder)
+    assert metadata_of(config).env == "other"
+    shutil.rmtree(folder)
+    with pytest.raises(DatasetError, match="does not exist"):
+        metadata_of(config)

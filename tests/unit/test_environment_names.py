@@ -20,7 +20,7 @@ from rllib_mamql import MAMQLConfig
 from rllib_mamql.environments import registry
 from rllib_mamql.environments.registry import ENVIRONMENTS, make_env, resolve_env_config
 from rllib_mamql.environments.spaces import environment_spaces
-from rllib_mamql.errors import ConfigError, EnvironmentFault, UnknownEnvironmentError
+from rllib_mamql.errors import ConfigError, UnknownEnvironmentError
 from rllib_mamql.ray_internals import FOLDER
 
 ROOT = Path(__file__).parents[2]
@@ -35,11 +35,11 @@ def known() -> Iterator[None]:
 
 
 class Relay(MultiAgentEnv):
-    """RLlib's kind: two runners until one of them has had enough; ``turns`` lets the other wait."""
+    """RLlib's kind: two runners until one of them has had enough."""
 
     def __init__(self, config: Any = None) -> None:
         super().__init__()
-        self.length, self.turns = int((config or {}).get("length", 3)), bool((config or {}).get("turns"))
+        self.length = int((config or {}).get("length", 3))
         self.possible_agents = self.agents = [0, 1]
         self.observation_spaces = dict.fromkeys(self.agents, gym.spaces.Discrete(9))
         self.action_spaces = dict.fromkeys(self.agents, gym.spaces.Discrete(2))
@@ -51,10 +51,8 @@ class Relay(MultiAgentEnv):
     def step(self, actions: dict[Any, Any]) -> Any:
         self.t += 1
         seen = {agent: self.t for agent in actions}
-        if self.turns:
-            seen.pop(1)
         over = self.t >= self.length
-        return seen, {0: 1.0}, {1: self.t == 1 and not self.turns, "__all__": False}, {"__all__": over}, {}
+        return seen, {0: 1.0}, {1: self.t == 1, "__all__": False}, {"__all__": over}, {}
 
 
 class Turns(AECEnv[Any, Any, Any]):
@@ -84,9 +82,7 @@ def test_a_class_of_rllibs_by_its_path() -> None:
     assert resolve_env_config(f"{__name__}:Relay", {"length": 2}) == {"length": 2}
 
 
-def test_agents_that_wait_for_their_turn_are_refused() -> None:
-    with pytest.raises(EnvironmentFault, match="step 1 of an episode: agent 1 is given no observation"):
-        environment_spaces(f"{__name__}:Relay", {"turns": True, "length": 9})
+def test_turns_with_actions_that_are_no_discrete_are_refused() -> None:
     with pytest.raises(ConfigError, match="agents that act in turns, and actions of 'white' are Box"):
         make_env(f"pettingzoo:{__name__}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rllib_mamql import ray_internals
+from rllib_mamql import MAMQLConfig, ray_internals
+from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.cli.adopting import Adopt, newer_checkpoint
 from rllib_mamql.cli.experiment import Experiment, ExperimentSettings
 from rllib_mamql.cli.options import RunOptions
@@ -25,8 +27,10 @@ from rllib_mamql.cli.session import check_room
 from rllib_mamql.data.checksums import is_whole, renew_checksum, write_checksums
 from rllib_mamql.environments.patience import PATIENCE
 from rllib_mamql.environments.standard import StandardEnv
-from rllib_mamql.errors import ConfigError, EnvironmentHang, full_disk, last_line, no_space
+from rllib_mamql.errors import ConfigError, EnvironmentFault, EnvironmentHang, full_disk, last_line, no_space
+from rllib_mamql.learning.checkpoint import DOCUMENT
 from rllib_mamql.learning.shares import deal_rows
+from rllib_mamql.play.batched import BatchedRollout
 from tests.toy_env import ToyEnv
 
 # -- environments that hang -----------------------------------------------------------------------------------------
@@ -66,6 +70,60 @@ def test_calls_in_other_threads_have_no_clock() -> None:
     thread.start()
     thread.join()
     assert found == [False]
+
+
+class StuckBatch:
+    """Two environments as one, of which a step does not come back, or fails."""
+
+    num_envs = 2
+
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+
+    def reset_envs(self, rows: Any, seeds: Any) -> None:
+        pass
+
+    def observations(self) -> dict[str, np.ndarray]:
+        return {agent: np.zeros((2, 8), np.float32) for agent in ("agent_0", "agent_1")}
+
+    def step(self, actions: Any) -> Any:
+        if self.fails:
+            raise RuntimeError("no fuel")
+        time.sleep(20.0)
+
+
+def test_batches_of_environments_have_a_clock_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PATIENCE, "limit_s", 0.2)
+
+    def act(observations: Any, alive: Any) -> dict[str, np.ndarray]:
+        return {agent: np.zeros(2, np.int64) for agent in alive}
+
+    with pytest.raises(EnvironmentHang, match=r"'stuck', step of a batch of 2: no answer within 0.2 s .*test_failures"):
+        BatchedRollout(lambda: StandardEnv(ToyEnv(), "stuck"), StuckBatch(), 0).run(act, num_steps=4)
+    with pytest.raises(EnvironmentFault, match=r"'stuck', step of a batch of 2: raised RuntimeError: no fuel \("):
+        BatchedRollout(lambda: StandardEnv(ToyEnv(), "stuck"), StuckBatch(fails=True), 0).run(act, num_steps=4)
+
+
+def test_who_plays_a_checkpoint_waits_as_long_as_training_did(
+    toy_checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PATIENCE, "limit_s", 7.0)
+    read_checkpoint(toy_checkpoint_folder)
+    assert PATIENCE.limit_s == 300.0
+    copied = Path(shutil.copytree(toy_checkpoint_folder, tmp_path / "checkpoint"))
+    document = json.loads((copied / DOCUMENT).read_text())
+    for limit in (12.5, "long", -1.0):
+        document["settings"]["env_step_timeout_s"] = limit
+        (copied / DOCUMENT).write_text(json.dumps(document))
+        if limit == 12.5:
+            read_checkpoint(copied)
+        else:
+            with pytest.raises(ConfigError, match="env_step_timeout_s is"):
+                read_checkpoint(copied)
+        assert PATIENCE.limit_s == 12.5
+    made = MAMQLConfig().environment("pettingzoo:tests.toy_env").offline_data(input_="x")
+    made.training(env_step_timeout_s=3.5).validate()
+    assert PATIENCE.limit_s == 3.5 and made.recorded()["env_step_timeout_s"] == 3.5
 
 
 # -- several learners -----------------------------------------------------------------------------------------------

@@ -189,6 +189,20 @@ def test_state_round_trip_goes_on_the_same() -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_a_modules_own_learning_rate_survives_a_restore() -> None:
+    made = learner()
+    made.config._is_frozen = False  # As the config of a search is: its rates may have changed since.
+    made.config.rl_module(algorithm_config_overrides_per_module={"agent_0": {"lr": 0.5}})
+    made.set_state(made.get_state())
+    rates = {
+        module: float(group["lr"])
+        for module in ("agent_0", "agent_1")
+        for _, optimizer in made.get_optimizers_for_module(module)
+        for group in optimizer.param_groups
+    }
+    assert rates == {"agent_0": 0.5, "agent_1": made.config.lr}
+
+
 def test_the_average_acts_and_follows() -> None:
     made = learner(weight_average=0.5)
     made.update(num_updates=1)

@@ -81,6 +81,15 @@ def test_observations_keep_their_shape_and_number_format() -> None:
     assert space != gym.spaces.Box(space.low, space.high, dtype=np.uint8)
 
 
+def test_infos_are_looked_at_once_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    env, looked = make_env(MASKED, {"form": "info"}), []
+    look = env._infos
+    monkeypatch.setattr(env, "_infos", lambda infos, agents: looked.append(agents) or look(infos, agents))
+    env.reset(seed=0)
+    env.step({agent: 0 for agent in AGENTS})
+    assert looked == [list(AGENTS), list(AGENTS)]
+
+
 def test_whoever_may_do_nothing_is_named() -> None:
     with pytest.raises(EnvironmentFault, match=r"step 2 .*'agent_0' comes with an action_mask that allows no action"):
         play(rule="none")

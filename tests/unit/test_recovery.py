@@ -15,7 +15,7 @@ from torch import nn
 
 from rllib_mamql.algorithms.mamql.objective import soft_value
 from rllib_mamql.algorithms.registry import read_checkpoint
-from rllib_mamql.columns import ACTIONS, JointColumns, column, num_rows, take
+from rllib_mamql.columns import ACTIONS, ALIVE, JointColumns, column, num_rows, take
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError
 from rllib_mamql.rewards.exploration import explore
@@ -229,6 +229,13 @@ def test_the_last_observation_of_an_agent_that_is_cut_off_alone_is_its_own(store
     rows = transitions_of(stored, columns, seed=0)["shared"]
     assert len(rows.now) == 1 + len(first)
     assert np.array_equal(rows.states[rows.after[0]].numpy(), columns[column("next_obs", "agent_0")][0])
+
+
+def test_who_never_acts_is_named(stored: Checkpoint) -> None:
+    columns = dict(explore(stored, 20, 0.5, seed=0))
+    columns |= {column(ALIVE, agent): np.zeros(num_rows(columns), bool) for agent in ("agent_0", "agent_1")}
+    with pytest.raises(ConfigError, match=r"'shared' \(agent_0, agent_1\) never act in 20 joint steps.*--steps"):
+        transitions_of(stored, columns, seed=0)
 
 
 def test_a_budget_ends_play_and_fits(stored: Checkpoint) -> None:

@@ -13,10 +13,11 @@ from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.environments.registry import make_env
 from rllib_mamql.environments.spaces import environment_spaces
 from rllib_mamql.errors import ConfigError, EnvironmentFault
+from rllib_mamql.evaluation import record
 from rllib_mamql.evaluation.evaluate import NoEnd, random_returns
 from rllib_mamql.evaluation.record import record_dataset
 from rllib_mamql.play.actors import random_actor
-from rllib_mamql.play.rollout import ColumnarRollout
+from rllib_mamql.play.rollout import ColumnarRollout, Episode
 
 AWKWARD = "pettingzoo:tests.support.awkward_env"
 
@@ -123,6 +124,16 @@ def test_returns_of_episodes_without_end_are_an_error(monkeypatch: pytest.Monkey
     monkeypatch.setattr("rllib_mamql.evaluation.evaluate.PATIENCE", 20)
     with pytest.raises(NoEnd, match="of 2 episodes 0 have ended after 40 steps"):
         random_returns(AWKWARD, {"habit": "endless"}, episodes=2)
+
+
+@pytest.mark.parametrize(("length", "steps", "count"), [(5, 50, 100), (40, 60, 50), (400, 20, 10), (400, 2000, 100)])
+def test_random_play_beside_a_recording_is_no_longer_than_it_need_be(length: int, steps: int, count: int) -> None:
+    episode = Episode("e", length, {}, {}, {})
+    played: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(record, "random_returns", lambda *args, episodes, **rest: played.append(episodes))
+        record._random_return(AWKWARD, {}, [episode, episode], 0, steps)
+    assert played == [count]
 
 
 @pytest.mark.parametrize(("kind", "first"), [("from_one", 1), ("several", None), ("switches", None)])

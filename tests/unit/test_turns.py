@@ -9,7 +9,7 @@ import pytest
 from gymnasium.spaces import Box
 
 from mamql_envs.connect_four_expert import HEIGHT, ScriptedExpert, best_columns, bits, has_four, threats
-from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, REWARDS, TERMINATEDS, column
+from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, REWARDS, TERMINATEDS, TRUNCATEDS, column
 from rllib_mamql.data.masks import MaskedBox
 from rllib_mamql.environments.registry import make_env, make_expert
 from rllib_mamql.environments.turns import TurnsParallel
@@ -17,6 +17,7 @@ from rllib_mamql.errors import ConfigError, EnvironmentFault
 from rllib_mamql.play.actors import ScriptedActor, random_actor
 from rllib_mamql.play.rollout import ColumnarRollout
 from tests.support.masked_env import Nim
+from tests.support.waiting_env import Pace
 
 NIM = "tests.support.masked_env:nim"
 CONNECT_FOUR = "pettingzoo:pettingzoo.classic.connect_four_v3"
@@ -99,6 +100,58 @@ def test_faults_are_one_line() -> None:
     game.action_space = lambda agent: Box(0, 1, (2,))  # type: ignore[method-assign]
     with pytest.raises(ConfigError, match="agents that act in turns, and actions of 'a' are Box"):
         TurnsParallel(game, "nim")
+
+
+# -- RLlib's environments ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_rllibs_agents_act_when_they_are_given_an_observation(masked: bool) -> None:
+    rollout, spaces = rollout_of("tests.support.waiting_env:Nim", masked=masked)
+    rng = np.random.default_rng(0)
+    columns, _ = rollout.run(random_actor(dict.fromkeys(spaces, 3), rng, spaces), num_episodes=12)
+    waits = {agent: space.legal(columns[column(OBS, agent)])[:, -1] for agent, space in spaces.items()}
+    first = columns["t"] == 0
+    # The second player enters with its first observation.
+    assert (columns[column(ALIVE, "b")] == ~first).all() and columns[column(ALIVE, "a")].all()
+    assert ((columns["t"] % 2 == 1) == waits["a"]).all() and (waits["b"][~first] != waits["a"][~first]).all()
+    # What is paid to who waits is paid in that row, at the end too.
+    moves_of_b = waits["a"] & ~columns[column(TERMINATEDS, "a")]
+    assert (columns[column(REWARDS, "a")][moves_of_b] == 0.25).all()
+    last = columns[column(TERMINATEDS, "a")]
+    assert last.sum() == 12 and np.isin(columns[column(REWARDS, "a")][last], (1.0, -1.0)).all()
+    assert (columns[column(REWARDS, "a")][last] == -columns[column(REWARDS, "b")][last]).all()
+    # Who waits sees what it saw.
+    goes_on = waits["a"][1:]
+    seen = columns[column(OBS, "a")][:, 0]
+    np.testing.assert_array_equal(seen[1:][goes_on], seen[:-1][goes_on])
+
+
+def test_rllibs_agents_may_act_at_another_pace_and_end_while_they_wait() -> None:
+    rollout, spaces = rollout_of("tests.support.waiting_env:Pace")
+    columns, (episode,) = rollout.run(
+        random_actor(dict.fromkeys(spaces, 3), np.random.default_rng(0), spaces), num_episodes=1
+    )
+    waits = {agent: space.legal(columns[column(OBS, agent)])[:, -1].tolist() for agent, space in spaces.items()}
+    assert waits["slow"] == [False, True, True] * 3
+    assert episode.lengths == {"quick": 5, "slow": 9} and episode.returns == {"quick": 0.0, "slow": 9.0}
+    assert columns[column(TRUNCATEDS, "slow")].tolist() == [False] * 8 + [True]
+    assert columns[column(TERMINATEDS, "quick")][:5].tolist() == [False] * 4 + [True]
+
+
+def test_waiting_that_does_not_show_at_once_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    name, actor = (
+        "tests.support.waiting_env:Pace",
+        random_actor(dict.fromkeys(("quick", "slow"), 2), np.random.default_rng(0)),
+    )
+    with pytest.raises(EnvironmentFault, match=r"agent 'slow' is given no observation.*metadata = \{'agents_wait'"):
+        ColumnarRollout(lambda: make_env(name, {"first": 20}), 1, 0).run(actor, num_episodes=1)
+    monkeypatch.setattr(Pace, "metadata", {"agents_wait": True})
+    rollout, spaces = rollout_of(name, first=21)
+    _, (episode,) = rollout.run(
+        random_actor(dict.fromkeys(spaces, 3), np.random.default_rng(0), spaces), num_episodes=1
+    )
+    assert episode.lengths == {"quick": 26, "slow": 30}
 
 
 # -- the expert --------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ class AdversarialConfig(ImitationConfig, PPOConfig):
     LEARNER: ClassVar[type[ImitationLearner]] = AdversarialLearner
     HONOURED: ClassVar[tuple[str, ...]] = (
         "num_epochs", "minibatch_size", "shuffle_batch_per_epoch", "_train_batch_size_per_learner",
+        "algorithm_config_overrides_per_module",
     )  # fmt: skip
 
     def __init__(self, algo_class: type[Any] | None = None) -> None:
