@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import threading
 import time
@@ -21,12 +22,15 @@ from rllib_mamql.cli.experiment import Experiment, ExperimentSettings
 from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.cli.progress import INTERRUPTION, TrialMonitor
 from rllib_mamql.cli.resuming import claim_folder, claimed
-from rllib_mamql.cli.session import check_room
+from rllib_mamql.cli.room import check_room
 from rllib_mamql.data.checksums import is_whole, renew_checksum, write_checksums
 from rllib_mamql.environments.patience import PATIENCE
 from rllib_mamql.environments.standard import StandardEnv
-from rllib_mamql.errors import ConfigError, EnvironmentHang, full_disk, last_line, no_space
+from rllib_mamql.errors import ConfigError, DatasetError, EnvironmentHang, full_disk, last_line, no_space
+from rllib_mamql.learning.offline_input import JointOfflineData
 from rllib_mamql.learning.shares import deal_rows
+from rllib_mamql.learning.streaming import JointStepSource
+from tests.support.toy_data import write_toy_dataset
 from tests.toy_env import ToyEnv
 
 # -- environments that hang -----------------------------------------------------------------------------------------
@@ -236,15 +240,31 @@ def test_sigterm_asks_trials_to_save(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_trial_that_a_cluster_can_never_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import ray
-
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0})
+    cluster = RunOptions(ray_address="auto")
+    monkeypatch.setattr("rllib_mamql.cli.room.living_nodes", lambda: [{"CPU": 2.0}, {"CPU": 2.0, "GPU": 0.0}])
     with pytest.raises(ConfigError, match=r"asks for 5 CPUs, the cluster has 4: .*--wait-for-nodes"):
-        check_room(RunOptions(ray_address="auto"), {"cpus": 5.0, "gpus": 0.0})
+        check_room(cluster, [[{"CPU": 1.0}] * 5])
     with pytest.raises(ConfigError, match="asks for 1 GPUs, the cluster has 0"):
-        check_room(RunOptions(ray_address="auto"), {"cpus": 1.0, "gpus": 1.0})
-    check_room(RunOptions(ray_address="auto", wait_for_nodes=True), {"cpus": 5.0, "gpus": 0.0})
-    check_room(RunOptions(ray_address="auto"), {"cpus": 4.0, "gpus": 0.0})
+        check_room(cluster, [[{"CPU": 1.0, "GPU": 1.0}]])
+    with pytest.raises(ConfigError, match=r"one process of a trial asks for 3 CPU, the largest node .* has 2 CPU"):
+        check_room(cluster, [[{"CPU": 1.0}, {"CPU": 3.0}]])
+    check_room(RunOptions(ray_address="auto", wait_for_nodes=True), [[{"CPU": 5.0}]])
+    check_room(cluster, [[{"CPU": 1.0, "GPU": 0.0}] * 4])
+
+
+def test_a_path_that_a_node_lacks_is_named_with_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SimpleNamespace(input_=str(tmp_path / "demos"))
+    with pytest.raises(DatasetError, match="demos does not exist"):
+        JointOfflineData(config)
+    monkeypatch.setattr("rllib_mamql.learning.nodes.this_node", lambda: "node b (10.0.0.2)")
+    with pytest.raises(DatasetError, match=r"^on node b \(10.0.0.2\): .*demos does not exist.*every node must see"):
+        JointOfflineData(config)
+    write_toy_dataset(tmp_path / "demos")
+    source = JointStepSource(JointOfflineData(config)._files, epochs=1)
+    shutil.rmtree(tmp_path / "demos")
+    with pytest.raises(DatasetError, match=r"^on node b \(10.0.0.2\): .* is gone"):
+        for task in source.get_read_tasks(1):
+            list(task())
 
 
 def test_tunes_own_files_that_a_full_disk_cut_off_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,43 @@
+"""A cluster of two nodes on this machine: one experiment file, its processes on both of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command_line import run
+
+SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[str]:
+    """The address of a cluster with three CPUs on one node and two on another."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3, **SMALL})
+    try:
+        cluster.add_node(num_cpus=2, object_store_memory=SMALL["object_store_memory"])
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+@pytest.mark.slow
+def test_two_learners_and_two_runners_on_two_nodes(two_nodes: str, tmp_path: Path) -> None:
+    """The trial's own process, two learners and two runners ask for five CPUs: no node has them all."""
+    file = tmp_path / "result.json"
+    words = ("train", "--file", "tuned_examples/gems.yaml", "--ray-address", two_nodes, "--num-learners", 2)
+    done = run(
+        *words, "--num-env-runners", 2, "--stop", "training_iteration=1", "--set", "reward_gauge=none",
+        "--set", "min_sample_timesteps_per_iteration=160", "--set", "early_stopping=false",
+        "--set", "evaluation_rationality=3", "--eval-episodes", 4, "--storage-path", tmp_path / "results", "--json", file,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (trial,) = json.loads(file.read_text())["trials"]
+    assert trial["status"] == "finished" and trial["updates"] == 40 and trial["env_steps"] == 160
+    refused = run(*words, "--num-env-runners", 3, "--storage-path", tmp_path / "results")
+    assert refused.returncode == 2 and "a trial asks for 6 CPUs, the cluster has 5: lower" in refused.stderr
