@@ -297,7 +297,7 @@ def test_checkpoints_act_without_ray(dataset: str, tmp_path: pathlib.Path) -> No
     ("runners", "learners", "streamed"),
     [
         pytest.param(*each, marks=pytest.mark.slow)
-        for each in ((1, 2, False), (2, 0, False), (2, 2, False), (0, 0, True), (0, 2, True))
+        for each in ((1, 2, False), (2, 0, False), (0, 0, True), (0, 2, True))
     ],
 )
 def test_remote_runners_and_learners(

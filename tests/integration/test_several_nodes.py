@@ -30,14 +30,13 @@ def two_nodes() -> Iterator[str]:
 def test_two_learners_and_two_runners_on_two_nodes(two_nodes: str, tmp_path: Path) -> None:
     """The trial's own process, two learners and two runners ask for five CPUs: no node has them all."""
     file = tmp_path / "result.json"
-    words = ("train", "--file", "tuned_examples/gems.yaml", "--ray-address", two_nodes, "--num-learners", 2)
     done = run(
-        *words, "--num-env-runners", 2, "--stop", "training_iteration=1", "--set", "reward_gauge=none",
-        "--set", "min_sample_timesteps_per_iteration=160", "--set", "early_stopping=false",
-        "--set", "evaluation_rationality=3", "--eval-episodes", 4, "--storage-path", tmp_path / "results", "--json", file,
+        "train", "--file", "tuned_examples/gems.yaml", "--ray-address", two_nodes, "--num-learners", 2,
+        "--num-env-runners", 2, "--stop", "training_iteration=1", "--set", "min_sample_timesteps_per_iteration=320",
+        "--set", "reward_gauge=none", "--set", "evaluation_rationality=3", "--eval-episodes", 4,
+        "--storage-path", tmp_path / "results", "--json", file,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     (trial,) = json.loads(file.read_text())["trials"]
-    assert trial["status"] == "finished" and trial["updates"] == 40 and trial["env_steps"] == 160
-    refused = run(*words, "--num-env-runners", 3, "--storage-path", tmp_path / "results")
-    assert refused.returncode == 2 and "a trial asks for 6 CPUs, the cluster has 5: lower" in refused.stderr
+    assert (trial["status"], trial["env_steps"], trial["updates"]) == ("finished", 320, 80)
+    assert trial["return_mean"] > 0.0
