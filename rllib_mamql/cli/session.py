@@ -100,7 +100,7 @@ def check_reachable(address: str) -> None:
 
 
 def learn_clone(
-    stored: Checkpoint, data: Path | None, steps: int | None, updates: int | None, seed: int
+    stored: Checkpoint, data: str | Path | None, steps: int | None, updates: int | None, seed: int
 ) -> Clone | None:
     """A behaviour clone of the dataset that ``--data`` names, where it names one; says how it came to be.
 

@@ -78,11 +78,11 @@ def _run(item: Prepared, storage: str, name: str, options: RunOptions) -> list[T
         trials = ray_internals.trials_of(results)
         alone = len(trials) == 1
         reports = [
-            report_trial(item, result, trial, options, alone=alone)
+            report_trial(item, result, trial, options, storage, alone=alone)
             for result, trial in zip(results, trials, strict=True)
         ]
         configs = {trial.trial_id: trial.config for trial in trials}
-        return crown(item, reports, configs, None if remote else Path(storage) / name, options.eval_episodes)
+        return crown(item, reports, configs, f"{storage}/{name}", options.eval_episodes)
 
 
 def _new(item: Prepared, storage: str, name: str) -> Any:

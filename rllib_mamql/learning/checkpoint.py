@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow.fs as pafs
 
 from rllib_mamql.data.checksums import renew_checksum
+from rllib_mamql.data.places import located
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
 from rllib_mamql.data.untrusted import StoredArrays, parse_json
 from rllib_mamql.errors import UserError, one_line
@@ -147,7 +148,7 @@ def written_to(path: str, filesystem: Any = None) -> Iterator[pathlib.Path]:
         path: A folder, or a URI of one (``s3://...``).
         filesystem: pyarrow's, where ``path`` is one of its paths.
     """
-    filesystem, there = _located(path, filesystem)
+    filesystem, there = located(path, filesystem)
     if isinstance(filesystem, pafs.LocalFileSystem):
         yield pathlib.Path(there)
         return
@@ -159,23 +160,13 @@ def written_to(path: str, filesystem: Any = None) -> Iterator[pathlib.Path]:
 @contextlib.contextmanager
 def read_from(path: str, filesystem: Any = None) -> Iterator[pathlib.Path]:
     """A folder of this machine that holds what is at a path; arguments are those of :func:`written_to`."""
-    filesystem, there = _located(path, filesystem)
+    filesystem, there = located(path, filesystem)
     if isinstance(filesystem, pafs.LocalFileSystem):
         yield pathlib.Path(there)
         return
     with tempfile.TemporaryDirectory() as folder:
         pafs.copy_files(there, folder, source_filesystem=filesystem)
         yield pathlib.Path(folder)
-
-
-def _located(path: str, filesystem: Any) -> tuple[Any, str]:
-    """The file system and the path in it."""
-    if filesystem is not None:
-        return filesystem, path
-    if "://" not in path:
-        return pafs.LocalFileSystem(), path
-    found: tuple[Any, str] = pafs.FileSystem.from_uri(path)
-    return found
 
 
 def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type[Any]]) -> Checkpoint:
