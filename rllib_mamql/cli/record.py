@@ -38,12 +38,15 @@ def record(
         expert = str(newest_checkpoint(expert))
     elif expert not in ("scripted", "random") and ":" not in expert:
         raise ConfigError(f"--expert {expert!r}: write scripted, random, or a checkpoint's folder, or module:function")
+    from rllib_mamql.environments.trust import named_by_the_user, remember
     from rllib_mamql.evaluation.record import record_dataset
 
+    named_by_the_user(env)
     quiet(verbose=False)
     command = _command(env, expert, steps, seed, env_config, licence)
     with working(f"recording {env}", steps) as watch:
         metadata = record_dataset(env, config, expert, steps, seed, out, command, licence, watch)
+    remember(env)
     print(f"{out}: {steps} joint steps of {env}")
     for name, summary in (("expert", metadata.expert_return), ("random", metadata.random_return)):
         if summary is not None:

@@ -69,6 +69,7 @@ def prepare(experiment: Experiment) -> Prepared:
         UserError: If the algorithm, a key, a value, the environment or the dataset is wrong.
     """
     from rllib_mamql.environments.registry import register_with_rllib
+    from rllib_mamql.environments.trust import named_by_the_user, remember
 
     try:
         algorithm = find_algorithm(experiment.settings.run)
@@ -77,6 +78,7 @@ def prepare(experiment: Experiment) -> Prepared:
         config = _with_input(experiment.settings.config, experiment.folder)
         check_keys(config, defaults)
         if env:
+            named_by_the_user(env)
             register_with_rllib(env)
         else:
             _check_learns_offline(algorithm, config, defaults)
@@ -92,6 +94,7 @@ def prepare(experiment: Experiment) -> Prepared:
             trials |= {repr(request.bundles): tuple(request.bundles)}
             bundle = request.required_resources
             cpus, gpus = max(cpus, bundle.get("CPU", 0.0)), max(gpus, bundle.get("GPU", 0.0))
+        remember(env)
     except UserError as error:
         raise type(error)(f"experiment {experiment.name!r}: {error}") from error
     draws = experiment.settings.tune

@@ -28,6 +28,7 @@ from rllib_mamql.data.checksums import renew_checksum
 from rllib_mamql.data.places import located
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
 from rllib_mamql.data.untrusted import StoredArrays, parse_json
+from rllib_mamql.environments.trust import out_of_a_file
 from rllib_mamql.errors import UserError, one_line
 from rllib_mamql.networks.module import EVALUATION_RATIONALITY, RATIONALITY
 
@@ -217,6 +218,7 @@ def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type
             module.set_state(_below(prefix, stored.read(functools.partial(_begins, prefix))))
             module.eval()
             modules[module_id] = module
+        out_of_a_file(document["env"] or "")
         return Checkpoint(
             path=folder,
             algorithm=algorithm,
