@@ -19,7 +19,7 @@ from rllib_mamql.cli.paths import shown
 from rllib_mamql.cli.progress import TrialMonitor
 from rllib_mamql.cli.progress_csv import ProgressTable
 from rllib_mamql.cli.results import nearness
-from rllib_mamql.cli.runs import LOCK
+from rllib_mamql.cli.runs import LOCK, checkpoints, trials_of
 from rllib_mamql.cli.settings import Prepared
 from rllib_mamql.data.places import folders_in, has_file, is_elsewhere
 from rllib_mamql.errors import ConfigError, UserError, no_space, one_line
@@ -44,9 +44,15 @@ def results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
     if not resume:
         return root, name if not runs else f"{name}-{max(runs) + 1}"
     for _, found in sorted(runs.items(), reverse=True):
-        if has_file(f"{root}/{found}/{ray_internals.TUNER_FILE}"):
+        if has_file(f"{root}/{found}/{ray_internals.TUNER_FILE}") or has_checkpoints(f"{root}/{found}"):
             return root, found
     raise ConfigError(f"--resume: no run of {name!r} in {root}; leave --resume out, or correct --storage-path")
+
+
+def has_checkpoints(run: str) -> bool:
+    """Whether a run on this machine has checkpoints to go on from, where Tune's record of it is lost."""
+    folder = Path(run)
+    return not is_elsewhere(run) and folder.is_dir() and any(checkpoints(trial) for trial in trials_of(folder))
 
 
 @contextmanager

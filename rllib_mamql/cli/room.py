@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.errors import ConfigError
@@ -23,6 +23,11 @@ def total(parts: Sequence[Resources]) -> dict[str, float]:
     """What all parts come to, without what they ask none of."""
     names = sorted({name for part in parts for name, amount in part.items() if amount})
     return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
+
+
+def largest(trials: Iterable[Sequence[Resources]], name: str) -> float:
+    """The most of a resource that a trial asks for."""
+    return max((total(parts).get(name, 0.0) for parts in trials), default=0.0)
 
 
 def too_large(parts: Sequence[Resources], nodes: Sequence[Resources]) -> Resources | None:

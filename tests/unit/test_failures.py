@@ -21,7 +21,7 @@ from rllib_mamql.cli.adopting import Adopt, newer_checkpoint
 from rllib_mamql.cli.experiment import Experiment, ExperimentSettings
 from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.cli.progress import INTERRUPTION, TrialMonitor
-from rllib_mamql.cli.resuming import claim_folder, claimed
+from rllib_mamql.cli.resuming import claim_folder, claimed, results_folder, resumed
 from rllib_mamql.cli.room import check_room
 from rllib_mamql.data.checksums import is_whole, renew_checksum, write_checksums
 from rllib_mamql.environments.patience import PATIENCE
@@ -205,6 +205,23 @@ def test_trials_of_a_lost_record_go_on_from_their_checkpoints(tmp_path: Path, mo
     for iteration in (1, 2):
         adopt.on_trial_start(iteration, [trial], trial)
     assert told == [(trial, old / "checkpoint_000004", 4, {"training_iteration": 5})]
+
+
+def test_a_run_without_tunes_record_is_resumed_from_its_checkpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rllib_mamql.algorithms.mamql.algorithm import MAMQL
+
+    toy = Experiment("toy", ExperimentSettings(run="MAMQL", storage_path=str(tmp_path)), tmp_path)
+    (tmp_path / "toy").mkdir()
+    with pytest.raises(ConfigError, match="no run of 'toy'"):
+        results_folder(toy, resume=True)
+    write_checkpoint(tmp_path / "toy" / "trial_ab_00000", 0, 1)
+    assert results_folder(toy, resume=True) == (str(tmp_path), "toy")
+    item: Any = SimpleNamespace(algorithm=MAMQL)
+    assert resumed(item, str(tmp_path), "toy", {}) is None
+    said = capsys.readouterr().err
+    assert "Tune's record of" in said and "from their checkpoints where there are whole ones" in said
 
 
 # -- what is said ---------------------------------------------------------------------------------------------------
