@@ -59,7 +59,7 @@ def by_kind(root: psutil.Process) -> dict[str, list[psutil.Process]]:
 
 def look(root: psutil.Process, session: pathlib.Path) -> dict[str, float]:
     """What there is of everything that could leak; memory in MB, of what a process shares with nobody."""
-    seen: dict[str, float] = {"runners": 0, "processes": 0, "threads": 0, "open files": 0}
+    seen: dict[str, float] = {"runners": 0, "processes": 0}
     for kind, processes in by_kind(root).items():
         for process in processes:
             try:
@@ -69,10 +69,8 @@ def look(root: psutil.Process, session: pathlib.Path) -> dict[str, float]:
                 continue
             seen["runners"] += kind == "runner"
             seen["processes"] += 1
-            if kind != "runner":  # those come and go
-                seen["threads"] += threads
-                seen["open files"] += files
-            seen[f"{kind}, MB"] = seen.get(f"{kind}, MB", 0.0) + memory
+            for what, amount in (("MB", memory), ("threads", threads), ("open files", files)):
+                seen[f"{kind}, {what}"] = seen.get(f"{kind}, {what}", 0.0) + amount
     seen["session folders"] = len(list(session.glob("ray/session_2*")))
     seen["session files"] = sum(1 for _ in session.rglob("*"))
     return seen
