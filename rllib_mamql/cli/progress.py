@@ -166,6 +166,8 @@ class TrialMonitor(Callback):
         failure = trial.run_metadata.num_failures
         of = "" if trial.max_failures < 0 else f" of {trial.max_failures}"
         error = trial.get_error()
+        if isinstance(error, str):  # as Tune has noted it, where the trial's process died before
+            error = RuntimeError(error)
         why = full_disk(error, trial.storage.storage_fs_path) or (last_line(error) if error else "its process ended")
         self.lines.warn(f"warning: {self._name(trial)} failed and goes on {where}, restart {failure}{of}: {why}")
 

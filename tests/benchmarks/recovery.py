@@ -159,6 +159,8 @@ class Command:
 
     def end(self) -> None:
         """Ends it and all of its processes."""
+        if self.running.poll() is not None:
+            return
         processes = [psutil.Process(self.running.pid), *psutil.Process(self.running.pid).children(recursive=True)]
         for process in processes:
             process.kill()

@@ -243,6 +243,16 @@ def test_incidents_and_restarts_are_lines(capsys: pytest.CaptureFixture[str]) ->
     assert "toy 00000 failed and goes on from checkpoint_000003, restart 1 of 2: ValueError: broke" in said
 
 
+def test_a_restart_is_a_line_also_where_tune_has_the_error_as_a_text(capsys: pytest.CaptureFixture[str]) -> None:
+    monitor = TrialMonitor("toy", {})
+    trial: Any = SimpleNamespace(
+        trial_id="ab_00000", checkpoint=None, max_failures=2, run_metadata=SimpleNamespace(num_failures=2),
+        get_error=lambda: "Failure #1 ...\nThe actor died unexpectedly", storage=SimpleNamespace(storage_fs_path="/"),
+    )  # fmt: skip
+    monitor.on_trial_recover(1, [], trial)
+    assert "goes on from its beginning, restart 2 of 2: its process died" in capsys.readouterr().err
+
+
 def test_a_dead_process_is_said_in_a_few_words() -> None:
     error = RuntimeError("The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR ...")
     assert last_line(error).startswith("its process died")
