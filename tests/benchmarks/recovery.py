@@ -207,30 +207,30 @@ def main() -> None:
     parser.add_argument("--json", type=pathlib.Path, help="where the figures go")
     arguments = parser.parse_args()
     found: dict[str, Found] = {}
+
+    def tell(name: str, figures: Found) -> None:
+        found[name] = figures
+        seconds, anew = figures["seconds"], [int(number) for number in figures["iterations"]]
+        spread = f"{statistics.median(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f})"
+        print(f"{name}: {len(seconds)} times, {spread}, iterations made anew: {anew}", flush=True)
+
     with tempfile.TemporaryDirectory() as folder:
         data = pathlib.Path(folder) / "data"
         record_dataset(TOY, {}, "random", 60, 0, data)
-        command = Command(pathlib.Path(folder))
-        try:
-            # As often as `max_failures` lets it start again.
-            found["a trial's process is killed"] = killed_trial(command, min(arguments.times, 2))
-            found["the command is killed"] = killed_command(command, arguments.times)
-        finally:
-            command.end()
         import ray
 
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        for name, fault in (
-            ("a runner is killed", killed_runner),
-            ("an environment hangs", hanging_environment),
-            ("a learner fails", failing_learner),
-        ):
-            found[name] = fault(data, arguments.times)
+        tell("a runner is killed", killed_runner(data, arguments.times))
+        tell("an environment hangs", hanging_environment(data, arguments.times))
+        tell("a learner fails", failing_learner(data, arguments.times))
         ray.shutdown()
-    for name, figures in found.items():
-        seconds, anew = figures["seconds"], [int(number) for number in figures["iterations"]]
-        spread = f"{statistics.median(seconds):.1f} s ({min(seconds):.1f} to {max(seconds):.1f})"
-        print(f"{name}: {len(seconds)} times, {spread}, iterations made anew: {anew}")
+        command = Command(pathlib.Path(folder))
+        try:
+            # As often as `max_failures` lets it start again.
+            tell("a trial's process is killed", killed_trial(command, min(arguments.times, 2)))
+            tell("the command is killed", killed_command(command, arguments.times))
+        finally:
+            command.end()
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
