@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +13,9 @@ from pathlib import Path
 # threads only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Checkpoints of the tests name environments of the tests; what is trained with is remembered for this run alone.
+os.environ.setdefault("RLLIB_MAMQL_ALLOW_IMPORT", "tests")
+os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="rllib-mamql-tests-")
 
 # Its pytest plugin imports hypothesis when the session ends; by then Ray's threads compile as well, and Python 3.11's
 # ast module is not safe against that.
@@ -17,6 +23,8 @@ import hypothesis  # noqa: F401
 import pytest
 
 from tests.support.command_line import Rllib
+
+atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

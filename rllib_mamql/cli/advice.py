@@ -39,7 +39,7 @@ def after_training(file: Path, experiments: Sequence[Experiment], reports: Seque
     if not saved:
         return
     last = next(each.settings for each in experiments if each.name == saved[-1].experiment)
-    run = Path(str(saved[-1].checkpoint)).parent.parent
+    run = str(saved[-1].checkpoint).rsplit("/", 2)[0]
     if last.run not in ALGORITHMS:
         record_play(str(last.env), saved[-1].config.get("env_config") or {}, run)
     elif saved[-1].return_mean is None and last.env:
@@ -51,14 +51,14 @@ def after_training(file: Path, experiments: Sequence[Experiment], reports: Seque
         after_evaluation(run, has_rewards=has_rewards, recovered=recovered, playable=bool(last.env))
 
 
-def record_play(env: str, env_config: Mapping[str, Any], expert: Path) -> None:
+def record_play(env: str, env_config: Mapping[str, Any], expert: str | Path) -> None:
     """Says how policies of RLlib's own are recorded, in the environment that they know."""
     changed = "".join(f" --env-config {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in env_config.items())
     command = f"rllib record --env {env}{changed} --expert {shown(expert)} --steps 2000 --out {DATA}"
     next_step(command, "records what they do")
 
 
-def after_evaluation(checkpoint: Path, *, has_rewards: bool, recovered: bool, playable: bool = True) -> None:
+def after_evaluation(checkpoint: str | Path, *, has_rewards: bool, recovered: bool, playable: bool = True) -> None:
     """Says what to do with policies that are good enough, and with their rewards.
 
     Args:

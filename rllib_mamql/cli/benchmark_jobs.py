@@ -10,6 +10,7 @@ from typing import Any
 from rllib_mamql.algorithms.registry import ALGORITHMS, is_ours
 from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.numbers import clock, number
+from rllib_mamql.cli.room import Resources
 from rllib_mamql.cli.settings import find_algorithm, prepare
 from rllib_mamql.cli.suite import Part, Suite, parts_of, settings_text
 from rllib_mamql.cli.working import working
@@ -89,6 +90,11 @@ def _job(suite: Suite, part: Part, cell: Cell, storage: Path) -> Job:
         curve_episodes=suite.curve.episodes,
         half_done=str(storage / "half_done" / suite.name),
     )
+
+
+def asked_by(jobs: Sequence[Job]) -> list[list[Resources]]:
+    """What each cell asks for, a mapping for each of the parts that must be on one node."""
+    return [list(job.algorithm.default_resource_request(dict(job.overrides)).bundles) for job in jobs]
 
 
 def ends_by_itself(algorithm: type[Any]) -> bool:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
+from rllib_mamql.cli.fetching import place_of
 from rllib_mamql.cli.options import (
     EVALUATION_EPISODES,
     checkpoint_argument,
     count_option,
+    data_option,
     file_option,
-    folder_option,
     json_option,
     seed_option,
 )
@@ -27,15 +28,15 @@ from rllib_mamql.networks.choices import NO_GAUGE
 @click.option("--greedy", is_flag=True, help="Take the most likely action in place of sampling.")
 @seed_option
 @file_option("--video", "Film one episode: .gif, .mp4 or .png.")
-@folder_option("--data", "Demonstrations to compare play with.  [default: those of training, if they are there]")
+@data_option("--data", "Demonstrations to compare play with.  [default: those of training, if they are there]")
 @json_option
 def evaluate(
-    checkpoint: Path,
+    checkpoint: str | Path,
     episodes: int,
     greedy: bool,
     seed: int,
     video: Path | None,
-    data: Path | None,
+    data: str | Path | None,
     json_path: Path | None,
 ) -> None:
     """Play episodes with a checkpoint, or with the newest one of a trial or of a run's best trial."""
@@ -58,7 +59,7 @@ def evaluate(
         if found is None:
             raise ConfigError(f"{shown(folder)} has no environment to play in: name demonstrations with --data")
         print(f"{shown(folder)}: {in_words(found)}")
-        write_json(json_path, document("evaluate", checkpoint=folder, held_out_likelihood=vars(found)))
+        write_json(json_path, document("evaluate", checkpoint=place_of(folder), held_out_likelihood=vars(found)))
         after_evaluation(checkpoint, has_rewards=True, recovered=(folder / REWARDS).is_file(), playable=False)
         return
     with working(f"evaluating {shown(folder)}", 2 * episodes if greedy else episodes) as watch:
@@ -69,6 +70,6 @@ def evaluate(
     print_evaluation(result)
     if video is not None:
         print(f"film: {video}")
-    write_json(json_path, document("evaluate", checkpoint=folder, seed=seed, **vars(result)))
+    write_json(json_path, document("evaluate", checkpoint=place_of(folder), seed=seed, **vars(result)))
     recovered = result.reward_gauge != NO_GAUGE
     after_evaluation(checkpoint, has_rewards=bool(result.recovered_rewards), recovered=recovered)

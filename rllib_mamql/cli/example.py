@@ -69,7 +69,7 @@ def print_list() -> None:
 
 def _examples() -> dict[str, Path]:
     """``{name: file}``; files below sub-folders are named ``folder/name``. Suites are for ``rllib benchmark``."""
-    files = [path for path in FOLDER.rglob("*.yaml") if path.parent.name != "suites"]
+    files = [path for path in FOLDER.rglob("*.yaml") if path.parent.name not in ("suites", "cluster")]
     found = {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in sorted(files)}
     if not found:
         raise ConfigError(f"no examples in {FOLDER}; they come with a checkout of the repository")

@@ -16,7 +16,7 @@ from rllib_mamql.cli.working import working
 @checkpoint_argument
 @out_option
 @click.option("--onnx", is_flag=True, help="Write ONNX files too; needs rllib-mamql[onnx].")
-def export(checkpoint: Path, out: Path, onnx: bool) -> None:
+def export(checkpoint: str | Path, out: Path, onnx: bool) -> None:
     """Write policies and recovered rewards for use without Ray."""
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.cli.session import quiet

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from rllib_mamql.cli.messages import next_step
-from rllib_mamql.cli.options import EXIT_USER, json_option
+from rllib_mamql.cli.options import EXIT_USER, Place, json_option
 from rllib_mamql.cli.paths import check_output, shown
 from rllib_mamql.cli.working import working
 from rllib_mamql.errors import UserError, one_line
@@ -18,9 +18,9 @@ NOTHING: dict[str, Any] = {"episodes": None, "steps": None, "agents": [], "space
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=Place())
 @json_option
-def inspect(folder: Path, json_path: Path | None) -> None:
+def inspect(folder: str | Path, json_path: Path | None) -> None:
     """Check a dataset and print what is in it."""
     check_output(json_path, "--json")
     from rllib_mamql.cli.report import document, write_json

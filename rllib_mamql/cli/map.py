@@ -18,7 +18,7 @@ from rllib_mamql.rewards.settings import MapSettings
 @file_option("--plot", "The picture: .png, .svg or .pdf.", required=True)
 @count_option("--steps", MapSettings.steps, "Joint steps to play.")
 @seed_option
-def map_rewards(checkpoint: Path, plot: Path, steps: int, seed: int) -> None:
+def map_rewards(checkpoint: str | Path, plot: Path, steps: int, seed: int) -> None:
     """Draw what recovered rewards value, over the places of gems, overcooked or intersection."""
     check_picture(plot, "--plot")
     folder = newest_checkpoint(checkpoint)

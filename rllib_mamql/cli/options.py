@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
+from rllib_mamql.data.places import is_elsewhere
+from rllib_mamql.environments.trust import allow_import
+
 EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
 DEFAULT_STORAGE = "results"
 EVALUATION_EPISODES = 100
@@ -38,6 +41,19 @@ class RunOptions:
     stop: Mapping[str, float] = field(default_factory=dict)
 
 
+class Place(click.Path):
+    """A path, or a URI (``s3://bucket/folder``) as it was written."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The URI as a text, anything else as a path."""
+        return value if is_elsewhere(value) else Path(str(super().convert(value, param, ctx)))
+
+
+def data_option(name: str, help: str) -> Callable[[Function], Function]:
+    """An option that takes a dataset's folder, or a URI of one."""
+    return click.option(name, type=Place(), metavar="DIR", help=help)
+
+
 def file_option(name: str, help: str, *, required: bool = False) -> Callable[[Function], Function]:
     """An option that takes a file's path."""
     return click.option(name, type=click.Path(path_type=Path), metavar="FILE", help=help, required=required)
@@ -58,7 +74,23 @@ def assignments(*names: str, help: str) -> Callable[[Function], Function]:
     return click.option(*names, multiple=True, metavar="KEY=VALUE", help=help)
 
 
-checkpoint_argument = click.argument("checkpoint", type=click.Path(path_type=Path))
+def checkpoint_argument(command: Function) -> Function:
+    """A checkpoint, trial or run, and the modules that its environment may be in."""
+    return click.argument("checkpoint", type=Place())(allow_option(command))
+
+
+def allow_option(command: Function) -> Function:
+    """The option by which modules that checkpoints name are allowed, before the command begins."""
+    return click.option(
+        "--allow-import",
+        multiple=True,
+        metavar="MODULE",
+        expose_value=False,
+        callback=lambda context, parameter, modules: allow_import(modules),
+        help="Let the checkpoint's environment be imported from a module of this name.",
+    )(command)
+
+
 seed_option = count_option("--seed", 0, low=0)
 out_option = folder_option("--out", "A new or empty folder.", required=True)
 json_option = click.option(

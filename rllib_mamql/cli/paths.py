@@ -6,29 +6,43 @@ import os
 import shlex
 from pathlib import Path
 
+from rllib_mamql.cli.fetching import fetch_documents, fetch_rest, place_of
 from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.runs import best_trial, checkpoints, is_checkpoint, read_trial, trials_of
+from rllib_mamql.data.places import is_elsewhere
 from rllib_mamql.errors import ConfigError
 
 PICTURES = (".png", ".svg", ".pdf")
 
 
-def newest_checkpoint(path: Path) -> Path:
-    """The checkpoint itself, or the newest one of a trial; of a run with several trials that of the best, and says so.
+def newest_checkpoint(place: str | Path) -> Path:
+    """A folder with the checkpoint itself, or the newest one of a trial.
+
+    Of a run with several trials it is that of the best, and says so.
+
+    Args:
+        place: A path, or a URI, from which the checkpoint is fetched.
 
     Raises:
         ConfigError: If there is none.
     """
+    path = fetch_documents(str(place)) if is_elsewhere(place) else Path(place)
+    found = _newest(path, str(place))
+    fetch_rest(found)
+    return found
+
+
+def _newest(path: Path, place: str) -> Path:
     if is_checkpoint(path):
         return path
     if not path.is_dir():
-        raise ConfigError(f"{path} is no folder; give a checkpoint, or the folder of a trial or a run")
+        raise ConfigError(f"{place} is no folder; give a checkpoint, or the folder of a trial or a run")
     if found := checkpoints(path):
         return found[-1]
     trials = [read_trial(folder) for folder in trials_of(path)]
     saved = [trial.checkpoint for trial in trials if trial.checkpoint is not None]
     if not saved:
-        raise ConfigError(f"{path} holds no checkpoint; give a checkpoint, or the folder of a trial or a run")
+        raise ConfigError(f"{place} holds no checkpoint; give a checkpoint, or the folder of a trial or a run")
     best = best_trial(trials) if len(saved) > 1 else None
     if best is None or best.checkpoint is None:
         return max(saved, key=lambda folder: (folder.stat().st_mtime, folder.name))
@@ -38,9 +52,10 @@ def newest_checkpoint(path: Path) -> Path:
 
 
 def shown(path: str | Path) -> str:
-    """A path as short as it can be written from here, ready for a shell."""
-    text = os.path.relpath(path) if "://" not in str(path) else str(path)
-    return shlex.quote(str(path) if text.startswith("..") else text)
+    """A path as short as it can be written from here, ready for a shell; of what was fetched, where it is from."""
+    place = place_of(path)
+    text = place if is_elsewhere(place) else os.path.relpath(place)
+    return shlex.quote(place if text.startswith("..") else text)
 
 
 def check_output(path: Path | None, option: str) -> None:

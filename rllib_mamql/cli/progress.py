@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, ClassVar
 
-import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
 from rllib_mamql.cli.results import bound_shares, latest_return
+from rllib_mamql.cli.room import Waiting
 from rllib_mamql.cli.trial_lines import TrialLines
 from rllib_mamql.errors import full_disk, last_line, printable
 from rllib_mamql.evaluation.diagnostics import divergence_warnings
@@ -27,9 +27,6 @@ from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT, INCIDENTS, RETURN_ME
 
 SAVE_EVERY_S = 30.0
 """A checkpoint at least this often, at the next iteration's end, so that a crash loses a minute at most."""
-
-WAITING_S, WAITING_AGAIN_S = 8.0, 60.0
-"""How long a trial that cannot fit waits before a line says so; how long one that can does, and until the next line."""
 
 STOP_WITHIN_S = 25.0
 """How long an interrupted run waits for its trials' checkpoints."""
@@ -62,44 +59,6 @@ class Interruption:
 
 INTERRUPTION = Interruption()
 """Of this process: Tune pickles its callbacks, so that they cannot hold it."""
-
-
-class Waiting:
-    """Notices that trials wait for CPUs and GPUs that are not there."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-        self._said: float | None = None
-
-    def line(self, asked: Mapping[str, float], now: float) -> str | None:
-        """What to tell the user now, or None.
-
-        Args:
-            asked: Resources that the next trial needs; none where no trial waits.
-            now: Seconds, monotonic.
-        """
-        if not asked:
-            self._since = self._said = None
-            return None
-        self._since = now if self._since is None else self._since
-        if now < (self._since + WAITING_S if self._said is None else self._said + WAITING_AGAIN_S):
-            return None
-        there, free = ray.cluster_resources(), ray.available_resources()
-        names = [name for name in asked if asked[name]]
-        fits = all(asked[name] <= there.get(name, 0.0) for name in names)
-        if fits and now < self._since + WAITING_AGAIN_S:
-            return None  # Its process is starting: that takes a while too, and looks alike.
-        self._said = now
-        wanted = ", ".join(f"{asked[name]:g} {name}" for name in names)
-        found = ", ".join(f"{there.get(name, 0.0):g} {name} ({free.get(name, 0.0):g} free)" for name in names)
-        if fits:
-            remedy = "it starts when other work ends"
-        else:
-            remedy = (
-                "it starts when nodes are added; else lower num_env_runners, num_learners, or what each of them takes "
-                "(num_cpus_per_env_runner, num_cpus_per_learner, num_gpus_per_learner)"
-            )
-        return f"waiting: a trial asks for {wanted}, the cluster has {found}; {remedy}"
 
 
 class TrialMonitor(Callback):
@@ -160,8 +119,8 @@ class TrialMonitor(Callback):
         pending = [trial for trial in trials if trial.status == Trial.PENDING]
         if any(trial.status == Trial.RUNNING for trial in trials):
             pending = []
-        asked = pending[0].placement_group_factory.required_resources if pending else {}
-        if line := self._waits.line(asked, time.monotonic()):
+        parts = pending[0].placement_group_factory.bundles if pending else []
+        if line := self._waits.line(parts, time.monotonic()):
             print(line, file=sys.stderr, flush=True)
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -207,6 +166,8 @@ class TrialMonitor(Callback):
         failure = trial.run_metadata.num_failures
         of = "" if trial.max_failures < 0 else f" of {trial.max_failures}"
         error = trial.get_error()
+        if isinstance(error, str):  # as Tune has noted it, where the trial's process died before
+            error = RuntimeError(error)
         why = full_disk(error, trial.storage.storage_fs_path) or (last_line(error) if error else "its process ended")
         self.lines.warn(f"warning: {self._name(trial)} failed and goes on {where}, restart {failure}{of}: {why}")
 

@@ -11,6 +11,7 @@ import click
 from rllib_mamql.cli.messages import next_step, say
 from rllib_mamql.cli.options import assignments, out_option, seed_option
 from rllib_mamql.cli.paths import check_new_folder, newest_checkpoint, shown
+from rllib_mamql.data.places import is_elsewhere
 from rllib_mamql.errors import ConfigError
 
 
@@ -33,16 +34,19 @@ def record(
     from rllib_mamql.cli.yaml_loader import parse_assignments
 
     config = parse_assignments(env_config, "--env-config")
-    if Path(expert).exists() and expert not in ("scripted", "random"):
-        expert = str(newest_checkpoint(Path(expert)))
+    if is_elsewhere(expert) or (Path(expert).exists() and expert not in ("scripted", "random")):
+        expert = str(newest_checkpoint(expert))
     elif expert not in ("scripted", "random") and ":" not in expert:
         raise ConfigError(f"--expert {expert!r}: write scripted, random, or a checkpoint's folder, or module:function")
+    from rllib_mamql.environments.trust import named_by_the_user, remember
     from rllib_mamql.evaluation.record import record_dataset
 
+    named_by_the_user(env)
     quiet(verbose=False)
     command = _command(env, expert, steps, seed, env_config, licence)
     with working(f"recording {env}", steps) as watch:
         metadata = record_dataset(env, config, expert, steps, seed, out, command, licence, watch)
+    remember(env)
     print(f"{out}: {steps} joint steps of {env}")
     for name, summary in (("expert", metadata.expert_return), ("random", metadata.random_return)):
         if summary is not None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from rllib_mamql.cli.fetching import give_back
 from rllib_mamql.cli.messages import say
-from rllib_mamql.cli.options import checkpoint_argument, count_option, folder_option, seed_option
+from rllib_mamql.cli.options import checkpoint_argument, count_option, data_option, seed_option
 from rllib_mamql.cli.paths import newest_checkpoint, shown
 from rllib_mamql.networks.choices import REWARD_GAUGES, REWARD_INPUTS, REWARD_NETWORKS
 from rllib_mamql.rewards.settings import RecoverySettings as Default
@@ -44,9 +45,9 @@ from rllib_mamql.rewards.settings import RecoverySettings as Default
     type=click.FloatRange(min=0, min_open=True),
     help="Processor seconds after which to end at the latest.",
 )
-@folder_option("--data", "Use these rows in place of play.")
+@data_option("--data", "Use these rows in place of play.")
 @seed_option
-def recover(checkpoint: Path, data: Path | None, **settings: Any) -> None:
+def recover(checkpoint: str | Path, data: str | Path | None, **settings: Any) -> None:
     """Recover the rewards of a checkpoint in a gauge, and write them into it."""
     folder = newest_checkpoint(checkpoint)
     from rllib_mamql.algorithms.registry import read_checkpoint
@@ -62,6 +63,7 @@ def recover(checkpoint: Path, data: Path | None, **settings: Any) -> None:
     say(f"recovering rewards of {shown(folder)}: gauge {chosen.gauge}")
     with working("recovering rewards", TOTAL) as watch:
         recovered = recover_checkpoint(stored, chosen, data, watch)
+    give_back(folder)
     print_recovered(recovered)
     print(f"{shown(folder / 'rewards.npz')} ({recovered.seconds:.0f} s)")
     after_evaluation(checkpoint, has_rewards=True, recovered=True, playable=bool(stored.env))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rllib_mamql.cli.fetching import place_of
 from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.options import (
     RunOptions,
@@ -15,7 +16,7 @@ from rllib_mamql.cli.options import (
     checkpoint_argument,
     clone_options,
     count_option,
-    folder_option,
+    data_option,
     json_option,
     out_option,
     seed_option,
@@ -40,11 +41,11 @@ if TYPE_CHECKING:
     help="What the new agents are paid.",
 )
 @click.option("--shaped", is_flag=True, help="Add the recovered potential: a dense reward, which is learned sooner.")
-@folder_option("--data", "Demonstrations, for --reward cloning.")
+@data_option("--data", "Demonstrations, for --reward cloning.")
 @clone_options
 @assignments("--env-config", help="Changes the environment.")
 @assignments("--judged-in", help="Changes it for measuring the true return only.")
-@folder_option("--reference", "Data whose expert and random play normalise the score; the checkpoint's own by default.")
+@data_option("--reference", "Data whose expert and random play normalise the score; the checkpoint's own by default.")
 @click.option(
     "--sticky-actions",
     type=click.FloatRange(0, 1, max_open=True),
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 @seed_option
 @out_option
 @json_option
-def relearn(checkpoint: Path, algo: str, out: Path, json_path: Path | None, **options: Any) -> None:
+def relearn(checkpoint: str | Path, algo: str, out: Path, json_path: Path | None, **options: Any) -> None:
     """Train new agents from scratch on recovered rewards, and score them by the true return."""
     check_output(json_path, "--json")
     check_new_folder(out)
@@ -96,7 +97,7 @@ def relearn(checkpoint: Path, algo: str, out: Path, json_path: Path | None, **op
         "expert_return": expert.mean if expert else None, "normalised_score": result.normalised_score,
         "curve": result.curve, "env_steps": result.env_steps, "train_time_s": result.train_time_s,
     }  # fmt: skip
-    write_json(json_path, document("relearn", checkpoint=folder, **fields))
+    write_json(json_path, document("relearn", checkpoint=place_of(folder), **fields))
     record_play(stored.env, judged_in, result.checkpoint)
 
 

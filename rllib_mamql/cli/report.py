@@ -76,10 +76,15 @@ def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
         return
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        partial.write_text(json.dumps(plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_text(to_json(content), encoding="utf-8")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def to_json(content: Mapping[str, Any]) -> str:
+    """The document as a file has it."""
+    return json.dumps(plain(content), indent=2, allow_nan=False) + "\n"
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "", separator: str = ".") -> dict[str, Any]:

@@ -19,8 +19,9 @@ from rllib_mamql.cli.paths import shown
 from rllib_mamql.cli.progress import TrialMonitor
 from rllib_mamql.cli.progress_csv import ProgressTable
 from rllib_mamql.cli.results import nearness
-from rllib_mamql.cli.runs import LOCK
+from rllib_mamql.cli.runs import LOCK, checkpoints, trials_of
 from rllib_mamql.cli.settings import Prepared
+from rllib_mamql.data.places import folders_in, has_file, is_elsewhere
 from rllib_mamql.errors import ConfigError, UserError, no_space, one_line
 
 LEAST_SPACE = 2**20
@@ -31,23 +32,27 @@ def results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
     """Storage path and folder name: the newest run to resume, else a name that is not taken yet."""
     storage = experiment.settings.storage_path or DEFAULT_STORAGE
     name = experiment.name
-    if "://" in storage:
-        return storage, name
-    root = Path(storage).expanduser().resolve()
-    if root.exists() and not root.is_dir():
-        raise ConfigError(f"--storage-path {storage} is a file; give a folder")
+    if is_elsewhere(storage):
+        root, folders = storage.rstrip("/"), folders_in(storage)
+    else:
+        local = Path(storage).expanduser().resolve()
+        if local.exists() and not local.is_dir():
+            raise ConfigError(f"--storage-path {storage} is a file; give a folder")
+        root, folders = str(local), [path.name for path in local.iterdir()] if local.is_dir() else []
     pattern = re.compile(re.escape(name) + r"(-(\d+))?")
-    runs = {
-        int(match.group(2) or 1): path.name
-        for path in (root.iterdir() if root.is_dir() else ())
-        if (match := pattern.fullmatch(path.name))
-    }
+    runs = {int(match.group(2) or 1): found for found in folders if (match := pattern.fullmatch(found))}
     if not resume:
-        return str(root), name if not runs else f"{name}-{max(runs) + 1}"
+        return root, name if not runs else f"{name}-{max(runs) + 1}"
     for _, found in sorted(runs.items(), reverse=True):
-        if (root / found / ray_internals.TUNER_FILE).exists():
-            return str(root), found
+        if has_file(f"{root}/{found}/{ray_internals.TUNER_FILE}") or has_checkpoints(f"{root}/{found}"):
+            return root, found
     raise ConfigError(f"--resume: no run of {name!r} in {root}; leave --resume out, or correct --storage-path")
+
+
+def has_checkpoints(run: str) -> bool:
+    """Whether a run on this machine has checkpoints to go on from, where Tune's record of it is lost."""
+    folder = Path(run)
+    return not is_elsewhere(run) and folder.is_dir() and any(checkpoints(trial) for trial in trials_of(folder))
 
 
 @contextmanager

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from rllib_mamql.cli.fetching import place_of
 from rllib_mamql.cli.messages import next_step, say
 from rllib_mamql.cli.options import (
     checkpoint_argument,
     clone_options,
     count_option,
+    data_option,
     file_option,
-    folder_option,
     json_option,
     seed_option,
 )
@@ -23,7 +24,7 @@ from rllib_mamql.rewards.settings import ScoringSettings
 
 @click.command()
 @checkpoint_argument
-@folder_option("--data", "The expert's data: adds a clone's reward.")
+@data_option("--data", "The expert's data: adds a clone's reward.")
 @clone_options
 @count_option("--steps", ScoringSettings.steps, "Joint steps of each kind.")
 @click.option("--sampled", is_flag=True, help="Compare with the reward paid; do not try all joint actions.")
@@ -32,8 +33,8 @@ from rllib_mamql.rewards.settings import ScoringSettings
 @file_option("--plot", "Draw the scores: .png, .svg or .pdf.")
 @json_option
 def reward(
-    checkpoint: Path,
-    data: Path | None,
+    checkpoint: str | Path,
+    data: str | Path | None,
     clone_updates: int | None,
     clone_steps: int | None,
     steps: int,
@@ -86,7 +87,7 @@ def reward(
         "clone_held_out": clone and clone.held_out, "exact": not sampled, "states": results, "mean_where_paid": paid,
         "verdicts": verdicts,
     }  # fmt: skip
-    write_json(json_path, document("reward", checkpoint=folder, **fields))
+    write_json(json_path, document("reward", checkpoint=place_of(folder), **fields))
     if plot is not None:
         plot_scores(results, plot)
         print(f"plot: {plot}")

@@ -22,6 +22,8 @@ EVALUATION = "evaluation.json"
 """File in a trial's folder: what the final evaluation of ``rllib train`` found, as ``--json`` has it."""
 LOCK = ".training"
 """File in a run's folder: locked for as long as a process trains the run, whatever becomes of that process."""
+OURS = "mamql.json"
+"""File by which this package's checkpoints are known."""
 LOG = "result.json"
 """Tune's log in a trial's folder, a line of JSON a result."""
 TAIL_BYTES = 2**20
@@ -83,7 +85,7 @@ def is_being_trained(run: Path) -> bool:
 
 def is_of_this_package(checkpoint: Path | None) -> bool:
     """Whether a checkpoint is one that ``rllib evaluate`` plays: those of RLlib's own algorithms it does not."""
-    return checkpoint is not None and (checkpoint / "mamql.json").is_file()
+    return checkpoint is not None and (checkpoint / OURS).is_file()
 
 
 def is_checkpoint(path: Path) -> bool:

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,29 +82,6 @@ def ray_session(options: RunOptions, cpus: float = 1.0, gpus: float = 0.0) -> It
         ray.shutdown()
 
 
-def check_room(options: RunOptions, largest: Mapping[str, float]) -> None:
-    """Refuses a trial that a cluster without further nodes can never run.
-
-    Args:
-        options: How to run.
-        largest: ``cpus`` and ``gpus`` that a trial asks for.
-
-    Raises:
-        ConfigError: Says what is asked for, what there is, and what to change.
-    """
-    import ray
-
-    if not options.ray_address or options.wait_for_nodes:
-        return
-    there = ray.cluster_resources()
-    for what, asked in (("CPU", largest["cpus"]), ("GPU", largest["gpus"])):
-        if asked > there.get(what, 0.0):
-            raise ConfigError(
-                f"a trial asks for {asked:g} {what}s, the cluster has {there.get(what, 0.0):g}: lower num_env_runners, "
-                "num_learners or what each of them takes, or give --wait-for-nodes if the cluster adds nodes by itself"
-            )
-
-
 def check_reachable(address: str) -> None:
     """Refuses a ``host:port`` where nothing listens: Ray itself would try for many minutes.
 
@@ -123,7 +100,7 @@ def check_reachable(address: str) -> None:
 
 
 def learn_clone(
-    stored: Checkpoint, data: Path | None, steps: int | None, updates: int | None, seed: int
+    stored: Checkpoint, data: str | Path | None, steps: int | None, updates: int | None, seed: int
 ) -> Clone | None:
     """A behaviour clone of the dataset that ``--data`` names, where it names one; says how it came to be.
 

@@ -39,6 +39,7 @@ class Prepared:
         cpus: Logical CPUs that one trial asks for, at most.
         gpus: GPUs that one trial asks for, at most.
         aggregation: How agents' returns combine in the environment, ``mean`` or ``sum``.
+        trials: What each kind of trial asks for, a mapping for each of the parts that must be on one node.
     """
 
     experiment: Experiment
@@ -49,6 +50,7 @@ class Prepared:
     cpus: float
     gpus: float
     aggregation: str = "mean"
+    trials: tuple[tuple[Mapping[str, float], ...], ...] = ()
 
     def setting(self, name: str, config: Mapping[str, Any] | None = None) -> Any:
         """A setting of a trial's config, or of the space that trials are drawn from, or else the algorithm's default.
@@ -68,6 +70,7 @@ def prepare(experiment: Experiment) -> Prepared:
         UserError: If the algorithm, a key, a value, the environment or the dataset is wrong.
     """
     from rllib_mamql.environments.registry import register_with_rllib
+    from rllib_mamql.environments.trust import named_by_the_user, remember
 
     try:
         algorithm = find_algorithm(experiment.settings.run)
@@ -76,18 +79,23 @@ def prepare(experiment: Experiment) -> Prepared:
         config = _with_input(experiment.settings.config, experiment.folder)
         check_keys(config, defaults)
         if env:
+            named_by_the_user(env)
             register_with_rllib(env)
         else:
             _check_learns_offline(algorithm, config, defaults)
         metadata, cpus, gpus = None, 0.0, 0.0
         datasets: dict[Any, Any] = {}
+        trials: dict[str, tuple[Mapping[str, float], ...]] = {}
         if not is_ours(algorithm):
             config = _with_policies(config, env)
         for variant in variants(config):
             metadata = _check_variant(variant, env, algorithm, datasets) or metadata
             overrides = to_overrides(variant, env, defaults)
-            bundle = algorithm.default_resource_request(overrides).required_resources
+            request = algorithm.default_resource_request(overrides)
+            trials |= {repr(request.bundles): tuple(request.bundles)}
+            bundle = request.required_resources
             cpus, gpus = max(cpus, bundle.get("CPU", 0.0)), max(gpus, bundle.get("GPU", 0.0))
+        remember(env)
     except UserError as error:
         raise type(error)(f"experiment {experiment.name!r}: {error}") from error
     draws = experiment.settings.tune
@@ -99,7 +107,9 @@ def prepare(experiment: Experiment) -> Prepared:
     )
     space = to_param_space(to_overrides(config, env, defaults))
     aggregation = _aggregation(env, next(iter(variants(config)))) if env else "mean"
-    return Prepared(experiment, algorithm, space, num_samples, metadata, cpus, gpus, aggregation)
+    return Prepared(
+        experiment, algorithm, space, num_samples, metadata, cpus, gpus, aggregation, tuple(trials.values())
+    )
 
 
 def find_algorithm(name: str) -> type[Any]:

@@ -208,7 +208,7 @@ def print_problem(problem: str) -> None:
     Console().print(printable(f"problem: {problem}"), style="red", markup=False, soft_wrap=True)
 
 
-def print_dataset(folder: Path, dataset: JointDataset, summary: dict[str, Any]) -> None:
+def print_dataset(folder: str | Path, dataset: JointDataset, summary: dict[str, Any]) -> None:
     """What a dataset says about itself, and what is in it.
 
     Args:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rllib_mamql import ray_internals
 from rllib_mamql.algorithms.mamql.chosen import MULTIPLE
 from rllib_mamql.algorithms.registry import is_ours, read_checkpoint
+from rllib_mamql.cli.fetching import at_hand
 from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.numbers import number
 from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.cli.paths import shown
 from rllib_mamql.cli.progress import TrialMonitor
-from rllib_mamql.cli.report import TrialReport, document, write_json
+from rllib_mamql.cli.report import TrialReport, document, to_json
 from rllib_mamql.cli.runs import EVALUATION
 from rllib_mamql.cli.settings import Prepared, agents_of
 from rllib_mamql.cli.tables import in_words
 from rllib_mamql.cli.working import working
-from rllib_mamql.errors import UserError, last_line, no_space, one_line
+from rllib_mamql.data.places import is_elsewhere, uri, write_text
+from rllib_mamql.errors import ConfigError, UserError, last_line, no_space, one_line
 from rllib_mamql.learning.counts import env_steps, updates
 from rllib_mamql.learning.metrics import ENVIRONMENT_FAULT
 from rllib_mamql.networks.choices import NO_GAUGE
@@ -35,7 +38,7 @@ RECOVERY_BUDGET_S = 60.0
 
 
 def report_trial(
-    item: Prepared, result: Any, tune_trial: Any, options: RunOptions, *, alone: bool = True
+    item: Prepared, result: Any, tune_trial: Any, options: RunOptions, storage: str, *, alone: bool = True
 ) -> TrialReport:
     """Recovers rewards and evaluates, where the trial asks for it, and writes what was found into the trial's folder.
 
@@ -44,29 +47,31 @@ def report_trial(
         result: Tune's result of the trial.
         tune_trial: The trial.
         options: How the command runs.
+        storage: Where results go.
         alone: Whether it is the only trial; of several only the best one's rewards are recovered, in the end.
     """
     metrics, trial, config = result.metrics or {}, tune_trial.trial_id, dict(tune_trial.config)
     error = metrics.get(ENVIRONMENT_FAULT)
     if result.error is not None:
         error = no_space(result.error) or last_line(result.error)
-    checkpoint = result.checkpoint.path if result.checkpoint is not None else None
+    place = None if result.checkpoint is None else uri(result.checkpoint.path, storage)
     evaluation = as_trained = likelihood = None
     gauge = NO_GAUGE
     try:
-        if error is None and checkpoint is not None and is_ours(item.algorithm):
-            _decide(checkpoint, config)
-        if error is None and checkpoint is not None and not config.get("env"):
-            if alone and recover_rewards(item, checkpoint, config):
-                gauge = wanted_gauge(item, config)
-            likelihood = _likelihood(checkpoint)
-        elif error is None and checkpoint is not None and options.eval_episodes:
-            rewards = alone and recover_rewards(item, checkpoint, config)
-            evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes, rewards=rewards)
-            if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
-                as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
-        elif error is None and checkpoint is not None and wanted_gauge(item, config) != NO_GAUGE:
-            say("rewards are recovered along with an evaluation, and none was asked for; `rllib recover` does without")
+        with at_hand(place) if error is None and place is not None else nullcontext() as checkpoint:
+            if checkpoint is not None and is_ours(item.algorithm):
+                _decide(checkpoint, config)
+            if checkpoint is not None and not config.get("env"):
+                if alone and recover_rewards(item, checkpoint, config):
+                    gauge = wanted_gauge(item, config)
+                likelihood = _likelihood(checkpoint)
+            elif checkpoint is not None and options.eval_episodes:
+                rewards = alone and recover_rewards(item, checkpoint, config)
+                evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes, rewards=rewards)
+                if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
+                    as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
+            elif checkpoint is not None and wanted_gauge(item, config) != NO_GAUGE:
+                say("rewards are recovered along with an evaluation, and none was asked for: `rllib recover` does it")
     except Exception as fault:
         # What the other trials came to is not lost with it.
         error = one_line(fault)
@@ -91,7 +96,7 @@ def report_trial(
         updates=updates(metrics),
         train_time_s=train_time,
         wall_time_s=max(TrialMonitor.wall_s.get(trial, 0.0), train_time),
-        checkpoint=checkpoint,
+        checkpoint=place,
         events=evaluation.events if evaluation else {},
         events_per_agent=evaluation.events_per_agent if evaluation else {},
         expert_events=evaluation.expert_events if evaluation else {},
@@ -110,10 +115,11 @@ def report_trial(
         error=error,
         held_out_likelihood=likelihood,
     )
-    if Path(result.path).is_dir():
+    folder = uri(result.path, storage)
+    if is_elsewhere(folder) or Path(folder).is_dir():
         try:
-            write_json(Path(result.path) / EVALUATION, document("train", **report.to_json()))
-        except OSError as fault:
+            write_text(f"{folder}/{EVALUATION}", to_json(document("train", **report.to_json())))
+        except (OSError, ConfigError) as fault:
             say(f"warning: {Path(result.path).name}: its evaluation is not written: {no_space(fault) or fault}")
     return report
 
@@ -123,12 +129,12 @@ def wanted_gauge(item: Prepared, config: Mapping[str, Any]) -> str:
     return str(item.setting("reward_gauge", config) or NO_GAUGE)
 
 
-def recover_rewards(item: Prepared, checkpoint: str, config: Mapping[str, Any]) -> bool:
+def recover_rewards(item: Prepared, folder: Path, config: Mapping[str, Any]) -> bool:
     """Recovers rewards in the gauge that a trial asked for; whatever goes wrong costs the rewards and nothing else.
 
     Args:
         item: The trial's experiment.
-        checkpoint: The trial's.
+        folder: The trial's checkpoint.
         config: The trial's; gauge ``none`` keeps what training regressed, where the algorithm has rewards at all.
 
     Returns:
@@ -137,9 +143,8 @@ def recover_rewards(item: Prepared, checkpoint: str, config: Mapping[str, Any]) 
     gauge = wanted_gauge(item, config)
     if gauge == NO_GAUGE:
         return True
-    folder = Path(checkpoint)
     if not folder.is_dir():
-        say(f"rewards are not recovered in a gauge, {checkpoint} is not on this machine: copy it, then `rllib recover`")
+        say(f"rewards are not recovered in a gauge, {folder} is not on this machine: copy it, then `rllib recover`")
         return False
     from rllib_mamql.rewards.recover import TOTAL, recover_checkpoint, trained_settings
 
@@ -156,9 +161,8 @@ def recover_rewards(item: Prepared, checkpoint: str, config: Mapping[str, Any]) 
     return True
 
 
-def _decide(checkpoint: str, config: Mapping[str, Any]) -> None:
+def _decide(folder: Path, config: Mapping[str, Any]) -> None:
     """Chooses how decidedly to act, where that is left open."""
-    folder = Path(checkpoint)
     if not folder.is_dir():
         return
     from rllib_mamql.evaluation.decided import act_decidedly, is_left_open
@@ -171,11 +175,10 @@ def _decide(checkpoint: str, config: Mapping[str, Any]) -> None:
     say(f"{folder.parent.name}: acts at {found.multiple:g} times the rationality of training")
 
 
-def _likelihood(checkpoint: str) -> dict[str, Any] | None:
+def _likelihood(folder: Path) -> dict[str, Any] | None:
     """How likely held-out demonstrations are: there is no environment to play in."""
     from rllib_mamql.evaluation.likelihood import held_out_likelihood
 
-    folder = Path(checkpoint)
     found = held_out_likelihood(read_checkpoint(folder)) if folder.is_dir() else None
     if found is None:
         say(f"{folder.parent.name}: no held-out likelihood, demonstrations are streamed or not on this machine")
@@ -184,19 +187,19 @@ def _likelihood(checkpoint: str) -> dict[str, Any] | None:
     return vars(found)
 
 
-def _return_as_trained(checkpoint: str, episodes: int, seed: int) -> float:
+def _return_as_trained(checkpoint: Path, episodes: int, seed: int) -> float:
     from rllib_mamql.evaluation.decided import return_as_trained
 
     with working("evaluating at the rationality of training"):
         found = return_as_trained(read_checkpoint(checkpoint), episodes=episodes, seed=seed)
-    say(f"{Path(checkpoint).parent.name}: return {number(found)} at the rationality of training")
+    say(f"{checkpoint.parent.name}: return {number(found)} at the rationality of training")
     return found
 
 
 def evaluate_trial(
     item: Prepared,
     config: Mapping[str, Any],
-    checkpoint: str,
+    checkpoint: Path,
     episodes: int,
     *,
     seed_offset: int = 0,
@@ -226,7 +229,7 @@ def evaluate_trial(
             evaluation = evaluate_baseline(
                 checkpoint, env, env_config, module_of, episodes=episodes, seed=seed, watch=watch
             )
-    name = Path(checkpoint).parent.name
+    name = checkpoint.parent.name
     say(f"{name}: return {number(evaluation.return_mean)}, {episodes} episodes ({time.monotonic() - started:.0f} s)")
     return evaluation
 

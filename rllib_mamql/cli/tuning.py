@@ -23,9 +23,10 @@ from rllib_mamql.cli.progress import INTERRUPTION, TrialMonitor
 from rllib_mamql.cli.progress_csv import ProgressTable
 from rllib_mamql.cli.report import TrialReport
 from rllib_mamql.cli.resuming import claimed, results_folder, resumed
+from rllib_mamql.cli.room import check_room
 from rllib_mamql.cli.runs import training
 from rllib_mamql.cli.searching import check_search, scheduler_of, search_of
-from rllib_mamql.cli.session import check_room, quiet, ray_session
+from rllib_mamql.cli.session import quiet, ray_session
 from rllib_mamql.cli.settings import Prepared, prepare
 from rllib_mamql.cli.trial_reports import report_trial
 from rllib_mamql.cli.winner import crown
@@ -55,7 +56,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> l
     largest = {of: max((getattr(item, of) for item in prepared), default=0.0) for of in ("cpus", "gpus")}
     with nullcontext(folders) if options.resume else claimed(folders, experiments) as places:
         with ray_session(options, **largest):
-            check_room(options, largest)
+            check_room(options, [parts for item in prepared for parts in item.trials])
             for item, (storage, name) in zip(prepared, places, strict=True):
                 reports += _run(item, storage, name, options)
     return reports
@@ -77,11 +78,11 @@ def _run(item: Prepared, storage: str, name: str, options: RunOptions) -> list[T
         trials = ray_internals.trials_of(results)
         alone = len(trials) == 1
         reports = [
-            report_trial(item, result, trial, options, alone=alone)
+            report_trial(item, result, trial, options, storage, alone=alone)
             for result, trial in zip(results, trials, strict=True)
         ]
         configs = {trial.trial_id: trial.config for trial in trials}
-        return crown(item, reports, configs, None if remote else Path(storage) / name, options.eval_episodes)
+        return crown(item, reports, configs, f"{storage}/{name}", options.eval_episodes)
 
 
 def _new(item: Prepared, storage: str, name: str) -> Any:

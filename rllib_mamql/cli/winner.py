@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from rllib_mamql.algorithms.registry import is_ours
 from rllib_mamql.cli.experiment import Experiment, fill_searches
+from rllib_mamql.cli.fetching import at_hand
 from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.numbers import interval
 from rllib_mamql.cli.report import TrialReport, plain
 from rllib_mamql.cli.settings import ALIASES, Prepared, resolve_input
 from rllib_mamql.cli.trial_reports import evaluate_trial, recover_rewards
 from rllib_mamql.cli.trial_tables import best_first, winners
+from rllib_mamql.data.places import write_text
 from rllib_mamql.errors import one_line
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def crown(
     item: Prepared,
     reports: Sequence[TrialReport],
     configs: Mapping[str, Mapping[str, Any]],
-    run: Path | None,
+    run: str,
     episodes: int,
 ) -> list[TrialReport]:
     """Recovers the rewards of a search's best trial, judges it again and writes its settings.
@@ -46,7 +47,7 @@ def crown(
         item: The search.
         reports: Of its trials.
         configs: Tune's configs by trial.
-        run: The run's folder; None where it is on another machine, and nothing is written.
+        run: The run's folder, or its URI.
         episodes: How many to play again.
 
     Returns:
@@ -68,8 +69,8 @@ def crown(
             found = dataclasses.replace(found, fresh_return_mean=fresh.return_mean, fresh_return_ci95=fresh.return_ci95)
     except Exception as error:  # What the trials came to is not lost with it.
         say(f"warning: the best trial is not evaluated on fresh episodes: {one_line(error)}")
-    if best is not None and run is not None:
-        found = dataclasses.replace(found, settings=str(write_winner(item.experiment, found, run)))
+    if best is not None:
+        found = dataclasses.replace(found, settings=write_winner(item.experiment, found, run))
     return [found if report is chosen else report for report in reports]
 
 
@@ -77,21 +78,22 @@ def _told_rewards(
     item: Prepared, config: Mapping[str, Any], checkpoint: str, episodes: int, seed_offset: int
 ) -> tuple[EvaluationResult, dict[str, Any]]:
     """Recovers a trial's rewards and evaluates it; gives the evaluation, and of it what speaks of rewards."""
-    rewards = is_ours(item.algorithm) and recover_rewards(item, checkpoint, config)
-    found = evaluate_trial(item, config, checkpoint, episodes, seed_offset=seed_offset, rewards=rewards)
+    with at_hand(checkpoint) as folder:
+        rewards = is_ours(item.algorithm) and recover_rewards(item, folder, config)
+        found = evaluate_trial(item, config, folder, episodes, seed_offset=seed_offset, rewards=rewards)
     return found, {name: getattr(found, name) for name in REWARD_FIELDS}
 
 
-def write_winner(experiment: Experiment, best: TrialReport, run: Path) -> Path:
+def write_winner(experiment: Experiment, best: TrialReport, run: str) -> str:
     """Writes a search's best trial as an experiment of its own; gives the file."""
-    file = run / WINNER
+    file = f"{run}/{WINNER}"
     fresh = interval(best.fresh_return_mean, best.fresh_return_ci95)
     header = (
         f"# The best trial of {experiment.name}: {best.trial}, return {interval(best.return_mean, best.return_ci95)}.\n"
         f"# That return chose it and flatters it; on fresh episodes: {fresh}.\n"
     )
     body = yaml.safe_dump({f"{experiment.name}-best": settings_of(experiment, best.config)}, sort_keys=False)
-    file.write_text(header + body, encoding="utf-8")
+    write_text(file, header + body)
     return file
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium as gym
 
 from rllib_mamql.environments.converted import is_multi_agent_class
+from rllib_mamql.environments.trust import check_import
 from rllib_mamql.errors import UnknownEnvironmentError, one_line
 from rllib_mamql.ray_internals import FOLDER
 
@@ -117,7 +118,9 @@ def import_module(name: str, path: str) -> Any:
 
     Raises:
         UnknownEnvironmentError: If it cannot be imported, or fails.
+        UntrustedImport: If its name is out of a file, and it was not allowed.
     """
+    check_import(name, path)
     try:
         return import_named(path)
     except (ImportError, ValueError) as error:

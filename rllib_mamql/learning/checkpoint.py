@@ -26,8 +26,10 @@ import pyarrow.fs as pafs
 
 from rllib_mamql.data.checksums import renew_checksum
 from rllib_mamql.data.history import remembering
+from rllib_mamql.data.places import located
 from rllib_mamql.data.schema import AgentSpaces, DatasetMetadata
 from rllib_mamql.data.untrusted import StoredArrays, parse_json
+from rllib_mamql.environments.trust import out_of_a_file
 from rllib_mamql.errors import UserError, one_line
 from rllib_mamql.networks.history import check_history, history_steps
 from rllib_mamql.networks.module import EVALUATION_RATIONALITY, RATIONALITY
@@ -154,7 +156,7 @@ def written_to(path: str, filesystem: Any = None) -> Iterator[pathlib.Path]:
         path: A folder, or a URI of one (``s3://...``).
         filesystem: pyarrow's, where ``path`` is one of its paths.
     """
-    filesystem, there = _located(path, filesystem)
+    filesystem, there = located(path, filesystem)
     if isinstance(filesystem, pafs.LocalFileSystem):
         yield pathlib.Path(there)
         return
@@ -166,23 +168,13 @@ def written_to(path: str, filesystem: Any = None) -> Iterator[pathlib.Path]:
 @contextlib.contextmanager
 def read_from(path: str, filesystem: Any = None) -> Iterator[pathlib.Path]:
     """A folder of this machine that holds what is at a path; arguments are those of :func:`written_to`."""
-    filesystem, there = _located(path, filesystem)
+    filesystem, there = located(path, filesystem)
     if isinstance(filesystem, pafs.LocalFileSystem):
         yield pathlib.Path(there)
         return
     with tempfile.TemporaryDirectory() as folder:
         pafs.copy_files(there, folder, source_filesystem=filesystem)
         yield pathlib.Path(folder)
-
-
-def _located(path: str, filesystem: Any) -> tuple[Any, str]:
-    """The file system and the path in it."""
-    if filesystem is not None:
-        return filesystem, path
-    if "://" not in path:
-        return pafs.LocalFileSystem(), path
-    found: tuple[Any, str] = pafs.FileSystem.from_uri(path)
-    return found
 
 
 def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type[Any]]) -> Checkpoint:
@@ -234,6 +226,7 @@ def read_checkpoint(path: str | pathlib.Path, module_class: Callable[[str], type
             module.set_state(_below(prefix, stored.read(functools.partial(_begins, prefix))))
             module.eval()
             modules[module_id] = module
+        out_of_a_file(document["env"] or "")
         return Checkpoint(
             path=folder,
             algorithm=algorithm,

@@ -36,6 +36,7 @@ from rllib_mamql.data.tables import count_from_zero, from_table
 from rllib_mamql.data.validation import check_form, check_values
 from rllib_mamql.environments.spaces import data_spaces
 from rllib_mamql.errors import ConfigError, nearest
+from rllib_mamql.learning.nodes import naming_the_node
 from rllib_mamql.learning.streaming import JointStepSource, epochs_of_a_run, iterate_batches, keep_quiet
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def _metadata_at(
     keywords: tuple[tuple[str, Any], ...],
     stamp: tuple[tuple[str, int, int], ...],
 ) -> DatasetMetadata:
-    return read_metadata(paths, _filesystem(filesystem, dict(keywords)))
+    with naming_the_node():
+        return read_metadata(paths, _filesystem(filesystem, dict(keywords)))
 
 
 class JointOfflinePreLearner(OfflinePreLearner):
@@ -162,7 +164,8 @@ class JointOfflineData(OfflineData):
         steps: int | None = getattr(config, "expert_steps", None)
         in_memory = getattr(config, "expert_in_memory", "auto")
         limit = getattr(config, "expert_memory_limit", MEMORY_LIMIT)
-        self._files = find_files(self.path, self.filesystem_object)
+        with naming_the_node():
+            self._files = find_files(self.path, self.filesystem_object)
         history = int(getattr(config, "history", 0))
         size = (1 + history) * size_of_files(self._files)
         self.in_memory = bool(in_memory) if in_memory != "auto" else size <= limit
@@ -178,7 +181,8 @@ class JointOfflineData(OfflineData):
         self._batches: dict[int, Iterator[JointColumns]] = {}
         seed = self.seed or 0
         if self.in_memory:
-            dataset = read_files(self._files)
+            with naming_the_node():
+                dataset = read_files(self._files)
             columns = with_history(dataset.columns, data_spaces(dataset.metadata), history)
             if steps is not None:
                 self._selection = select_episodes(columns, steps, seed)
@@ -189,7 +193,8 @@ class JointOfflineData(OfflineData):
             self.num_steps = num_rows(columns)
             self.dataset = JointDataset(columns, dataset.metadata, dataset.files)
         else:
-            structure, self.metadata = read_structure(self._files)
+            with naming_the_node():
+                structure, self.metadata = read_structure(self._files)
             self.num_steps = num_rows(structure) if steps is None else steps
             if steps is not None:
                 self._selection = select_episodes(structure, steps, seed)

@@ -15,6 +15,7 @@ from ray.data.datasource import Datasource, ReadTask
 from rllib_mamql.columns import JointColumns, concatenate, num_rows
 from rllib_mamql.data.files import ParquetFile
 from rllib_mamql.errors import DatasetError
+from rllib_mamql.learning.nodes import naming_the_node
 
 if TYPE_CHECKING:
     from ray.data import DataIterator
@@ -75,11 +76,17 @@ class JointStepSource(Datasource):
     def _task(self, pieces: list[Piece]) -> ReadTask:
         rows, names = _rows(pieces), tuple(sorted({file.name for file, _ in pieces}))
         about = BlockMetadata(num_rows=rows, size_bytes=rows * self._row_bytes, exec_stats=None, input_files=names)
-        return ReadTask(lambda: _read(pieces), about)
+        return ReadTask(lambda: _read_here(pieces), about)
 
 
 def _rows(pieces: Sequence[Piece]) -> int:
     return sum(file.groups[group] for file, group in pieces)
+
+
+def _read_here(pieces: Sequence[Piece]) -> Iterator[pa.Table]:
+    """The same as :func:`_read`; an error says on which node of several it was."""
+    with naming_the_node():
+        yield from _read(pieces)
 
 
 def _read(pieces: Sequence[Piece]) -> Iterator[pa.Table]:

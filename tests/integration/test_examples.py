@@ -17,7 +17,9 @@ from tests.learning.test_readme_scores import ROWS
 from tests.support.command_line import ROOT, Rllib
 
 EXAMPLES = sorted(
-    path.relative_to(ROOT) for path in (ROOT / "tuned_examples").rglob("*.yaml") if path.parent.name != "suites"
+    path.relative_to(ROOT)
+    for path in (ROOT / "tuned_examples").rglob("*.yaml")
+    if path.parent.name not in ("suites", "cluster")
 )
 
 

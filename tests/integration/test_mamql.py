@@ -265,17 +265,24 @@ def test_weights_are_sent_without_waiting_for_rollouts(dataset: str, tmp_path: p
 
 @pytest.mark.slow
 def test_a_runner_that_dies_comes_back_with_the_weights(ahead: MAMQL) -> None:
-    group, before = ahead.env_runner_group, updates(ahead.train())
-    os.kill(group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)[0], signal.SIGKILL)
-    assert updates(ahead.train()) > before
-    for _ in range(20):
-        ahead.train()
-        if group.num_healthy_remote_env_runners() == 2:
-            break
-    before = steps(ahead.train())
-    assert steps(ahead.train()) == before + 40
-    assert len(group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)) == 2
-    assert_runners_hold_the_weights(ahead)
+    """Twice: the second death leaves no more behind than the first. `tests/benchmarks/soak.py` does so for hours."""
+    group, held = ahead.env_runner_group, []
+    for _ in range(2):
+        before = updates(ahead.train())
+        os.kill(group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)[0], signal.SIGKILL)
+        assert updates(ahead.train()) > before
+        for _ in range(20):
+            ahead.train()
+            if group.num_healthy_remote_env_runners() == 2:
+                break
+        before = steps(ahead.train())
+        assert steps(ahead.train()) == before + 40
+        assert len(group.foreach_env_runner(lambda runner: os.getpid(), local_env_runner=False)) == 2
+        assert_runners_hold_the_weights(ahead)
+        here = pathlib.Path("/proc/self")
+        held.append({what: len(list((here / what).iterdir())) for what in ("fd", "task") if here.is_dir()})
+    # Threads and connections of Ray's come and go by a few.
+    assert all(held[1][what] <= held[0][what] + 4 for what in held[0]), held
 
 
 def test_checkpoints_act_without_ray(dataset: str, tmp_path: pathlib.Path) -> None:
@@ -297,7 +304,7 @@ def test_checkpoints_act_without_ray(dataset: str, tmp_path: pathlib.Path) -> No
     ("runners", "learners", "streamed"),
     [
         pytest.param(*each, marks=pytest.mark.slow)
-        for each in ((1, 2, False), (2, 0, False), (2, 2, False), (0, 0, True), (0, 2, True))
+        for each in ((1, 2, False), (2, 0, False), (0, 0, True), (0, 2, True))
     ],
 )
 def test_remote_runners_and_learners(

@@ -28,7 +28,9 @@ PAGES = sorted(
     )
 )  # fmt: skip
 EXAMPLES = sorted(
-    path.relative_to(ROOT) for path in (ROOT / "tuned_examples").rglob("*.yaml") if path.parent.name != "suites"
+    path.relative_to(ROOT)
+    for path in (ROOT / "tuned_examples").rglob("*.yaml")
+    if path.parent.name not in ("suites", "cluster")
 )
 SHELL = ("sh", "bash", "console")
 FOLDERS = "docs|tests|tuned_examples|offline_data|envs|rllib_mamql"

@@ -22,15 +22,26 @@ from rllib_mamql.cli.adopting import Adopt, newer_checkpoint
 from rllib_mamql.cli.experiment import Experiment, ExperimentSettings
 from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.cli.progress import INTERRUPTION, TrialMonitor
-from rllib_mamql.cli.resuming import claim_folder, claimed
-from rllib_mamql.cli.session import check_room
+from rllib_mamql.cli.resuming import claim_folder, claimed, results_folder, resumed
+from rllib_mamql.cli.room import check_room
 from rllib_mamql.data.checksums import is_whole, renew_checksum, write_checksums
 from rllib_mamql.environments.patience import PATIENCE
 from rllib_mamql.environments.standard import StandardEnv
-from rllib_mamql.errors import ConfigError, EnvironmentFault, EnvironmentHang, full_disk, last_line, no_space
+from rllib_mamql.errors import (
+    ConfigError,
+    DatasetError,
+    EnvironmentFault,
+    EnvironmentHang,
+    full_disk,
+    last_line,
+    no_space,
+)
 from rllib_mamql.learning.checkpoint import DOCUMENT
+from rllib_mamql.learning.offline_input import JointOfflineData
 from rllib_mamql.learning.shares import deal_rows
+from rllib_mamql.learning.streaming import JointStepSource
 from rllib_mamql.play.batched import BatchedRollout
+from tests.support.toy_data import write_toy_dataset
 from tests.toy_env import ToyEnv
 
 # -- environments that hang -----------------------------------------------------------------------------------------
@@ -261,6 +272,23 @@ def test_trials_of_a_lost_record_go_on_from_their_checkpoints(tmp_path: Path, mo
     assert told == [(trial, old / "checkpoint_000004", 4, {"training_iteration": 5})]
 
 
+def test_a_run_without_tunes_record_is_resumed_from_its_checkpoints(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rllib_mamql.algorithms.mamql.algorithm import MAMQL
+
+    toy = Experiment("toy", ExperimentSettings(run="MAMQL", storage_path=str(tmp_path)), tmp_path)
+    (tmp_path / "toy").mkdir()
+    with pytest.raises(ConfigError, match="no run of 'toy'"):
+        results_folder(toy, resume=True)
+    write_checkpoint(tmp_path / "toy" / "trial_ab_00000", 0, 1)
+    assert results_folder(toy, resume=True) == (str(tmp_path), "toy")
+    item: Any = SimpleNamespace(algorithm=MAMQL)
+    assert resumed(item, str(tmp_path), "toy", {}) is None
+    said = capsys.readouterr().err
+    assert "Tune's record of" in said and "from their checkpoints where there are whole ones" in said
+
+
 # -- what is said ---------------------------------------------------------------------------------------------------
 
 
@@ -280,6 +308,16 @@ def test_incidents_and_restarts_are_lines(capsys: pytest.CaptureFixture[str]) ->
     assert "toy 00000 failed and goes on from checkpoint_000003, restart 1 of 2: ValueError: broke" in said
 
 
+def test_a_restart_is_a_line_also_where_tune_has_the_error_as_a_text(capsys: pytest.CaptureFixture[str]) -> None:
+    monitor = TrialMonitor("toy", {})
+    trial: Any = SimpleNamespace(
+        trial_id="ab_00000", checkpoint=None, max_failures=2, run_metadata=SimpleNamespace(num_failures=2),
+        get_error=lambda: "Failure #1 ...\nThe actor died unexpectedly", storage=SimpleNamespace(storage_fs_path="/"),
+    )  # fmt: skip
+    monitor.on_trial_recover(1, [], trial)
+    assert "goes on from its beginning, restart 2 of 2: its process died" in capsys.readouterr().err
+
+
 def test_a_dead_process_is_said_in_a_few_words() -> None:
     error = RuntimeError("The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR ...")
     assert last_line(error).startswith("its process died")
@@ -294,15 +332,31 @@ def test_sigterm_asks_trials_to_save(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_trial_that_a_cluster_can_never_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import ray
-
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 4.0})
+    cluster = RunOptions(ray_address="auto")
+    monkeypatch.setattr("rllib_mamql.cli.room.living_nodes", lambda: [{"CPU": 2.0}, {"CPU": 2.0, "GPU": 0.0}])
     with pytest.raises(ConfigError, match=r"asks for 5 CPUs, the cluster has 4: .*--wait-for-nodes"):
-        check_room(RunOptions(ray_address="auto"), {"cpus": 5.0, "gpus": 0.0})
+        check_room(cluster, [[{"CPU": 1.0}] * 5])
     with pytest.raises(ConfigError, match="asks for 1 GPUs, the cluster has 0"):
-        check_room(RunOptions(ray_address="auto"), {"cpus": 1.0, "gpus": 1.0})
-    check_room(RunOptions(ray_address="auto", wait_for_nodes=True), {"cpus": 5.0, "gpus": 0.0})
-    check_room(RunOptions(ray_address="auto"), {"cpus": 4.0, "gpus": 0.0})
+        check_room(cluster, [[{"CPU": 1.0, "GPU": 1.0}]])
+    with pytest.raises(ConfigError, match=r"one process of a trial asks for 3 CPU, the largest node .* has 2 CPU"):
+        check_room(cluster, [[{"CPU": 1.0}, {"CPU": 3.0}]])
+    check_room(RunOptions(ray_address="auto", wait_for_nodes=True), [[{"CPU": 5.0}]])
+    check_room(cluster, [[{"CPU": 1.0, "GPU": 0.0}] * 4])
+
+
+def test_a_path_that_a_node_lacks_is_named_with_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = SimpleNamespace(input_=str(tmp_path / "demos"))
+    with pytest.raises(DatasetError, match="demos does not exist"):
+        JointOfflineData(config)
+    monkeypatch.setattr("rllib_mamql.learning.nodes.this_node", lambda: "node b (10.0.0.2)")
+    with pytest.raises(DatasetError, match=r"^on node b \(10.0.0.2\): .*demos does not exist.*every node must see"):
+        JointOfflineData(config)
+    write_toy_dataset(tmp_path / "demos")
+    source = JointStepSource(JointOfflineData(config)._files, epochs=1)
+    shutil.rmtree(tmp_path / "demos")
+    with pytest.raises(DatasetError, match=r"^on node b \(10.0.0.2\): .* is gone"):
+        for task in source.get_read_tasks(1):
+            list(task())
 
 
 def test_tunes_own_files_that_a_full_disk_cut_off_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

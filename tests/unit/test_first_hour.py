@@ -13,10 +13,11 @@ from ray.rllib.utils.pre_checks.env import check_multiagent_environments
 
 from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.cli.experiment import load_experiments
-from rllib_mamql.cli.progress import TrialMonitor, Waiting
+from rllib_mamql.cli.progress import TrialMonitor
 from rllib_mamql.cli.progress_csv import ProgressTable
 from rllib_mamql.cli.progress_line import bar_width, progress_line, shortened
 from rllib_mamql.cli.results import RETURN_MEAN, latest_return
+from rllib_mamql.cli.room import Waiting
 from rllib_mamql.cli.settings import prepare
 from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.data.schema import ReturnSummary
@@ -88,20 +89,26 @@ def test_a_file_in_the_current_folder_takes_no_modules_place(tmp_path: Path) -> 
 
 
 def test_a_trial_that_waits_for_resources_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    groups = {"a": {"state": "PENDING"}}
+    monkeypatch.setattr("rllib_mamql.cli.room.living_nodes", lambda: [{"CPU": 1.0}, {"CPU": 1.0}])
     monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 0.5})
+    monkeypatch.setattr("ray.util.placement_group_table", lambda: groups)
+    three = [{"CPU": 1.0}] * 3
     waiting = Waiting()
-    assert waiting.line({"CPU": 3.0}, 100.0) is None
-    line = waiting.line({"CPU": 3.0}, 109.0)
+    assert waiting.line(three, 100.0) is None
+    line = waiting.line(three, 109.0)
     assert line is not None and "asks for 3 CPU, the cluster has 2 CPU (0.5 free)" in line and "num_learners" in line
-    assert waiting.line({"CPU": 3.0}, 120.0) is None
-    assert waiting.line({"CPU": 3.0}, 170.0) == line
+    assert waiting.line(three, 120.0) is None
+    assert waiting.line(three, 170.0) == line
     # A trial has started.
-    assert waiting.line({}, 171.0) is None and waiting.line({"CPU": 2.0}, 172.0) is None
-    # Its process may be starting.
-    assert waiting.line({"CPU": 2.0}, 182.0) is None
-    line = waiting.line({"CPU": 2.0, "GPU": 0.0}, 233.0)
+    assert waiting.line([], 171.0) is None and waiting.line([{"CPU": 1.0}], 172.0) is None
+    line = waiting.line([{"CPU": 1.0, "GPU": 0.0}], 181.0)
     assert line is not None and "when other work ends" in line and "GPU" not in line
+    line = waiting.line([{"CPU": 2.0}], 242.0)
+    assert line is not None and "do not fit on 2 nodes side by side" in line
+    # Nothing waits for a place: the trial's process is starting.
+    groups["a"]["state"] = "CREATED"
+    assert waiting.line([{"CPU": 1.0}], 303.0) is None
 
 
 # -- one way to count a return ------------------------------------------------------------------------------------

@@ -210,15 +210,13 @@ def test_a_recovery_that_fails_costs_the_rewards_alone(
         raise RuntimeError("the kitchen\nis on fire")
 
     monkeypatch.setattr("rllib_mamql.rewards.recover.recover_checkpoint", fail)
-    assert not recover_rewards(
-        experiment_of("MAMQL"), str(toy_checkpoint_folder), {"reward_gauge": "sparse", "seed": 3}
-    )
+    assert not recover_rewards(experiment_of("MAMQL"), toy_checkpoint_folder, {"reward_gauge": "sparse", "seed": 3})
     assert [(each.gauge, each.seed, each.budget_s) for each in asked] == [("sparse", 3, RECOVERY_BUDGET_S)]
     said = capsys.readouterr().err
     assert "rewards are not recovered: the kitchen is on fire; `rllib recover" in said and said.count("\n") == 1
     # Nothing is asked for, or there is nothing to ask of.
-    assert recover_rewards(experiment_of("MAMQL"), str(toy_checkpoint_folder), {"reward_gauge": "none"})
-    assert recover_rewards(experiment_of("SQIL"), str(toy_checkpoint_folder), {})
+    assert recover_rewards(experiment_of("MAMQL"), toy_checkpoint_folder, {"reward_gauge": "none"})
+    assert recover_rewards(experiment_of("SQIL"), toy_checkpoint_folder, {})
     assert len(asked) == 1
 
 

@@ -107,7 +107,7 @@ def test_the_best_trials_settings_run_as_they_are(tmp_path: Path) -> None:
     own = {"lr": np.float64(0.003), "model_config": {"fcnet_hiddens": [16], "vf_share_layers": True}, "seed": 3}
     reports = [report("search", "1", 1.0), replace(report("search", "2", 2.0), config=own, fresh_return_mean=1.75)]
     assert winners(best_first(reports)) == [reports[1]]
-    (written,) = load_experiments(write_winner(experiment, reports[1], tmp_path))
+    (written,) = load_experiments(Path(write_winner(experiment, reports[1], str(tmp_path))))
     assert (written.name, written.settings.run, written.settings.num_samples) == ("search-best", "MAMQL", 1)
     assert written.settings.stop == {"training_iteration": 2.0}
     assert written.settings.config == {

@@ -1,0 +1,144 @@
+"""Which modules may be imported for an environment whose name is out of a checkpoint, which anybody may have written.
+
+A name that the user gives, in an experiment file, on the command line or in Python, is imported as it is. One out of a
+checkpoint is so only if importing it runs nothing new, or the module is one that is allowed: see :func:`check_import`.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import os
+import pathlib
+import sys
+from collections.abc import Iterable
+
+from rllib_mamql.errors import UnknownEnvironmentError
+from rllib_mamql.ray_internals import FOLDER
+
+VARIABLE = "RLLIB_MAMQL_ALLOW_IMPORT"
+"""Environment variable with the modules that are allowed, with commas between them; Ray's workers inherit it."""
+WELL_KNOWN = ("pettingzoo", "mpe2", "gymnasium", "mamql_envs")
+"""Packages whose modules define environments and do nothing else when they are imported; where they are installed."""
+REMEMBERED = "imports"
+"""File in the user's folder of settings: modules that the user has trained with, and the files that they are."""
+
+_NAMED: set[str] = set()
+_OUT_OF_FILES: set[str] = set()
+_IMPORTED: dict[str, str] = {}
+
+
+class UntrustedImport(UnknownEnvironmentError):
+    """A checkpoint names a module that was not allowed."""
+
+
+def allow_import(modules: Iterable[str]) -> None:
+    """Allows checkpoints to name modules, and all that is below them, in this process and in those that it starts."""
+    known = [*_allowed(), *modules]
+    if known:
+        os.environ[VARIABLE] = ",".join(dict.fromkeys(known))
+
+
+def named_by_the_user(name: str) -> None:
+    """Notes that the user gave an environment's name, whatever checkpoints say later or have said."""
+    _NAMED.add(name)
+    _OUT_OF_FILES.discard(name)
+
+
+def out_of_a_file(name: str) -> None:
+    """Notes that an environment's name is out of a file."""
+    if name not in _NAMED:
+        _OUT_OF_FILES.add(name)
+
+
+def check_import(name: str, path: str) -> None:
+    """Lets a module be imported, or not.
+
+    It may be where the user gave the name; where the module is loaded already; where it belongs to a well-known
+    package, and not to a file of that name in the current folder; where it was allowed (:func:`allow_import`); and
+    where the user has trained with this very file before (:func:`remember`).
+
+    Args:
+        name: The environment's.
+        path: The module's.
+
+    Raises:
+        UntrustedImport: If it may not.
+    """
+    _IMPORTED[name] = path
+    if name not in _OUT_OF_FILES or path in sys.modules:
+        return
+    top = path.partition(".")[0]
+    if top in WELL_KNOWN and not _is_in_folder(top):
+        return
+    if any(path == allowed or path.startswith(f"{allowed}.") for allowed in _allowed()):
+        return
+    if _line(top) in _remembered():
+        return
+    raise UntrustedImport(
+        f"the checkpoint names environment {name!r}, and importing {path!r} would run its code: if you trust it, add "
+        f"--allow-import {top}, or set {VARIABLE}={top}"
+    )
+
+
+def remember(name: str) -> None:
+    """Notes where the module is that an environment's name, which the user gave, has led to.
+
+    Its checkpoints are then played without being asked about. Where nothing can be written, nothing is remembered.
+    """
+    path = _IMPORTED.get(name)
+    if path is None or name in _OUT_OF_FILES:
+        return
+    top = path.partition(".")[0]
+    line = _line(top)
+    if top in WELL_KNOWN or line is None or any(path.startswith(allowed) for allowed in _allowed()):
+        return
+    if line not in (known := _remembered()):
+        file = _file()
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("".join(f"{each}\n" for each in [*known, line]), encoding="utf-8")
+        except OSError:
+            return
+
+
+def _allowed() -> list[str]:
+    return [module for module in os.environ.get(VARIABLE, "").split(",") if module]
+
+
+def _file() -> pathlib.Path:
+    folder = os.environ.get("XDG_CONFIG_HOME") or os.path.join(os.path.expanduser("~"), ".config")
+    return pathlib.Path(folder) / "rllib-mamql" / REMEMBERED
+
+
+def _remembered() -> list[str]:
+    try:
+        return _file().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _line(top: str) -> str | None:
+    """How a module is remembered: its name, and the file that it is here; None where there is none."""
+    origin = _origin(top)
+    return None if origin is None else f"{top} {origin}"
+
+
+def _origin(top: str) -> str | None:
+    """The file of a module that stands in no package. Nothing is imported to find it."""
+    folder = os.environ.get(FOLDER)
+    try:
+        spec = importlib.machinery.PathFinder.find_spec(top, [*sys.path, *([folder] if folder else [])])
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    places = [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or ())
+    return os.path.realpath(places[0]) if places else None
+
+
+def _is_in_folder(top: str) -> bool:
+    origin, folder = _origin(top), os.environ.get(FOLDER)
+    if origin is None or not folder:
+        return False
+    here = os.path.realpath(folder)
+    return os.path.dirname(origin) in (here, os.path.join(here, top))
