@@ -72,7 +72,8 @@ def report_trial(
         error = one_line(fault)
         if not isinstance(fault, UserError):
             error = f"{type(fault).__name__}: {error}"
-    expert, random = known_returns(item.metadata)
+    teams = evaluation.teams if evaluation else {}
+    expert, random = (None, None) if teams else known_returns(item.metadata)
     mean = evaluation.return_mean if evaluation else None
     train_time = float(metrics.get("time_total_s", 0.0))
     report = TrialReport(
@@ -109,6 +110,7 @@ def report_trial(
         iterations=int(metrics.get("training_iteration", 0)),
         error=error,
         held_out_likelihood=likelihood,
+        teams=teams,
     )
     if Path(result.path).is_dir():
         try:
@@ -227,7 +229,9 @@ def evaluate_trial(
                 checkpoint, env, env_config, module_of, episodes=episodes, seed=seed, watch=watch
             )
     name = Path(checkpoint).parent.name
-    say(f"{name}: return {number(evaluation.return_mean)}, {episodes} episodes ({time.monotonic() - started:.0f} s)")
+    found = {"": evaluation.return_mean} | {f" of {team}": one.mean for team, one in evaluation.teams.items()}
+    returns = ", ".join(f"return{whose} {number(mean)}" for whose, mean in found.items() if mean is not None)
+    say(f"{name}: {returns}, {episodes} episodes ({time.monotonic() - started:.0f} s)")
     return evaluation
 
 
