@@ -63,5 +63,15 @@ def latest_return(result: Mapping[str, Any], aggregation: str = "mean") -> float
     return sum(returns) if aggregation == "sum" else sum(returns) / len(returns)
 
 
+def without_returns(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result less what a mean return could be read from, to be shown where agents have opponents."""
+    runners = result.get("env_runners")
+    kept = {key: value for key, value in result.items() if key != RETURN_MEAN}
+    if isinstance(runners, Mapping):
+        hidden = (RETURN_MEAN, "agent_episode_returns_mean")
+        kept["env_runners"] = {key: value for key, value in runners.items() if key not in hidden}
+    return kept
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not math.isnan(float(value))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rllib_mamql.evaluation.evaluate import EvaluationResult
     from rllib_mamql.evaluation.likelihood import HeldOutLikelihood
     from rllib_mamql.play.returns import TeamReturn
+    from rllib_mamql.rewards.dependence import Dependence
     from rllib_mamql.rewards.relearn import Relearned
     from rllib_mamql.rewards.scoring import StateScores
     from rllib_mamql.rewards.store import Recovered
@@ -92,10 +93,28 @@ def print_rewards(told: TrialReport | EvaluationResult, whose: str = "") -> None
     else:
         tell(
             f"{before}the environment reports no events in its infos, so that there is no telling what the {kind_of} "
-            "rewards pay for"
+            "rewards pay for; `rllib map` shows what they depend on"
         )
     for text in told.undetermined:
         Console().print(f"[bold]note:[/] {escape(before + text)}", highlight=False)
+
+
+def print_dependence(found: Mapping[str, Dependence]) -> None:
+    """The rows that tell most about each agent's reward."""
+    for name, one in found.items():
+        if not one.rules:
+            tell(f"{name}: the reward is the same wherever it was seen, in {one.states:,} states")
+            continue
+        headings: tuple[str, ...] = ("where", "reward", "elsewhere", "share", "explains")
+        rows = [
+            [rule.where, f"{rule.mean:+.3f}", f"{rule.elsewhere:+.3f}", f"{rule.share:.1%}", f"{rule.telling:.0%}"]
+            for rule in one.rules
+        ]
+        caption = "share: of visited states and own actions, all of which are asked; [3] is column 3 of what is seen"
+        if one.saliency is not None:
+            headings, caption = ("where", "change of the reward", "of all change"), "if the patch is painted over"
+            rows = [[rule.where, f"{rule.mean:.3f}", f"{rule.telling:.0%}"] for rule in one.rules]
+        show(table_of(headings, rows), f"What the reward of {name} depends on", caption)
 
 
 def _paid(rows: Mapping[str, Mapping[str, Any]], kind: str, unscaled: bool) -> str:

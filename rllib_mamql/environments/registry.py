@@ -386,6 +386,13 @@ def make_expert(name: str) -> Expert:
     return resolve(name, entry.expert)()
 
 
+def has_maps(name: str) -> bool:
+    """Whether an environment says which maps its rewards can be drawn on."""
+    check_environment_is_known(name)
+    entry = find_environment(name)
+    return entry is not None and entry.maps is not None
+
+
 def maps_of(name: str) -> Any:
     """What says which maps an environment's rewards can be drawn on, by ``snapshot`` and ``probes``.
 

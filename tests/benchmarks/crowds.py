@@ -45,7 +45,18 @@ HEADS = {"data": "marginal", "1": "K = 1", "5": "K = 5", "mean field": "mean fie
 UPDATES = 300
 STEPS = 20_000
 WIDTH = 32
-ADVICE = ""
+ADVICE = """**What to choose with many agents: `critic: marginal`, the default.** Its policies are within 0.01 of the
+experts' (total variation) with 8 agents as with 64, for 2 ms an update whatever their number: the data take the
+expectation over the others. `critic: joint` cannot enumerate (3^63 joint actions) and has to sample: in `sharing` and
+`capacity` the error of its policies grows with the agents (one sample: from 0.02 to 0.08 and 0.06; five: from 0.01 to
+0.03 and 0.02), that of its rewards in all three games, and an update takes nine times as long with 64. Five samples
+mostly cut the error of one to between a third and two thirds at the same cost here: take no single one. `critic:
+mean_field` learns policies as good as the marginal critic's at one and a half times its cost, for where it is trained,
+at the expected frequencies, it is a function of the state as well; its rewards are worse in `channels`. What it adds,
+values at other frequencies, may be believed only where no single agent matters: with the true joint critic its error
+falls as 1 / n in `sharing`, and stays near half a reward unit in `capacity` and `channels`, where five samples are as
+near or nearer. Take it to ask what an agent would do if a smooth crowd behaved otherwise.
+"""
 SHOWN = 4_000
 """Draws of joint actions with which a learned joint critic is marginalised when all is done."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from rllib_mamql.cli import tables
 from rllib_mamql.cli.report import plain, with_teams
-from rllib_mamql.cli.results import OPPOSED, latest_return
+from rllib_mamql.cli.results import OPPOSED, latest_return, without_returns
 from rllib_mamql.data.schema import ReturnSummary
 from rllib_mamql.environments.registry import KNOWN_TEAMS, make_env, make_expert, opposed_teams
 from rllib_mamql.environments.teams import check_teams, split
@@ -73,7 +73,10 @@ def test_returns_and_scores_are_each_sides_own() -> None:
     assert found["b"].score is None, "its experts lose more than random play does"
     assert team_returns(episodes, "sum", teams)["a"].mean == 6.0
     assert team_returns(episodes, "mean", teams)["a"].expert is None
-    assert latest_return({"return_mean": 1.0}, OPPOSED) is None
+    runners = {"return_mean": 1.0, "agent_episode_returns_mean": {"b": 1.0}, "steps": 3}
+    result = {"return_mean": 1.0, "env_runners": runners}
+    assert latest_return(result, OPPOSED) is None
+    assert latest_return(without_returns(result)) is None and without_returns(result)["env_runners"] == {"steps": 3}
 
 
 def test_the_evaluation_has_no_mean_over_opponents(
