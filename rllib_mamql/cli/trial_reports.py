@@ -63,7 +63,7 @@ def report_trial(
         elif error is None and checkpoint is not None and options.eval_episodes:
             rewards = alone and recover_rewards(item, checkpoint, config)
             evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes, rewards=rewards)
-            if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
+            if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0 and not evaluation.teams:
                 as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
         elif error is None and checkpoint is not None and wanted_gauge(item, config) != NO_GAUGE:
             say("rewards are recovered along with an evaluation, and none was asked for; `rllib recover` does without")

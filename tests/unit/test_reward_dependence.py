@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.cli.tables import print_dependence
+from rllib_mamql.rewards import dependence
 from rllib_mamql.rewards.dependence import Dependence, dependence_of, reward_dependence
 from rllib_mamql.rewards.dependence_plots import plot_dependence
 from rllib_mamql.rewards.rules import grow
@@ -112,7 +113,9 @@ def test_the_toys_rewards_are_read_off(
     assert "What the reward of agent_0 depends on" in capsys.readouterr().out
 
 
-def test_pictures_show_where_they_matter(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_pictures_show_where_they_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dependence, "OCCLUDED", 16)
     stored = untrained(TOY, {"form": "picture"})
     for module in stored.modules.values():
         module.reward = RedCorner()
@@ -124,3 +127,57 @@ def test_pictures_show_where_they_matter(tmp_path: Path) -> None:
     assert found.by_action[1] > 0.0 == found.by_action[0]
     plot_dependence({"agent_0": found}, "pictures", tmp_path / "toy.svg")
     assert (tmp_path / "toy.svg").is_file()
+
+
+class NearestLandmark(nn.Module):
+    """simple_spread's heart: how near the nearest of three landmarks is; columns 4 to 9 are where they lie."""
+
+    def forward(self, observations: Tensor, others: Tensor) -> Tensor:
+        gaps = observations[:, 4:10].view(len(observations), 3, 2).norm(dim=-1)
+        paid = -gaps.amin(-1, keepdim=True).expand(-1, 5)
+        return paid if others.dim() == 2 else paid.unsqueeze(1).expand(-1, others.shape[1], -1)
+
+
+class TowardsGoal(nn.Module):
+    """Of simple_speaker_listener: to go right (2) pays by how far to the right the first landmark is, column 2."""
+
+    def __init__(self, actions: int) -> None:
+        super().__init__()
+        self.actions = actions
+
+    def forward(self, observations: Tensor, others: Tensor) -> Tensor:
+        paid = observations[:, min(2, observations.shape[1] - 1)][:, None] * torch.eye(self.actions)[2]
+        return paid if others.dim() == 2 else paid.unsqueeze(1).expand(-1, others.shape[1], -1)
+
+
+class PreyAhead(nn.Module):
+    """Of pursuit: whether prey (channel 2) is on the middle cell or the one above it."""
+
+    def forward(self, observations: Tensor, others: Tensor) -> Tensor:
+        paid = observations[:, 2:4, 3, 2].float().sum(-1, keepdim=True).expand(-1, 5)
+        return paid if others.dim() == 2 else paid.unsqueeze(1).expand(-1, others.shape[1], -1)
+
+
+@pytest.mark.slow
+def test_environments_without_maps_show_what_is_paid() -> None:
+    stored = untrained("pettingzoo:mpe2.simple_spread_v3", {}, sharing="all")
+    stored.modules["shared"].reward = NearestLandmark()
+    (name,) = found = reward_dependence(stored, steps=600)
+    assert name == "agent_0 to agent_2", "agents that share a module are told of together"
+    assert {curve.name for curve in found[name].curves} <= {f"[{place}]" for place in range(4, 10)} | {"[2]", "[3]"}
+    assert np.ptp(found[name].by_action) < 1e-6
+
+    stored = untrained("pettingzoo:mpe2.simple_speaker_listener_v4", {})
+    for module in stored.modules.values():
+        module.reward = TowardsGoal(int(module.action_space.n))
+    curve = reward_dependence(stored, steps=600)["listener_0"].curves[0]
+    assert curve.name == "[2]"
+    assert np.diff(curve.means[2]).min() > 0.0 and np.ptp(curve.means[1]) < 1e-6
+
+    size = {"x_size": 8, "y_size": 8, "n_pursuers": 2, "n_evaders": 4, "max_cycles": 40}
+    stored = untrained("pettingzoo:pettingzoo.sisl.pursuit_v5", size, sharing="all")
+    stored.modules["shared"].reward = PreyAhead()
+    saliency = reward_dependence(stored, steps=600)["pursuer_0"].saliency
+    assert saliency is not None and saliency.change.shape == (7, 7, 3)
+    shown = np.argwhere(saliency.change > 1e-9).tolist()
+    assert shown == [[2, 3, 2], [3, 3, 2]]

@@ -94,6 +94,7 @@ def test_the_mean_field_reads_whole_counts_off_the_table() -> None:
         np.testing.assert_allclose(at_mean_counts(table, counts[None].astype(float)), table[..., place])
 
 
+@pytest.mark.slow
 def test_the_mean_field_nears_the_marginal_as_a_smooth_crowd_grows_and_not_where_single_agents_matter() -> None:
     error = {}
     for name in ("sharing", "channels"):
