@@ -105,6 +105,7 @@ def gauges() -> str:
         "congestion, sparse rewards": with_rewards(EXAMPLES["congestion"](), "sparse", 1),
         "random, 3 agents, sparse rewards": with_rewards(random_game(1, states=5, actions=(3, 2, 3)), "sparse", 1),
         "random, dense rewards": random_game(0),
+        "front, 1 against 1 (state reward)": front(),
     }
     rows: list[list[object]] = []
     for name, game in games.items():
