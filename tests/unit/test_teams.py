@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from rllib_mamql.cli import tables
 from rllib_mamql.cli.report import plain, with_teams
 from rllib_mamql.cli.results import OPPOSED, latest_return, without_returns
 from rllib_mamql.data.schema import ReturnSummary
-from rllib_mamql.environments.registry import KNOWN_TEAMS, make_env, make_expert, opposed_teams
+from rllib_mamql.environments.registry import ENVIRONMENTS, KNOWN_TEAMS, make_env, make_expert, opposed_teams
 from rllib_mamql.environments.teams import check_teams, split
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
+from rllib_mamql.learning.metrics import RETURN_MEAN
 from rllib_mamql.play.returns import team_returns
 from rllib_mamql.play.rollout import Episode
 from tests.support.toy_data import TOY
+from tests.unit.test_env_runner import make_runner
 
 TAG = "pettingzoo:mpe2.simple_tag_v3"
 ADVERSARY = "pettingzoo:mpe2.simple_adversary_v3"
@@ -123,3 +126,16 @@ def test_scripted_experts_beat_random_play_on_either_side(env: str, side: str) -
         totals.append(total / 5)
         made.close()
     assert totals[0] > totals[1] + 1.0, totals
+
+
+@pytest.mark.parametrize("opposed", [False, True])
+def test_a_runner_reports_no_mean_over_opponents(opposed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if opposed:
+        entry = replace(ENVIRONMENTS["overcooked"], teams={"first": ["agent_0"], "second": ["agent_1"]})
+        monkeypatch.setitem(ENVIRONMENTS, "overcooked", entry)
+    made = make_runner()
+    made.sample(num_episodes=1)
+    found = made.get_metrics()
+    assert (RETURN_MEAN in found) != opposed
+    assert set(found["agent_episode_returns_mean"]) == {"agent_0", "agent_1"}
+    made.stop()
