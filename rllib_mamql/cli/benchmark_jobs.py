@@ -10,6 +10,7 @@ from typing import Any
 from rllib_mamql.algorithms.registry import ALGORITHMS, is_ours
 from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.numbers import clock, number
+from rllib_mamql.cli.results import OPPOSED
 from rllib_mamql.cli.room import Resources
 from rllib_mamql.cli.settings import find_algorithm, prepare
 from rllib_mamql.cli.suite import Part, Suite, parts_of, settings_text
@@ -65,7 +66,13 @@ def made_ready(suite: Suite, jobs: Sequence[Job], storage: Path) -> list[Job]:
         sizes = sorted({job.cell.expert_steps for job in mine})
         searched = {**part.experiment.settings.config, "expert_steps": {"grid_search": sizes}}
         checked = part.experiment.settings.model_copy(update={"config": searched})
-        space = prepare(dataclasses.replace(part.experiment, settings=checked)).param_space
+        prepared = prepare(dataclasses.replace(part.experiment, settings=checked))
+        if prepared.aggregation == OPPOSED:
+            raise ConfigError(
+                f"problems.{part.problem}: agents of {part.experiment.settings.env!r} have opponents, and a benchmark "
+                "compares one return: leave the problem out"
+            )
+        space = prepared.param_space
         ready += [
             dataclasses.replace(job, overrides={**space, "expert_steps": job.cell.expert_steps, "seed": job.cell.seed})
             for job in mine

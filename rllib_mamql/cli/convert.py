@@ -40,6 +40,7 @@ def convert(out: Path, **options: Any) -> None:
     """
     check_new_folder(out)
     from rllib_mamql.cli.messages import say
+    from rllib_mamql.cli.report import with_teams
     from rllib_mamql.data.reading import read_dataset
     from rllib_mamql.data.sources.convert import renamed, write_found
     from rllib_mamql.data.summary import summarise
@@ -61,7 +62,10 @@ def convert(out: Path, **options: Any) -> None:
     write_found(found, out, spaces, command=_command(options), **about)
     dataset = read_dataset(str(out))
     summary = summarise(dataset)
-    rewards = "no rewards" if summary["return_mean"] is None else f"mean return {summary['return_mean']:.2f}"
+    with_teams(summary, dataset.metadata.env)
+    means = summary.get("return_per_team") or {"": summary["return_mean"]}
+    told = [f"mean return {team and f'of {team} '}{mean:.2f}" for team, mean in means.items() if mean is not None]
+    rewards = ", ".join(told) or "no rewards"
     print(f"{out}: {summary['steps']} joint steps, {summary['episodes']} episodes, {rewards}")
     if dataset.metadata.spaces_inferred:
         say("spaces are those of the values found: give --env to have them checked against an environment's")

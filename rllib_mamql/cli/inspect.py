@@ -23,7 +23,7 @@ NOTHING: dict[str, Any] = {"episodes": None, "steps": None, "agents": [], "space
 def inspect(folder: str | Path, json_path: Path | None) -> None:
     """Check a dataset and print what is in it."""
     check_output(json_path, "--json")
-    from rllib_mamql.cli.report import document, write_json
+    from rllib_mamql.cli.report import document, with_teams, write_json
     from rllib_mamql.cli.tables import print_dataset, print_problem
     from rllib_mamql.data.reading import read_dataset
     from rllib_mamql.data.summary import summarise
@@ -37,6 +37,7 @@ def inspect(folder: str | Path, json_path: Path | None) -> None:
         print_problem(problem)
         sys.exit(EXIT_USER)
     summary = summarise(dataset)
+    with_teams(summary, dataset.metadata.env)
     print_dataset(folder, dataset, summary)
     write_json(json_path, document("inspect", path=folder, **summary))
     next_step(f"rllib train --file FILE --set input_={shown(folder)}", "learns from it")

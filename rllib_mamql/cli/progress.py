@@ -18,7 +18,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from ray.tune.result import SHOULD_CHECKPOINT
 
-from rllib_mamql.cli.results import bound_shares, latest_return
+from rllib_mamql.cli.results import OPPOSED, bound_shares, latest_return, without_returns
 from rllib_mamql.cli.room import Waiting
 from rllib_mamql.cli.trial_lines import TrialLines
 from rllib_mamql.errors import full_disk, last_line, printable
@@ -200,6 +200,8 @@ class TrialMonitor(Callback):
         return f"{self.experiment} {trial.trial_id.split('_')[-1]}"
 
     def _show(self, trial: Trial, result: Mapping[str, Any], final: str = "") -> None:
+        if self.aggregation == OPPOSED:
+            result = without_returns(result)
         if (mean := latest_return(result, self.aggregation)) is not None:
             self._returns[trial.trial_id] = mean
         wall_s, last = self.wall_s.get(trial.trial_id, 0.0), self._returns.get(trial.trial_id)

@@ -85,7 +85,7 @@ def relearn(checkpoint: str | Path, algo: str, out: Path, json_path: Path | None
     out.mkdir(parents=True, exist_ok=True)
     with ray_session(RunOptions()):
         result = learn(stored, source, algorithm, settings, out, say, against)
-    print_relearned(f"{algo} from scratch on the {source.kind} reward", result.returns, result.normalised_score)
+    print_relearned(f"{algo} from scratch on the {source.kind} reward", result)
     print(f"{shown(result.checkpoint)}: {result.env_steps:,} joint steps, {result.train_time_s:.0f} s")
     inside, judged_in = env_configs(stored, settings)
     expert = (against or stored.metadata).expert_return
@@ -93,8 +93,11 @@ def relearn(checkpoint: str | Path, algo: str, out: Path, json_path: Path | None
         "env": stored.env, "env_config": inside, "judged_in": judged_in, "seed": settings.seed, "algo": algo,
         "reward": source.kind, "shaped": options["shaped"], "sticky_actions": settings.sticky_actions,
         "clone_updates": clone and clone.updates, "clone_held_out": clone and clone.held_out,
-        "return_mean": result.returns.mean, "return_ci95": result.returns.ci95, "per_agent": result.returns.per_agent,
-        "expert_return": expert.mean if expert else None, "normalised_score": result.normalised_score,
+        "return_mean": None if result.teams else result.returns.mean,
+        "return_ci95": None if result.teams else result.returns.ci95,
+        "per_agent": result.returns.per_agent, "teams": result.teams,
+        "expert_return": expert.mean if expert and not result.teams else None,
+        "normalised_score": result.normalised_score,
         "curve": result.curve, "env_steps": result.env_steps, "train_time_s": result.train_time_s,
     }  # fmt: skip
     write_json(json_path, document("relearn", checkpoint=place_of(folder), **fields))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class TrialReport:
     fresh_return_mean: float | None = None
     fresh_return_ci95: tuple[float, float] | None = None
     held_out_likelihood: Mapping[str, Any] | None = None
+    teams: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON record; what only some trials have is left out where there is none."""
@@ -68,6 +69,24 @@ class TrialReport:
 def document(command: str, **content: Any) -> dict[str, Any]:
     """A machine-readable result: schema version, command and package versions, then the content."""
     return {"schema_version": SCHEMA_VERSION, "command": command, "versions": package_versions(), **content}
+
+
+def with_teams(summary: dict[str, Any], env: str | None) -> None:
+    """Replaces a dataset's mean return by each team's, ``return_per_team``, where agents have opponents.
+
+    Args:
+        summary: Of :func:`~rllib_mamql.data.summary.summarise`; is changed.
+        env: The dataset's environment; None or empty where unknown.
+    """
+    from rllib_mamql.environments.registry import opposed_teams
+
+    teams = opposed_teams(env, summary["agents"]) if env else {}
+    returns = summary["return_per_agent"]
+    if teams and returns is not None:
+        summary["return_mean"] = None
+        summary["return_per_team"] = {
+            team: sum(returns[agent] for agent in agents) / len(agents) for team, agents in teams.items()
+        }
 
 
 def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
@@ -106,6 +125,8 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, bool | int | str) or value is None:
         return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(vars(value))
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     if isinstance(value, float):

@@ -39,14 +39,20 @@ def expert_log_likelihood(result: Mapping[str, Any]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+OPPOSED = "opposed"
+"""How returns combine where agents have opponents: not at all."""
+
+
 def latest_return(result: Mapping[str, Any], aggregation: str = "mean") -> float | None:
     """Mean return of the episodes that ended lately, as evaluation counts it, or None where none has ended.
 
     Args:
         result: A result of Tune's.
         aggregation: How agents' returns combine, ``mean`` or ``sum``: RLlib's own algorithms report only their sum, and
-            each agent's.
+            each agent's; ``opposed`` where agents have opponents, of whose returns there is no mean.
     """
+    if aggregation == OPPOSED:
+        return None
     for path in (RETURN_MEAN, f"env_runners/{RETURN_MEAN}"):
         if _is_number(own := lookup(result, path)):
             return float(own)
@@ -55,6 +61,16 @@ def latest_return(result: Mapping[str, Any], aggregation: str = "mean") -> float
     if not returns:
         return None
     return sum(returns) if aggregation == "sum" else sum(returns) / len(returns)
+
+
+def without_returns(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result less what a mean return could be read from, to be shown where agents have opponents."""
+    runners = result.get("env_runners")
+    kept = {key: value for key, value in result.items() if key != RETURN_MEAN}
+    if isinstance(runners, Mapping):
+        hidden = (RETURN_MEAN, "agent_episode_returns_mean")
+        kept["env_runners"] = {key: value for key, value in runners.items() if key not in hidden}
+    return kept
 
 
 def _is_number(value: Any) -> bool:

@@ -243,12 +243,13 @@ def agents_of(env: str, env_config: Mapping[str, Any]) -> list[str]:
 
 def _aggregation(env: str, config: Mapping[str, Any]) -> str:
     """How agents' returns combine in the environment."""
-    from rllib_mamql.environments.registry import make_env
+    from rllib_mamql.cli.results import OPPOSED
+    from rllib_mamql.environments.registry import make_env, opposed_teams
     from rllib_mamql.play.returns import return_aggregation
 
     instance = make_env(env, config.get("env_config") or {})
     try:
-        return return_aggregation(instance)
+        return OPPOSED if opposed_teams(env, instance.possible_agents) else return_aggregation(instance)
     finally:
         instance.close()
 

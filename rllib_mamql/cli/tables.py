@@ -21,9 +21,11 @@ from rllib_mamql.rewards.verdict import DIRECTIONS, heading
 
 if TYPE_CHECKING:
     from rllib_mamql.data.reading import JointDataset
-    from rllib_mamql.data.schema import ReturnSummary
     from rllib_mamql.evaluation.evaluate import EvaluationResult
     from rllib_mamql.evaluation.likelihood import HeldOutLikelihood
+    from rllib_mamql.play.returns import TeamReturn
+    from rllib_mamql.rewards.dependence import Dependence
+    from rllib_mamql.rewards.relearn import Relearned
     from rllib_mamql.rewards.scoring import StateScores
     from rllib_mamql.rewards.store import Recovered
 
@@ -91,10 +93,28 @@ def print_rewards(told: TrialReport | EvaluationResult, whose: str = "") -> None
     else:
         tell(
             f"{before}the environment reports no events in its infos, so that there is no telling what the {kind_of} "
-            "rewards pay for"
+            "rewards pay for; `rllib map` shows what they depend on"
         )
     for text in told.undetermined:
         Console().print(f"[bold]note:[/] {escape(before + text)}", highlight=False)
+
+
+def print_dependence(found: Mapping[str, Dependence]) -> None:
+    """The rows that tell most about each agent's reward."""
+    for name, one in found.items():
+        if not one.rules:
+            tell(f"{name}: the reward is the same wherever it was seen, in {one.states:,} states")
+            continue
+        headings: tuple[str, ...] = ("where", "reward", "elsewhere", "share", "explains")
+        rows = [
+            [rule.where, f"{rule.mean:+.3f}", f"{rule.elsewhere:+.3f}", f"{rule.share:.1%}", f"{rule.telling:.0%}"]
+            for rule in one.rules
+        ]
+        caption = "share: of visited states and own actions, all of which are asked; [3] is column 3 of what is seen"
+        if one.saliency is not None:
+            headings, caption = ("where", "change of the reward", "of all change"), "if the patch is painted over"
+            rows = [[rule.where, f"{rule.mean:.3f}", f"{rule.telling:.0%}"] for rule in one.rules]
+        show(table_of(headings, rows), f"What the reward of {name} depends on", caption)
 
 
 def _paid(rows: Mapping[str, Mapping[str, Any]], kind: str, unscaled: bool) -> str:
@@ -128,31 +148,56 @@ def unscored(expert: float | None, random: float | None) -> str:
 
 def print_evaluation(result: EvaluationResult) -> None:
     """Returns, what happens in an episode, and what recovered rewards pay for."""
-    rows = returns_rows(result.return_mean, result.return_ci95, result.per_agent)
+    if result.teams:
+        print_teams(result.teams)
+        rows = agents_rows(result.per_agent)
+    else:
+        assert result.return_mean is not None and result.return_ci95 is not None
+        rows = returns_rows(result.return_mean, result.return_ci95, result.per_agent)
     for name, value in (("expert", result.expert_return), ("random", result.random_return)):
         if value is not None:
             rows.append([name, number(value)])
     if result.normalised_score is not None:
         rows.append(["normalised score", number(result.normalised_score, 3)])
     show(table_of(("", "return [95% CI]"), rows))
-    if text := unscored(result.expert_return, result.random_return):
+    if not result.teams and (text := unscored(result.expert_return, result.random_return)):
         tell(text)
     print_play(result, "What happens in an episode")
     print_rewards(result)
 
 
-def print_relearned(title: str, returns: ReturnSummary, normalised_score: float | None) -> None:
+def print_teams(teams: Mapping[str, TeamReturn], title: str = "Returns by team") -> None:
+    """How each side did, where agents have opponents."""
+    rows = [
+        [team, number(len(one.agents), 0), interval(one.mean, one.ci95)]
+        + [number(value, digits) for value, digits in ((one.expert, 2), (one.random, 2), (one.score, 3))]
+        for team, one in teams.items()
+    ]
+    headings = ("team", "agents", "return [95% CI]", "experts", "random", "score")
+    show(table_of(headings, rows), title, "each against the others, who learned too; no mean over opponents")
+
+
+def print_relearned(title: str, found: Relearned) -> None:
     """True returns of agents that learned anew."""
-    rows = returns_rows(returns.mean, returns.ci95, returns.per_agent)
-    if normalised_score is not None:
-        rows.append(["normalised score", number(normalised_score, 3)])
+    returns = found.returns
+    if found.teams:
+        print_teams(found.teams)
+        rows = agents_rows(returns.per_agent)
+    else:
+        rows = returns_rows(returns.mean, returns.ci95, returns.per_agent)
+    if found.normalised_score is not None:
+        rows.append(["normalised score", number(found.normalised_score, 3)])
     show(table_of(("", "true return [95% CI]"), rows), title)
 
 
 def returns_rows(mean: float, ci95: tuple[float, float], per_agent: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """The return of all, then each agent's."""
-    agents = [[agent, interval(summary["mean"], tuple(summary["ci95"]))] for agent, summary in per_agent.items()]
-    return [["all", interval(mean, ci95)], *agents]
+    return [["all", interval(mean, ci95)], *agents_rows(per_agent)]
+
+
+def agents_rows(per_agent: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Each agent's return."""
+    return [[agent, interval(summary["mean"], tuple(summary["ci95"]))] for agent, summary in per_agent.items()]
 
 
 def print_recovered(recovered: Recovered) -> None:
@@ -222,6 +267,8 @@ def print_dataset(folder: str | Path, dataset: JointDataset, summary: dict[str, 
     table.add_column(overflow="fold")
     metadata = dataset.metadata
     expert, random = metadata.expert_return, metadata.random_return
+    teams = summary.get("return_per_team", {})
+    recorded = "no rewards recorded" if summary["return_per_agent"] is None else number(summary["return_mean"])
     rows = {
         "environment": metadata.env,
         "env_config": metadata.env_config,
@@ -231,9 +278,9 @@ def print_dataset(folder: str | Path, dataset: JointDataset, summary: dict[str, 
         "episodes": summary["episodes"],
         "joint steps": summary["steps"],
         "episode lengths": "{min} to {max}, mean {mean:.1f}".format(**summary["episode_lengths"]),
-        "mean return": "no rewards recorded" if summary["return_mean"] is None else number(summary["return_mean"]),
-        "expert's return": expert and interval(expert.mean, expert.ci95),
-        "random return": random and interval(random.mean, random.ci95),
+        **({f"mean return, {team}": number(mean) for team, mean in teams.items()} or {"mean return": recorded}),
+        "expert's return": None if teams else expert and interval(expert.mean, expert.ci95),
+        "random return": None if teams else random and interval(random.mean, random.ci95),
     }
     for name, value in rows.items():
         if value is not None:

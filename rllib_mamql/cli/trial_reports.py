@@ -68,16 +68,19 @@ def report_trial(
             elif checkpoint is not None and options.eval_episodes:
                 rewards = alone and recover_rewards(item, checkpoint, config)
                 evaluation = evaluate_trial(item, config, checkpoint, options.eval_episodes, rewards=rewards)
-                if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0:
+                if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0 and not evaluation.teams:
                     as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
             elif checkpoint is not None and wanted_gauge(item, config) != NO_GAUGE:
-                say("rewards are recovered along with an evaluation, and none was asked for: `rllib recover` does it")
+                say(
+                    "rewards are recovered along with an evaluation, and none was asked for; `rllib recover` does without"
+                )
     except Exception as fault:
         # What the other trials came to is not lost with it.
         error = one_line(fault)
         if not isinstance(fault, UserError):
             error = f"{type(fault).__name__}: {error}"
-    expert, random = known_returns(item.metadata)
+    teams = evaluation.teams if evaluation else {}
+    expert, random = (None, None) if teams else known_returns(item.metadata)
     mean = evaluation.return_mean if evaluation else None
     train_time = float(metrics.get("time_total_s", 0.0))
     report = TrialReport(
@@ -114,6 +117,7 @@ def report_trial(
         iterations=int(metrics.get("training_iteration", 0)),
         error=error,
         held_out_likelihood=likelihood,
+        teams=teams,
     )
     folder = uri(result.path, storage)
     if is_elsewhere(folder) or Path(folder).is_dir():
@@ -230,7 +234,9 @@ def evaluate_trial(
                 checkpoint, env, env_config, module_of, episodes=episodes, seed=seed, watch=watch
             )
     name = checkpoint.parent.name
-    say(f"{name}: return {number(evaluation.return_mean)}, {episodes} episodes ({time.monotonic() - started:.0f} s)")
+    found = {"": evaluation.return_mean} | {f" of {team}": one.mean for team, one in evaluation.teams.items()}
+    returns = ", ".join(f"return{whose} {number(mean)}" for whose, mean in found.items() if mean is not None)
+    say(f"{name}: {returns}, {episodes} episodes ({time.monotonic() - started:.0f} s)")
     return evaluation
 
 

@@ -10,7 +10,7 @@ from rllib_mamql.cli.numbers import clock, interval, number
 from rllib_mamql.cli.paths import shown
 from rllib_mamql.cli.report import TrialReport, flatten
 from rllib_mamql.cli.runs import Trial
-from rllib_mamql.cli.tables import print_play, print_rewards, unscored
+from rllib_mamql.cli.tables import print_play, print_rewards, print_teams, unscored
 
 
 def print_trials(reports: Sequence[TrialReport]) -> None:
@@ -59,6 +59,9 @@ def _print_experiment(reports: Sequence[TrialReport]) -> None:
         show(table_of(("trial", *headings), rows), title, caption)
         for name, values in zip(numbers, settings, strict=True):
             tell(f"{name}: {_in_words(varied, values)}")
+    for report in reports:
+        if report.teams:
+            print_teams(report.teams, f"Returns by team, {name_of(report)}")
     if first.return_mean is not None and "input_" in first.config:
         if text := unscored(first.expert_return, first.random_return):
             tell(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from rllib_mamql.environments.names import (
     with_keywords,
 )
 from rllib_mamql.environments.standard import StandardEnv
+from rllib_mamql.environments.teams import check_teams, split
 from rllib_mamql.errors import ConfigError, UnknownEnvironmentError, nearest, one_line
 from rllib_mamql.ray_internals import share, shared
 
@@ -52,6 +53,8 @@ class EnvEntry:
         symmetries: Gives the environment's symmetries for the keywords of ``env_config``; None where none are known.
         ignored_in_data: Keywords whose value need not be that of the demonstrations.
         licence: Of data that the scripted expert plays; None where that is for others to say.
+        teams: Sides whose interests are opposed, by name their agents (see ``environments.teams``); None where all
+            agents are on one side.
     """
 
     factory: str | Factory
@@ -61,6 +64,7 @@ class EnvEntry:
     symmetries: str | Callable[..., Any] | None = None
     ignored_in_data: frozenset[str] = frozenset()
     licence: str | None = None
+    teams: Mapping[str, Sequence[str]] | None = None
 
 
 ENVIRONMENTS: dict[str, EnvEntry] = {
@@ -97,8 +101,23 @@ KNOWN_SYMMETRIES = {
 }
 """By module, symmetries of environments of other packages."""
 
-KNOWN_EXPERTS = {"pettingzoo.classic.connect_four_v3": "mamql_envs.connect_four_expert:ScriptedExpert"}
+KNOWN_EXPERTS = {
+    "mpe2.simple_adversary_v3": "mamql_envs.adversary_expert:ScriptedExpert",
+    "mpe2.simple_tag_v3": "mamql_envs.tag_expert:ScriptedExpert",
+    "pettingzoo.classic.connect_four_v3": "mamql_envs.connect_four_expert:ScriptedExpert",
+}
 """By module, scripted experts of environments of other packages."""
+
+KNOWN_TEAMS: dict[str, dict[str, tuple[str, ...]]] = {
+    "mpe2.simple_tag_v3": {"chasers": ("adversary",), "prey": ("agent",)},
+    "mpe2.simple_adversary_v3": {"adversary": ("adversary",), "team": ("agent",)},
+    "mpe2.simple_push_v3": {"adversary": ("adversary",), "agent": ("agent",)},
+    "mpe2.simple_crypto_v3": {"listener": ("eve",), "pair": ("alice", "bob")},
+    "mpe2.simple_world_comm_v3": {"chasers": ("adversary", "leadadversary"), "prey": ("agent",)},
+    "pettingzoo.classic.connect_four_v3": {"first": ("player_0",), "second": ("player_1",)},
+    "pettingzoo.classic.tictactoe_v3": {"first": ("player_1",), "second": ("player_2",)},
+}
+"""By module, sides in environments of other packages."""
 
 
 def register_environment(
@@ -110,6 +129,7 @@ def register_environment(
     maps: Any = None,
     symmetries: str | Callable[..., Any] | None = None,
     ignored_in_data: Iterable[str] = (),
+    teams: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Gives an environment a name, by which configs, ``rllib_mamql`` and RLlib's own algorithms find it.
 
@@ -144,13 +164,15 @@ def register_environment(
             ``module:attribute``. Algorithms learn from demonstrations as they would look in those worlds as well.
         ignored_in_data: Keywords that change neither observations nor dynamics: demonstrations fit whatever their
             value was. ``render_mode`` and ``horizon`` are taken as such in every environment.
+        teams: Where agents have opponents, ``{team: agents}``; an agent may be named by the beginning of its name,
+            ``red`` for ``red_0``, ``red_1`` and so on. Returns and scores are then told by team. None: one side.
 
     Raises:
         ConfigError: If an argument is of the wrong kind, the name is taken, or Ray cannot send it to other processes.
     """
     if isinstance(ignored_in_data, str):
         raise ConfigError(f"ignored_in_data is {ignored_in_data!r}: give a list of keywords, [{ignored_in_data!r}]")
-    entry = EnvEntry(factory, expert, batch, maps, symmetries, frozenset(ignored_in_data))
+    entry = EnvEntry(factory, expert, batch, maps, symmetries, frozenset(ignored_in_data), teams=teams)
     _check_name(name)
     _check_entry(name, entry)
     if ENVIRONMENTS.get(name, entry) != entry:
@@ -167,6 +189,7 @@ def _check_name(name: Any) -> None:
 
 
 def _check_entry(name: str, entry: EnvEntry) -> None:
+    check_teams(name, entry.teams)
     if not isinstance(entry.factory, str) and not callable(entry.factory):
         raise ConfigError(f"environment {name!r}: factory is {entry.factory!r}: give a callable, or a module's path")
     for part in ("expert", "batch", "symmetries"):
@@ -238,7 +261,8 @@ def find_environment(name: str) -> EnvEntry | None:
     if name.startswith(PETTINGZOO_PREFIX):
         module = name[len(PETTINGZOO_PREFIX) :]
         symmetries, expert = KNOWN_SYMMETRIES.get(module), KNOWN_EXPERTS.get(module)
-        return EnvEntry(module, symmetries=symmetries, expert=expert, licence="Apache-2.0" if expert else None)
+        licence = "Apache-2.0" if expert else None
+        return EnvEntry(module, symmetries=symmetries, expert=expert, licence=licence, teams=KNOWN_TEAMS.get(module))
     if name not in ENVIRONMENTS:
         creator = shared(name)
         if isinstance(creator, RLlibCreator):
@@ -373,6 +397,13 @@ def make_expert(name: str) -> Expert:
     return resolve(name, entry.expert)()
 
 
+def has_maps(name: str) -> bool:
+    """Whether an environment says which maps its rewards can be drawn on."""
+    check_environment_is_known(name)
+    entry = find_environment(name)
+    return entry is not None and entry.maps is not None
+
+
 def maps_of(name: str) -> Any:
     """What says which maps an environment's rewards can be drawn on, by ``snapshot`` and ``probes``.
 
@@ -385,6 +416,16 @@ def maps_of(name: str) -> Any:
         having = ", ".join(known for known, other in ENVIRONMENTS.items() if other.maps is not None)
         raise ConfigError(f"there are no maps of the rewards of environment {name!r}: only of {having}")
     return resolve(name, entry.maps)
+
+
+def opposed_teams(name: str, agents: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Sides whose interests are opposed, ``{team: agents}``; empty where all agents are on one side.
+
+    Raises:
+        ConfigError: If the environment's teams leave an agent out, or hold one twice.
+    """
+    entry = find_environment(name)
+    return split(name, None if entry is None else entry.teams, agents)
 
 
 def declared_symmetries(name: str, env_config: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -12,13 +12,21 @@ import numpy as np
 
 from rllib_mamql.algorithms.mamql.chosen import chosen
 from rllib_mamql.data.schema import ReturnSummary
-from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.environments.registry import make_batch, make_env, opposed_teams
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation import diagnostics
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import checkpoint_actor, random_actor, rllib_actor
 from rllib_mamql.play.batched import make_rollout
-from rllib_mamql.play.returns import mean_events, mean_metrics, normalised_score, return_aggregation, summarise_returns
+from rllib_mamql.play.returns import (
+    TeamReturn,
+    mean_events,
+    mean_metrics,
+    normalised_score,
+    return_aggregation,
+    summarise_returns,
+    team_returns,
+)
 from rllib_mamql.play.rollout import Actor, Episode, Watch
 
 VIDEO_SUFFIXES = (".gif", ".mp4", ".png")
@@ -43,7 +51,8 @@ class EvaluationResult:
         policy: ``boltzmann`` or ``greedy``.
         rationality: ``{module: inverse temperature}`` that they acted at; empty of greedy play.
         return_mean: Mean over episodes of the return (mean over agents, or the team's; see ``episode_return``).
-        return_ci95: 95% interval of it (Student's t over episodes).
+            None where agents have opponents: a mean over these says nothing.
+        return_ci95: 95% interval of it (Student's t over episodes); None along with it.
         per_agent: ``{agent: {"mean": ..., "ci95": [low, high]}}``.
         events: Reward events an episode, by kind, of all agents together.
         events_per_agent: The same for each agent, ``{agent: {kind: count an episode}}``.
@@ -59,6 +68,7 @@ class EvaluationResult:
         reward_gauge: The gauge that rewards were recovered in; ``none`` of those that the critics imply.
         undetermined: What the demonstrations do not determine of the rewards, in words.
         unscaled: Agents whose amounts are among that.
+        teams: Where agents have opponents, how each side did (``play.returns.TeamReturn``); else empty.
         chosen: Settings that training found for itself, and what they follow from (``algorithms.mamql.coverage``).
     """
 
@@ -66,8 +76,8 @@ class EvaluationResult:
     env_config: dict[str, Any]
     episodes: int
     policy: str
-    return_mean: float
-    return_ci95: tuple[float, float]
+    return_mean: float | None
+    return_ci95: tuple[float, float] | None
     per_agent: dict[str, dict[str, Any]]
     events: dict[str, float]
     normalised_score: float | None
@@ -85,6 +95,7 @@ class EvaluationResult:
     warnings: list[str] = field(default_factory=list)
     diagnostics: dict[str, Any] = field(default_factory=dict)
     chosen: dict[str, float] = field(default_factory=dict)
+    teams: dict[str, TeamReturn] = field(default_factory=dict)
 
 
 def play(
@@ -206,19 +217,22 @@ def evaluate_checkpoint(
     )
     finished, aggregation = run(checkpoint_actor(stored, seed, greedy=greedy), watch=watch)
     expert_events = stored.metadata.expert_events or {}
-    expert = stored.metadata.expert_return.mean if stored.metadata.expert_return else None
-    random = stored.metadata.random_return.mean if stored.metadata.random_return else None
+    known = stored.metadata.expert_return, stored.metadata.random_return
+    expert, random = (summary.mean if summary else None for summary in known)
     from rllib_mamql.rewards.by_event import told_rewards
 
     health = examine(stored, demonstrations, seed=seed, greedy=greedy)
-    played = _played(stored.env, stored.env_config, finished, aggregation)
+    played = _played(stored.env, stored.env_config, finished, aggregation, *known)
+    if played["teams"]:
+        expert = random = None
     events = played["events_per_agent"]
     warnings, numbers = [], dict(health.numbers)
     if greedy:
         sampled, _ = run(checkpoint_actor(stored, seed), watch=watch and (lambda done: watch(episodes + done)))
         summary = summarise_returns(sampled, aggregation)
         numbers["sampled"] = {"return_mean": summary.mean, "return_ci95": list(summary.ci95)}
-        warnings = diagnostics.greedy_warnings(summarise_returns(finished, aggregation), summary, expert, random)
+        if not played["teams"]:
+            warnings = diagnostics.greedy_warnings(summarise_returns(finished, aggregation), summary, expert, random)
 
     if video is not None:
         from rllib_mamql.evaluation.video import film
@@ -232,7 +246,7 @@ def evaluate_checkpoint(
         rationality={} if greedy else {name: m.evaluation_rationality for name, m in stored.modules.items()},
         warnings=[*warnings, *diagnostics.event_warnings(events, expert_events), *health.warnings],
         diagnostics=numbers,
-        normalised_score=normalised_score(played["return_mean"], expert, random),
+        normalised_score=None if played["teams"] else normalised_score(played["return_mean"], expert, random),
         expert_return=expert,
         random_return=random,
         **(told_rewards(stored, how, demonstrations, min(episodes, 10), seed, greedy) if rewards else {}),
@@ -287,16 +301,25 @@ def evaluate_baseline(
     )
 
 
-def _played(env: str, env_config: Mapping[str, Any], finished: Sequence[Episode], aggregation: str) -> dict[str, Any]:
-    """What episodes alone say of an :class:`EvaluationResult`."""
+def _played(
+    env: str,
+    env_config: Mapping[str, Any],
+    finished: Sequence[Episode],
+    aggregation: str,
+    expert: ReturnSummary | None = None,
+    random: ReturnSummary | None = None,
+) -> dict[str, Any]:
+    """What episodes, and what is known of others' returns, say of an :class:`EvaluationResult`."""
     summary = summarise_returns(finished, aggregation)
+    teams = opposed_teams(env, list(summary.per_agent))
     events = mean_events(finished) or {}
     return {
         "env": env,
         "env_config": dict(env_config),
         "episodes": len(finished),
-        "return_mean": summary.mean,
-        "return_ci95": summary.ci95,
+        "return_mean": None if teams else summary.mean,
+        "return_ci95": None if teams else summary.ci95,
+        "teams": team_returns(finished, aggregation, teams, expert, random),
         "per_agent": {agent: dict(values) for agent, values in summary.per_agent.items()},
         "events": diagnostics.over_agents(events),
         "events_per_agent": events,

@@ -45,7 +45,7 @@ from ray.rllib.utils.typing import ResultDict, StateDict
 
 from rllib_mamql.columns import ALIVE, JointColumns, column, num_rows
 from rllib_mamql.environments.patience import PATIENCE
-from rllib_mamql.environments.registry import make_batch, make_env
+from rllib_mamql.environments.registry import make_batch, make_env, opposed_teams
 from rllib_mamql.learning.metrics import RETURN_MEAN
 from rllib_mamql.play.actors import module_actor, random_actor
 from rllib_mamql.play.batched import make_rollout
@@ -137,6 +137,7 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         )
         self.num_envs = self.env.num_envs
         self._aggregation = return_aggregation(self.env.envs[0])
+        self._opposed = bool(opposed_teams(name, self.env.agents))
         self._module_of = {agent: self.config.policy_mapping_fn(agent, None) for agent in self.env.agents}
         self._call("on_environment_created", env=self.env, env_context=context)
 
@@ -267,7 +268,8 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
             for key, value in (
                 (EPISODE_LEN_MEAN, length),
                 (EPISODE_RETURN_MEAN, total),
-                (RETURN_MEAN, episode_return(episode.returns, self._aggregation)),
+                # A mean over opponents says nothing: there is none to be shown, or to compare trials by.
+                *([] if self._opposed else [(RETURN_MEAN, episode_return(episode.returns, self._aggregation))]),
                 *(((EPISODE_AGENT_RETURN_MEAN, agent), value) for agent, value in episode.returns.items()),
                 *(((EPISODE_MODULE_RETURN_MEAN, module), value) for module, value in modules.items()),
                 *(((EPISODE_EVENTS_MEAN, kind), float(count)) for kind, count in episode.events.items()),

@@ -63,6 +63,34 @@ class OtherActions(nn.ModuleList):
         return total
 
 
+class MeanFieldHead(nn.Module):
+    """Scores own actions given how often the others take each of theirs: ``Q_i(s, ., f)``.
+
+    Agents with equally many actions are told apart no more; its size does not grow with their number.
+    """
+
+    def __init__(self, encoder: nn.Module, features: int, actions: int, other_actions: tuple[int, ...]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.from_state = nn.Linear(features, features)
+        width = sum(set(other_actions))
+        self.from_others = nn.Linear(width, features, bias=False) if width else None
+        self.head = nn.Linear(features, actions)
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
+            self.head.bias.zero_()
+
+    def forward(self, observations: Tensor, frequencies: Tensor) -> Tensor:
+        """Values ``(B, A)`` given the others' action frequencies ``(B, F)``.
+
+        ``F`` is the sum of the different numbers of actions that others have, ascending; 0 without others.
+        """
+        hidden = self.from_state(self.encoder(observations))
+        if self.from_others is not None:
+            hidden = hidden + self.from_others(frequencies)
+        return self.head(torch.relu(hidden))
+
+
 class JointHead(nn.Module):
     """Scores own actions given the others' actions: ``Q_i(s, ., a_-i)`` or ``R_i(s, ., a_-i)``.
 

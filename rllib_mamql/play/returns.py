@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pettingzoo import ParallelEnv
@@ -44,6 +45,59 @@ def summarise_returns(episodes: Sequence[Episode], aggregation: str) -> ReturnSu
         agent_mean, agent_ci95 = mean_and_ci95([episode.returns[agent] for episode in episodes])
         per_agent[agent] = {"mean": agent_mean, "ci95": list(agent_ci95)}
     return ReturnSummary(mean=mean, ci95=ci95, per_agent=per_agent, episodes=len(episodes))
+
+
+@dataclass(frozen=True)
+class TeamReturn:
+    """How one of several sides did.
+
+    Attributes:
+        agents: Its agents.
+        mean: Mean over episodes of its return: of its agents' mean, or their sum where the environment sums.
+        ci95: 95% interval of it (Student's t over episodes).
+        expert: The same of the experts against each other; None where unknown.
+        random: The same of random play on all sides; None where unknown.
+        score: ``(mean - random) / (expert - random)``; None where unknown, or where this side's experts return no more
+            than in random play, as the side that loses may. It depends on how good the opponents have become.
+    """
+
+    agents: tuple[str, ...]
+    mean: float
+    ci95: tuple[float, float]
+    expert: float | None = None
+    random: float | None = None
+    score: float | None = None
+
+
+def team_returns(
+    episodes: Sequence[Episode],
+    aggregation: str,
+    teams: Mapping[str, Sequence[str]],
+    expert: ReturnSummary | None = None,
+    random: ReturnSummary | None = None,
+) -> dict[str, TeamReturn]:
+    """Returns and scores by team, where teams are opponents.
+
+    Args:
+        episodes: What was played.
+        aggregation: How returns of one team's agents combine, ``mean`` or ``sum``.
+        teams: ``{team: agents}``; empty where all agents are on one side, for which there is no entry.
+        expert: The experts' returns.
+        random: Random play's.
+    """
+    found = {}
+    for team, agents in teams.items():
+        mean, ci95 = mean_and_ci95([episode_return({a: e.returns[a] for a in agents}, aggregation) for e in episodes])
+        best, least = (known_return(summary, agents, aggregation) for summary in (expert, random))
+        found[team] = TeamReturn(tuple(agents), mean, ci95, best, least, normalised_score(mean, best, least))
+    return found
+
+
+def known_return(summary: ReturnSummary | None, agents: Sequence[str], aggregation: str) -> float | None:
+    """Some agents' return of a summary; None where it is not known of all of them."""
+    if summary is None or not set(agents) <= set(summary.per_agent):
+        return None
+    return episode_return({agent: float(summary.per_agent[agent]["mean"]) for agent in agents}, aggregation)
 
 
 def mean_events(episodes: Sequence[Episode]) -> dict[str, dict[str, float]] | None:

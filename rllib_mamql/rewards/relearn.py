@@ -5,19 +5,19 @@ from __future__ import annotations
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pettingzoo import ParallelEnv
 
 from rllib_mamql.data.schema import DatasetMetadata, ReturnSummary
-from rllib_mamql.environments.registry import make_env, resolve_env_config
+from rllib_mamql.environments.registry import make_env, opposed_teams, resolve_env_config
 from rllib_mamql.environments.wrappers import StickyActionsEnv
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
-from rllib_mamql.play.returns import normalised_score, return_aggregation, summarise_returns
-from rllib_mamql.play.rollout import Actor, ColumnarRollout
+from rllib_mamql.play.returns import TeamReturn, normalised_score, return_aggregation, summarise_returns, team_returns
+from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode
 from rllib_mamql.rewards.environment import RecoveredRewardEnv
 from rllib_mamql.rewards.settings import RelearnSettings
 from rllib_mamql.rewards.sources import RewardSource
@@ -53,10 +53,12 @@ class Relearned:
         returns: True returns of the new policies.
         normalised_score: Of it, against the expert and random play of the reference; None where unknown, or where
             the environment is not that of the reference.
-        curve: True mean return while training, ``[{"env_steps", "train_time_s", "return_mean"}]``.
+        curve: True mean return while training, ``[{"env_steps", "train_time_s", "return_mean"}]``; where agents have
+            opponents, ``return_mean_<team>`` of each side.
         env_steps: Joint steps of training.
         train_time_s: Wall seconds of training.
         checkpoint: RLlib's checkpoint.
+        teams: Where agents have opponents, how each side did; the mean of ``returns`` then says nothing.
     """
 
     returns: ReturnSummary
@@ -65,6 +67,7 @@ class Relearned:
     env_steps: int
     train_time_s: float
     checkpoint: pathlib.Path
+    teams: dict[str, TeamReturn] = field(default_factory=dict)
 
 
 def env_configs(stored: Checkpoint, settings: RelearnSettings) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -123,6 +126,7 @@ def relearn(
     outside = functools.partial(build_env, stored.env, judged, settings.sticky_actions, history=stored.history)
     config = _config(stored, algorithm, settings, functools.partial(inside, source))
     trainer = config.build_algo()
+    teams = opposed_teams(stored.env, list(stored.module_of))
     curve: list[dict[str, float]] = []
     spent, said = 0.0, time.monotonic()
     try:
@@ -133,9 +137,13 @@ def relearn(
             steps = int(result["env_runners"]["num_env_steps_sampled_lifetime"])
             last = iteration == settings.iterations
             if iteration % max(1, settings.iterations // LOOKS) == 0 and not last:
-                summary = _true_returns(_actor(trainer, stored, settings.seed), outside, 50, settings.seed)
-                curve.append({"env_steps": steps, "train_time_s": spent, "return_mean": summary.mean})
-                report(f"{_how_far(iteration, settings.iterations, spent)}: true return {summary.mean:.2f}")
+                played = _true_returns(_actor(trainer, stored, settings.seed), outside, 50, settings.seed)
+                means = {team: one.mean for team, one in team_returns(*played, teams).items()}
+                means = means or {"": summarise_returns(*played).mean}
+                point = {f"return_mean{team and f'_{team}'}": mean for team, mean in means.items()}
+                curve.append({"env_steps": steps, "train_time_s": spent, **point})
+                told = ", ".join(f"true return {team and f'of {team} '}{mean:.2f}" for team, mean in means.items())
+                report(f"{_how_far(iteration, settings.iterations, spent)}: {told}")
             elif time.monotonic() - said > LINE_EVERY_S or last:
                 report(_how_far(iteration, settings.iterations, spent))
             else:
@@ -144,7 +152,7 @@ def relearn(
         checkpoint = out / "checkpoint"
         trainer.save_to_path(str(checkpoint.resolve()))
         actor = _actor(trainer, stored, settings.seed)
-        returns = _true_returns(actor, outside, settings.episodes, settings.seed + 1)
+        judged_by = _true_returns(actor, outside, settings.episodes, settings.seed + 1)
     finally:
         trainer.stop()
     played_in = stored.env_config if reference is None else dict(reference.env_config or {})
@@ -152,8 +160,10 @@ def relearn(
     resolved = [resolve_env_config(stored.env, config) for config in (judged, played_in)]
     same = not settings.sticky_actions and resolved[0] == resolved[1]
     expert, random = reference.expert_return, reference.random_return
+    returns = summarise_returns(*judged_by)
+    sides = team_returns(*judged_by, teams, *((expert, random) if same else ()))
     score = normalised_score(returns.mean, expert.mean if expert else None, random.mean if random else None)
-    return Relearned(returns, score if same else None, curve, steps, spent, checkpoint)
+    return Relearned(returns, score if same and not sides else None, curve, steps, spent, checkpoint, sides)
 
 
 def _how_far(iteration: int, iterations: int, seconds: float) -> str:
@@ -197,10 +207,13 @@ def _actor(trainer: Any, stored: Checkpoint, seed: int) -> Actor:
     return module_actor(modules, stored.module_of, torch.Generator().manual_seed(seed), explore=True)
 
 
-def _true_returns(actor: Actor, build: Callable[[None], Any], episodes: int, seed: int) -> ReturnSummary:
+def _true_returns(
+    actor: Actor, build: Callable[[None], Any], episodes: int, seed: int
+) -> tuple[Sequence[Episode], str]:
+    """Episodes without replaced rewards, and how their returns combine."""
     rollout = ColumnarRollout(lambda: build(None), min(episodes, 25), seed)
     try:
         _, finished = rollout.run(actor, num_episodes=episodes, keep=False)
-        return summarise_returns(finished, return_aggregation(rollout.envs[0]))
+        return finished, return_aggregation(rollout.envs[0])
     finally:
         rollout.close()

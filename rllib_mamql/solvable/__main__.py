@@ -20,6 +20,8 @@ from rllib_mamql.solvable import (
     estimate,
     estimated_evidence,
     evidence,
+    exploitability,
+    front,
     identify,
     implied_reward,
     marginals,
@@ -31,7 +33,9 @@ from rllib_mamql.solvable import (
     state_only,
     with_rewards,
 )
-from rllib_mamql.solvable.fitting import fit_marginal
+from rllib_mamql.solvable.equilibrium import boltzmann
+from rllib_mamql.solvable.examples import KINDS
+from rllib_mamql.solvable.fitting import fit_marginal, total_variation
 from rllib_mamql.solvable.game import Array
 from rllib_mamql.solvable.gauge import sparsest_is_unique
 
@@ -71,6 +75,26 @@ def _gauged(game: Game, samples: int | None) -> tuple[list[dict[str, float]], bo
     return distances, unique, state
 
 
+def policies() -> str:
+    """How close recovered policies are, and what a best response would gain against them."""
+    games = {f"{name}, {agents} agents": make(agents=agents) for name, make in EXAMPLES.items() for agents in (2, 3)}
+    games |= {f"random, {kind}": random_game(3, kind=kind, actions=(3, 2, 4)) for kind in KINDS}
+    games |= {"front, 1 against 1 (zero-sum)": front(), "front, 2 against 2 (zero-sum)": front((2, 2))}
+    rows: list[list[object]] = []
+    for name, game in games.items():
+        experts = soft_equilibrium(game).policies
+        random = [np.full_like(policy, 1.0 / policy.shape[1]) for policy in experts]
+        for exact in (True, False):
+            steps = all_rows(game, experts) if exact else sample_steps(game, experts, SAMPLES, 0, chains=5_000)
+            found = [boltzmann(fit_marginal(game, steps, agent), game.rationality) for agent in range(game.agents)]
+            worst = max(float(total_variation(*pair).max()) for pair in zip(found, experts, strict=True))
+            plain = [f"{exploitability(game, each):.3f}" for each in (experts, found, random)]
+            left = f"{exploitability(game, found, regularised=True):.1e}"
+            rows.append([name, "exact" if exact else f"{SAMPLES:,} steps", f"{worst:.1e}", *plain, left])
+    heads = ["game", "data", "policy TV, worst", "exploitability, experts", "recovered", "random play"]
+    return _table([*heads, "recovered, regularised"], rows)
+
+
 def gauges() -> str:
     """Which gauge recovers which reward from critics that the objective fitted."""
     games = {
@@ -81,6 +105,7 @@ def gauges() -> str:
         "congestion, sparse rewards": with_rewards(EXAMPLES["congestion"](), "sparse", 1),
         "random, 3 agents, sparse rewards": with_rewards(random_game(1, states=5, actions=(3, 2, 3)), "sparse", 1),
         "random, dense rewards": random_game(0),
+        "front, 1 against 1 (state reward)": front(),
     }
     rows: list[list[object]] = []
     for name, game in games.items():
@@ -159,5 +184,5 @@ def samples() -> str:
 
 
 if __name__ == "__main__":
-    for section in (gauges, environments, samples):
+    for section in (policies, gauges, environments, samples):
         print(f"<!-- {section.__name__} -->\n{section()}", flush=True)

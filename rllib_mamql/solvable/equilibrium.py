@@ -19,6 +19,9 @@ import numpy as np
 from rllib_mamql.errors import UserError
 from rllib_mamql.solvable.game import Array, Game, marginalise
 
+DAMPINGS = (0.5, 0.1, 0.02)
+"""Step sizes of the fixed-point iteration, tried in turn."""
+
 
 class ConvergenceError(UserError):
     """No soft equilibrium was found."""
@@ -90,12 +93,60 @@ def _accelerated(
     return best, lowest, iterations
 
 
+def fixed_point(
+    backup_flat: Callable[[Array], Array],
+    start: Array,
+    *,
+    tolerance: float,
+    iterations: int,
+    dampings: Sequence[float] = DAMPINGS,
+    remedy: str = "lower the rationality or the discount",
+) -> tuple[Array, float, int]:
+    """Fixed point of a backup of flat critics, by accelerated iteration with one damping after the other.
+
+    Args:
+        backup_flat: Maps a flat critic to its backup.
+        start: Where to begin.
+        tolerance: Largest residual accepted.
+        iterations: Backups with each damping.
+        dampings: Step sizes in (0, 1], tried in turn.
+        remedy: What the error advises.
+
+    Returns:
+        The point, its residual, and how many backups it took.
+
+    Raises:
+        ConvergenceError: If the residual is above ``tolerance`` with every damping.
+    """
+    best, used = np.inf, 0
+    for damping in dampings:
+        flat, residual, backups = _accelerated(backup_flat, start, damping, 8, iterations, tolerance)
+        used, best = used + backups, min(best, residual)
+        if residual < tolerance:
+            return flat, residual, used
+    raise ConvergenceError(
+        f"no soft equilibrium: the residual stays at {best:.3g}, above {tolerance:.3g}, after {used} backups with "
+        f"dampings {tuple(dampings)}; {remedy}, or allow more iterations"
+    )
+
+
+def as_equilibrium(q: Sequence[Array], rationality: float, residual: float, iterations: int) -> Equilibrium:
+    """The equilibrium of marginal critics ``[(S, A_i), ...]`` that solve the soft Bellman equations."""
+    return Equilibrium(
+        policies=tuple(boltzmann(own, rationality) for own in q),
+        q=tuple(q),
+        values=tuple(soft_values(own, rationality) for own in q),
+        residual=residual,
+        iterations=iterations,
+    )
+
+
 def soft_equilibrium(
     game: Game,
     *,
     tolerance: float = 1e-10,
     iterations: int = 500,
-    dampings: Sequence[float] = (0.5, 0.1, 0.02),
+    dampings: Sequence[float] = DAMPINGS,
 ) -> Equilibrium:
     """Soft equilibrium by accelerated, damped fixed-point iteration of the backup from ``Qbar = 0``.
 
@@ -123,25 +174,15 @@ def soft_equilibrium(
     def flat_backup(flat: Array) -> Array:
         return np.concatenate([part.ravel() for part in backup(game, unpack(flat))])
 
-    start = np.zeros(game.states * sum(game.actions))
-    best, used = np.inf, 0
-    for damping in dampings:
-        flat, residual, backups = _accelerated(flat_backup, start, damping, 8, iterations, tolerance)
-        used, best = used + backups, min(best, residual)
-        if residual < tolerance:
-            q = unpack(flat)
-            return Equilibrium(
-                policies=tuple(boltzmann(own, game.rationality) for own in q),
-                q=tuple(q),
-                values=tuple(soft_values(own, game.rationality) for own in q),
-                residual=residual,
-                iterations=used,
-            )
-    raise ConvergenceError(
-        f"no soft equilibrium: the residual stays at {best:.3g}, above {tolerance:.3g}, after {used} backups with "
-        f"dampings {tuple(dampings)}; lower the rationality ({game.rationality}) or the discount ({game.discount}), "
-        "or allow more iterations"
+    flat, residual, used = fixed_point(
+        flat_backup,
+        np.zeros(game.states * sum(game.actions)),
+        tolerance=tolerance,
+        iterations=iterations,
+        dampings=dampings,
+        remedy=f"lower the rationality ({game.rationality}) or the discount ({game.discount})",
     )
+    return as_equilibrium(unpack(flat), game.rationality, residual, used)
 
 
 def best_response(

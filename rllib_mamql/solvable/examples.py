@@ -118,6 +118,40 @@ def congestion(agents: int = 2, actions: int = 3, discount: float = 0.9, rationa
     return Game(transitions, rewards, discount, rationality)
 
 
+def front(sides: Sequence[int] = (1, 1), actions: int = 3, discount: float = 0.9, rationality: float = 3.0) -> Game:
+    """Zero-sum, two sides: attackers choose places, guards choose places, and the front moves to whoever is not met.
+
+    The state is where the front stands, five places from the guards' gate (state 0) to the attackers' (state 4). An
+    attack goes through if some attacked place has more attackers than guards: the front moves one state towards 0, else
+    one towards 4. At a gate its owner's side loses 1, which the other side gains, and play begins in the middle again.
+    At the first place one attacker counts for two. More attackers than guards always get through.
+
+    Args:
+        sides: How many attackers, who are the first agents, and how many guards.
+        actions: Places.
+        discount: gamma in [0, 1).
+        rationality: lambda > 0.
+    """
+    attackers, guards = sides
+    counts = (actions,) * (attackers + guards)
+    played = _joint(counts)
+    places = np.arange(actions)
+    attack = (played[..., :attackers, None] == places).sum(-2) * np.where(places == 0, 2, 1)
+    guarded = (played[..., attackers:, None] == places).sum(-2)
+    through = (attack > guarded).any(-1)
+    states, middle = 5, 2
+    transitions = np.zeros((states, *counts, states))
+    rewards = np.zeros((attackers + guards, states, *counts))
+    for state, side in ((0, 1.0), (states - 1, -1.0)):
+        rewards[:attackers, state] = side / attackers
+        rewards[attackers:, state] = -side / guards
+    for state in range(states):
+        for joint in np.ndindex(*counts):
+            at_gate = state in (0, states - 1)
+            _move(transitions, state, joint, middle if at_gate else state + (-1 if through[joint] else 1))
+    return Game(transitions, rewards, discount, rationality)
+
+
 def with_rewards(game: Game, form: str, seed: int, *, pairs: int = 2) -> Game:
     """The same dynamics under rewards of which one knows what they depend on.
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rllib_mamql.algorithms.mamql import objective
+from rllib_mamql.solvable.anonymous import AnonymousGame
 from rllib_mamql.solvable.game import Array, Game
 from rllib_mamql.solvable.sampling import Steps
 
@@ -48,7 +49,9 @@ def agent_rows(game: Game, steps: Steps, agent: int) -> Rows:
     return Rows(states, actions, next_states, torch.as_tensor(weights[kept]))
 
 
-def loss_of_tables(q: Tensor, next_q: Tensor, rows: Rows, game: Game, chi_square_scale: float) -> objective.CriticLoss:
+def loss_of_tables(
+    q: Tensor, next_q: Tensor, rows: Rows, game: Game | AnonymousGame, chi_square_scale: float
+) -> objective.CriticLoss:
     """The critic's loss on rows: penalty over expert rows (the paper), value term telescoped over them.
 
     The rows are weighted by the discounted occupancy, under which telescoping is exact.

@@ -36,7 +36,8 @@ from rllib_mamql.solvable import (
     remove_shaping,
     soft_equilibrium,
 )
-from rllib_mamql.solvable.equilibrium import boltzmann, soft_values
+from rllib_mamql.solvable.equilibrium import boltzmann
+from rllib_mamql.solvable.estimates import DRAWS, estimates
 from rllib_mamql.solvable.fitting import (
     CHI_SQUARE_SCALE,
     Rows,
@@ -50,41 +51,10 @@ from rllib_mamql.solvable.fitting import (
 ROOT = pathlib.Path(__file__).parents[2]
 METHODS = ("data", "1", "5", "full")
 AGENT = 0
-DRAWS = 2_000
 BATCH = 256
 
 
 # -- the estimate of the soft value, with the true joint critic ------------------------------------------
-
-
-def estimates(q: np.ndarray, others: np.ndarray, lam: float, samples: int, seed: int) -> dict[str, np.ndarray]:
-    """Bias and variance of the soft value, and the mean policy, from samples of a_-i.
-
-    Args:
-        q: Joint critic ``(S, M, A)``.
-        others: Probabilities ``(S, M)``.
-        lam: Rationality.
-        samples: K; 1 is computed exactly, more from draws.
-        seed: Of the draws.
-
-    Returns:
-        ``bias`` ``(S,)``, ``variance`` ``(S,)``, ``policy`` ``(S, A)``.
-    """
-    exact = soft_values((others[..., None] * q).sum(1), lam)
-    if samples == 1:
-        drawn, weight = q, others
-    else:
-        rng = np.random.default_rng(seed)
-        index = np.stack([rng.choice(len(row), (DRAWS, samples), p=row / row.sum()) for row in others])
-        drawn = q[np.arange(len(q))[:, None, None], index].mean(2)
-        weight = np.full(drawn.shape[:2], 1.0 / DRAWS)
-    values = soft_values(drawn, lam)
-    mean = (weight * values).sum(1)
-    return {
-        "bias": mean - exact,
-        "variance": (weight * (values - mean[:, None]) ** 2).sum(1),
-        "policy": (weight[..., None] * boltzmann(drawn, lam)).sum(1),
-    }
 
 
 def successors(game: Game, found: Equilibrium) -> np.ndarray:

@@ -120,8 +120,6 @@ def test_other_commands(rllib: Rllib, tmp_path: Path, toy_checkpoint_folder: Pat
     refused(rllib("map", tmp_path), "--plot")
     refused(rllib("map", tmp_path, "--plot", tmp_path / "map.doc"), "no known ending", ".png, .svg, .pdf")
     refused(rllib("map", tmp_path, "--plot", "no/such/map.png"), "does not exist")
-    toy = rllib("map", toy_checkpoint_folder, "--plot", tmp_path / "map.png")
-    refused(toy, "only of overcooked, gems, intersection")
     record = ("record", "--steps", "10", "--out", "new")
     refused(rllib(*record, "--env", "overcoked", "--expert", "random"), "did you mean 'overcooked'?")
     refused(rllib(*record, "--env", TOY, "--expert", "scripted"), "no scripted expert")

@@ -68,6 +68,7 @@ def test_defaults_are_valid_and_modules_come_from_the_environment() -> None:
         ({"rollout_share": 0.5, "value_term": "expert"}, ("rollout_share", "'expert'", "rollout+expert")),
         ({"rollout_share": 0.5, "mode": "offline"}, ("rollout_share", "no rollouts")),
         ({"reward_hiddens": []}, ("reward_hiddens",)),
+        ({"critic": "mean_field", "marginal_samples": 5}, ("marginal_samples is 5", "mean_field")),
         ({"critic": "joined"}, ("critic", "'joint'")),
         ({"value_term": "rollouts"}, ("value_term", "'rollout'")),
         ({"chi_square_states": "all"}, ("chi_square_states", "expert, mixture")),

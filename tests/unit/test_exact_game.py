@@ -15,6 +15,7 @@ from rllib_mamql.algorithms.mamql.others import joint_marginal
 from rllib_mamql.solvable import (
     Game,
     all_rows,
+    gains,
     implied_reward,
     marginals,
     occupancy,
@@ -68,6 +69,8 @@ def test_critic_and_reward_match_the_closed_form(critic: str, agent: int) -> Non
     q = table().detach()
     worst = total_variation(boltzmann(q.numpy(), game.rationality), policies[agent]).max()
     assert worst < 0.01, worst
+    learned = [boltzmann(q.numpy(), game.rationality) if each == agent else policies[each] for each in range(2)]
+    assert gains(game, learned, regularised=True)[agent] < 1e-3
 
     s, s_next = torch.tensor(steps.states), torch.tensor(steps.next_states)
     own, others = torch.tensor(steps.actions[agent]), torch.tensor(steps.actions[1 - agent])

@@ -63,6 +63,7 @@ VARIANTS = [
     {},
     {"critic": "joint"},
     {"critic": "joint", "marginal_samples": 5},
+    {"critic": "mean_field"},
     {"parameter_sharing": "all"},
     {"critic": "joint", "parameter_sharing": "all"},
     {"value_term": "initial"},

@@ -344,6 +344,7 @@ LEARNERS = [
     ("MAMQL", {"reward_interval": 1, "learn_reward": True}),
     ("MAMQL", {"critic": "joint", "reward_interval": 1}),
     ("MAMQL", {"critic": "joint", "marginal_samples": 4, "parameter_sharing": "all"}),
+    ("MAMQL", {"critic": "mean_field", "reward_interval": 1}),
     ("IQLearnMA", {}),
     ("SQIL", {}),
     ("MABC", {}),

@@ -139,3 +139,9 @@ def test_the_dead_are_idle() -> None:
     torch.testing.assert_close(shown, torch.tensor([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]]), rtol=0, atol=0)
     both = objective.idle_where_dead(policy.expand(4, 2, 3), torch.zeros(4, 2, dtype=torch.bool))
     assert both.shape == (4, 2, 3) and bool((both[..., IDLE_ACTION] == 1).all()) and float(both.sum()) == 8.0
+
+
+def test_action_frequencies_are_means_over_those_with_equally_many_actions() -> None:
+    first, second, third = (torch.tensor([row]) for row in ([0.5, 0.5], [0.2, 0.8, 0.0], [0.1, 0.9]))
+    found = objective.action_frequencies([first, second, third])
+    torch.testing.assert_close(found, torch.tensor([[0.3, 0.7, 0.2, 0.8, 0.0]]))

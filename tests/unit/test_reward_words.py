@@ -157,7 +157,8 @@ def test_an_environment_without_events_gets_a_sentence(
 ) -> None:
     found = result(recovered_rewards={"agent_0": {"no event": GEMS["no event"]}}, reward_gauge="sparse")
     assert printed(found, monkeypatch, capsys) == [
-        "the environment reports no events in its infos, so that there is no telling what the recovered rewards pay for"
+        "the environment reports no events in its infos, so that there is no telling what the recovered rewards pay "
+        "for; `rllib map` shows what they depend on"
     ]
 
 

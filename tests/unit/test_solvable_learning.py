@@ -13,6 +13,7 @@ from rllib_mamql.solvable import (
     Steps,
     all_rows,
     estimate,
+    exploitability,
     implied_reward,
     marginals,
     occupancy,
@@ -54,6 +55,9 @@ def assert_policies(game: Game, steps: Steps, truth: tuple[np.ndarray, ...]) -> 
         for agent, (learned, true) in enumerate(zip(policies, truth, strict=True)):
             worst = total_variation(learned, true).max()
             assert worst < 0.01, f"{critic} critic, agent {agent}: {worst}"
+        # What a best response would gain, beyond what agents of this rationality leave on purpose.
+        left = exploitability(game, policies, regularised=True)
+        assert left < 1e-3, f"{critic} critic: {left}"
 
 
 @pytest.mark.parametrize(("name", "agents", "actions"), CELLS)

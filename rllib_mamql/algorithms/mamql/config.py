@@ -82,7 +82,8 @@ class MAMQLConfig(ImitationConfig):
         """Sets MAMQL's own settings; those of ``ImitationConfig.training`` and RLlib's by ``kwargs``.
 
         Args:
-            critic: ``marginal`` outputs Qbar_i(s, .) directly; ``joint`` scores Q_i(s, a_i, a_-i) and marginalises.
+            critic: ``marginal`` outputs Qbar_i(s, .) directly; ``joint`` scores Q_i(s, a_i, a_-i) and marginalises;
+                ``mean_field`` scores Q_i(s, a_i, f) at the frequencies f with which the others are expected to act.
             marginal_samples: For ``joint``: K joint actions of the others drawn a row; None enumerates all.
             value_term: Estimator of (1 - gamma) E[V(s0)]: ``initial``, ``expert``, ``rollout`` or
                 ``rollout+expert``. None: ``rollout+expert`` online, ``expert`` offline.

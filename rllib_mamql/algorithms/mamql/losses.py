@@ -97,7 +97,7 @@ class MAMQLLosses(Losses):
     ) -> dict[str, Tensor]:
         """``{agent: loss}`` of one gradient step; see :class:`~rllib_mamql.learning.losses.Losses`."""
         q: dict[str, tuple[Tensor, ...]] = {}
-        if self._config.critic == "joint":
+        if self._config.critic != "marginal":
             for module_id, agents in self._agents_of.items():
                 places = batch.places(scores[module_id])
                 q.update({agent: tuple(place[index] for place in places) for index, agent in enumerate(agents)})
@@ -129,7 +129,7 @@ class MAMQLLosses(Losses):
         """
         config, rows = self._config, AgentRows.of(batch, agents)
         distillation = None
-        if config.critic == "joint":
+        if config.critic != "marginal":
             pairs = [self._others.critic_values(self._networks[agent], agent, batch, q) for agent in agents]
             values = tuple(torch.stack(place) for place in zip(*(marginal for marginal, _ in pairs), strict=True))
             distillation = torch.stack([distance for _, distance in pairs])
@@ -158,7 +158,7 @@ class MAMQLLosses(Losses):
 
     def needs_rollouts(self, update: int) -> bool:
         """Not where they weigh nothing, but in the reward regression, and where a joint critic is distilled."""
-        return not self.leaves_rollouts_out or self._config.critic == "joint" or self.kind(update)
+        return not self.leaves_rollouts_out or self._config.critic != "marginal" or self.kind(update)
 
     def _reward(self, agent: str, batch: Minibatch, q: ActionValues) -> Tensor:
         if self._config.critic == "joint":

@@ -43,6 +43,7 @@ from rllib_mamql.learning.soft_q import (
 __all__ = [
     "CriticLoss",
     "RewardLoss",
+    "action_frequencies",
     "critic_loss",
     "idle_where_dead",
     "implied_bounds",
@@ -105,6 +106,24 @@ def marginalise_full(q_joint: Tensor, other_policies: Sequence[Tensor]) -> Tenso
         shape = (policy.shape[0],) + (1,) * (q_joint.dim() - 2) + (policy.shape[1],)
         q_joint = (q_joint * policy.view(shape)).sum(-1)
     return q_joint
+
+
+def action_frequencies(other_policies: Sequence[Tensor]) -> Tensor:
+    """How often the others are expected to take each action: the mean of their policies.
+
+    A critic that sees the others by their frequencies (mean-field Q-learning, arXiv 1802.05438) takes these in place of
+    ``a_-i``. ``Q(s, a, E[f])`` is not ``E[Q(s, a, f)]`` but where Q is linear in f; the gap falls with their number
+    where single agents do not matter (docs/results/many_agents.md).
+
+    Args:
+        other_policies: Probabilities ``(B, A_j)`` of each other agent, or one-hot actions; at least one agent.
+
+    Returns:
+        ``(B, F)``: for each number of actions that others have, ascending, the mean over those who have it.
+    """
+    sizes = sorted({policy.shape[-1] for policy in other_policies})
+    means = [torch.stack([p for p in other_policies if p.shape[-1] == size]).mean(0) for size in sizes]
+    return torch.cat(means, dim=-1)
 
 
 def marginalise_sampled(q_samples: Tensor) -> Tensor:

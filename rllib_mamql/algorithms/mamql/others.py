@@ -12,6 +12,7 @@ from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, column
 from rllib_mamql.learning.minibatch import Minibatch
+from rllib_mamql.networks.heads import MeanFieldHead
 from rllib_mamql.networks.masks import is_legal, mask_of
 from rllib_mamql.networks.precision import Precision
 
@@ -62,7 +63,7 @@ class OthersPolicies:
         the others' policies are at hand.
 
         Args:
-            module: Holds ``Q_i(s, ., a_-i)``.
+            module: Holds ``Q_i(s, ., a_-i)``, or ``Q_i(s, ., f)``, which is taken at the expected frequencies.
             agent: Whose.
             batch: The minibatch.
             q: Everyone's marginal critic on it.
@@ -82,13 +83,18 @@ class OthersPolicies:
         values, distances = [], []
         for which, observations in enumerate(places):
             policies = self._policies(agent, q, which, alive[which])
-            marginal = joint_marginal(
-                functools.partial(self.precision, module.joint_critic),
-                observations,
-                policies,
-                samples=self.samples,
-                generator=self.generator,
-            )
+            if isinstance(module.joint_critic, MeanFieldHead):
+                nobody = observations.new_zeros(len(observations), 0)
+                expected = objective.action_frequencies(policies) if policies else nobody
+                marginal = self.precision(module.joint_critic, observations, expected)
+            else:
+                marginal = joint_marginal(
+                    functools.partial(self.precision, module.joint_critic),
+                    observations,
+                    policies,
+                    samples=self.samples,
+                    generator=self.generator,
+                )
             # Behind the expectation: weighed sums of what stands for illegal would not be quite that.
             marginal = module.critic.restrict(marginal, observations)
             values.append(marginal)

@@ -10,7 +10,7 @@ from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_n
 from rllib_mamql.learning.inverse_config import check_objective
 from rllib_mamql.networks.choices import REWARD_GAUGES, REWARD_INPUTS, REWARD_NETWORKS
 
-CRITICS = ("marginal", "joint")
+CRITICS = ("marginal", "joint", "mean_field")
 MOST_ENUMERATED = 4096
 """Joint actions of the others up to which a joint critic may enumerate them all, for every row of a minibatch."""
 
@@ -71,6 +71,11 @@ def check_settings(config: Any) -> None:
     for size in hiddens:
         check_integer("reward_hiddens", size)
     check_choice("critic", config.critic, CRITICS)
+    if config.critic == "mean_field" and config.marginal_samples is not None:
+        raise ConfigError(
+            f"marginal_samples is {config.marginal_samples}, but critic 'mean_field' draws nothing: leave it out, or "
+            "use critic 'joint'"
+        )
     check_choice("reward_inputs", config.reward_inputs, REWARD_INPUTS)
     check_choice("reward_network", config.reward_network, REWARD_NETWORKS)
     check_choice("reward_gauge", config.reward_gauge, REWARD_GAUGES)
