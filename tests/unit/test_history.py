@@ -276,6 +276,7 @@ def test_a_checkpoint_with_another_history_than_its_networks_is_refused(
         read_checkpoint(tmp_path / "checkpoint")
 
 
+@pytest.mark.slow
 def test_an_exported_policy_makes_rows_of_observations(tmp_path: Path) -> None:
     model = {"history": 2, "history_encoder": "attention", "history_dim": 8}
     wide = {"one": AgentSpaces(remembering(Box(0.0, 1.0, (7,), np.float32), 3, 2), Discrete(3))}
