@@ -26,7 +26,6 @@ SHORT = {
 """Keywords by which episodes of slow environments are short: some of random play are a part of each recording."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "simple_spread_v3": {"continuous_actions": True},
-    "knights_archers_zombies_v11": {"obs_method": "image"},
     "pistonball_v6": {"continuous": False},
     "go_v5": {"board_size": 9},
 }
