@@ -36,6 +36,8 @@ from rllib_mamql.play.batched import make_rollout
 
 STEPS = 800
 """Joint steps to play."""
+MOST_BYTES = 2**28
+"""Of the observations in that play; networks and distances take a multiple."""
 ROWS = 4000
 """Most of the expert's rows that a rationality is fitted to."""
 
@@ -62,7 +64,7 @@ def examine(
         stored: The checkpoint.
         expert: The demonstrations; without them, only what play shows is measured.
         seed: Seed of everything.
-        steps: Joint steps to play, rounded up to whole batches.
+        steps: Joint steps to play, rounded up to whole batches; fewer of large images.
         greedy: Plays the most likely actions.
     """
     rollout = make_rollout(
@@ -71,8 +73,9 @@ def examine(
         8,
         seed + 1,
     )
+    most = MOST_BYTES // sum(2 * rollout.observations[agent][0].nbytes for agent in rollout.agents)
     try:
-        play, _ = rollout.run(checkpoint_actor(stored, seed + 1, greedy=greedy), num_steps=steps)
+        play, _ = rollout.run(checkpoint_actor(stored, seed + 1, greedy=greedy), num_steps=max(8, min(steps, most)))
     finally:
         rollout.close()
     numbers: dict[str, Any] = {}
