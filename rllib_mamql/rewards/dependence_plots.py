@@ -54,7 +54,8 @@ def _bars(axis: Any, name: str, one: Dependence) -> None:
     for action, value in enumerate(one.by_action):
         axis.bar(action, value, color=f"C{action % MOST_LINES}")
     axis.axhline(0.0, color="0.6", linewidth=0.7)
-    axis.set(title=f"{name}: by own action", xlabel="action (colours of the lines)", ylabel="mean reward")
+    colours = " (colours of the lines)" if one.curves else ""
+    axis.set(title=f"{name}: by own action", xlabel=f"action{colours}", ylabel="mean reward")
     axis.set_xticks(range(len(one.by_action)))
     axis.title.set_fontsize("small")
 

@@ -109,7 +109,7 @@ def test_pickle_is_never_opened(rllib: Rllib, tmp_path: Path) -> None:
     assert not (tmp_path / "unpickled").exists()
 
 
-def test_other_commands(rllib: Rllib, tmp_path: Path, toy_checkpoint_folder: Path) -> None:
+def test_other_commands(rllib: Rllib, tmp_path: Path) -> None:
     refused(rllib("train", "--file", "no.yaml"), "no.yaml does not exist")
     refused(rllib("train"), "--file")
     refused(rllib("trian"), "trian")
