@@ -59,9 +59,10 @@ train=$!
 if [[ -n $stop ]]; then on_term; fi
 status=0
 wait "$train" || status=$?
-# The signal ends the wait and not the command.
-while kill -0 "$train" 2> /dev/null; do
-  status=0
-  wait "$train" || status=$?
-done
+# The signal ends the wait and not the command: it is waited for again, unless it had been waited for (127).
+if [[ -n $stop ]]; then
+  again=0
+  wait "$train" || again=$?
+  if ((again != 127)); then status=$again; fi
+fi
 exit "$status"
