@@ -135,6 +135,7 @@ class Command:
         """Starts it and waits for nothing."""
         words = [sys.executable, "-c", "from rllib_mamql.cli.main import main; main()", "train", "--file", "file.yaml"]
         environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'envs'}", "TUNE_GLOBAL_CHECKPOINT_S": "1"}
+        environ["XDG_CONFIG_HOME"] = str(self.folder)  # What it trains with is remembered for this run alone.
         self.running = subprocess.Popen(
             [*words, *options], cwd=self.folder, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

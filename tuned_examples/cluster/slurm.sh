@@ -47,15 +47,22 @@ for _ in {1..120}; do
   if (exec 3<> "/dev/tcp/${address%:*}/${address##*:}") 2> /dev/null; then break; fi
   sleep 1
 done
+# Two minutes before its time is over Slurm sends this signal: the command writes last checkpoints.
+train='' stop=''
+on_term() {
+  stop=1
+  if [[ -n $train ]]; then kill -TERM "$train" 2> /dev/null || true; fi
+}
+trap on_term TERM
 rllib train --file "$file" --ray-address "$address" --wait-for-nodes --storage-path "$PWD/results" "$@" &
 train=$!
-# Two minutes before its time is over Slurm sends this signal: the command writes last checkpoints.
-trap 'kill -TERM "$train" 2> /dev/null || true' TERM
+if [[ -n $stop ]]; then on_term; fi
 status=0
 wait "$train" || status=$?
-# The signal ends the wait and not the command.
-while kill -0 "$train" 2> /dev/null; do
-  status=0
-  wait "$train" || status=$?
-done
+# The signal ends the wait and not the command: it is waited for again, unless it had been waited for (127).
+if [[ -n $stop ]]; then
+  again=0
+  wait "$train" || again=$?
+  if ((again != 127)); then status=$again; fi
+fi
 exit "$status"
