@@ -71,9 +71,7 @@ def report_trial(
                 if evaluation.chosen.get(MULTIPLE, 1.0) != 1.0 and not evaluation.teams:
                     as_trained = _return_as_trained(checkpoint, options.eval_episodes, config.get("seed") or 0)
             elif checkpoint is not None and wanted_gauge(item, config) != NO_GAUGE:
-                say(
-                    "rewards are recovered along with an evaluation, and none was asked for; `rllib recover` does without"
-                )
+                say("rewards are recovered along with an evaluation, and none was asked for: `rllib recover` does it")
     except Exception as fault:
         # What the other trials came to is not lost with it.
         error = one_line(fault)
