@@ -9,7 +9,7 @@ import importlib.util
 import pathlib
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import click
@@ -156,7 +156,7 @@ def test_commands_parse(page: pathlib.Path) -> None:
         elif words[0] == "make":
             check_make(words[1:])
         elif words[0] == "python":
-            check_python(words[1:])
+            check_python(words[1:], saved_on(page))
 
 
 def options_of(words: list[str]) -> list[str]:
@@ -191,12 +191,17 @@ def check_make(targets: list[str]) -> None:
         assert re.search(rf"^{re.escape(target)}:", makefile, re.M), f"make {target}"
 
 
-def check_python(words: list[str]) -> None:
+def saved_on(page: pathlib.Path) -> set[str]:
+    """Files that a reader of the page has saved."""
+    return set(re.findall(r"Save this as\s+`([\w.-]+)`", text_of(page)))
+
+
+def check_python(words: list[str], saved: Collection[str] = ()) -> None:
     """A script or module exists, and names each option that it is called with."""
     if words[:1] == ["-m"]:
         assert importlib.util.find_spec(words[1]), words
         return
-    if not words or not words[0].endswith(".py"):
+    if not words or not words[0].endswith(".py") or words[0] in saved:
         return
     script = next((file for file in (ROOT / words[0], ROOT / "tests" / "benchmarks" / words[0]) if file.exists()), None)
     assert script is not None, words
@@ -236,7 +241,7 @@ def test_python_blocks_compile_and_import_what_is_there(page: pathlib.Path) -> N
                 assert all(importlib.util.find_spec(alias.name) for alias in node.names), block
             elif isinstance(node, ast.ImportFrom):
                 module = str(node.module)
-                assert importlib.util.find_spec(module), module
+                assert f"{module}.py" in saved_on(page) or importlib.util.find_spec(module), module
                 if module.partition(".")[0] in ("rllib_mamql", "mamql_envs"):
                     here = top_level(module) | set(
                         getattr(importlib.import_module(module.partition(".")[0]), "__all__", ())
