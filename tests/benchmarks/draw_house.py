@@ -114,8 +114,15 @@ def draw(package: pathlib.Path, out: pathlib.Path) -> None:
     rows: dict[int, list[str]] = {}
     for name, level in levels(graph).items():
         rows.setdefault(level, []).append(name)
-    width, height, gap = 3.2, 1.0, 0.45
-    figure, axes = pyplot.subplots(figsize=(11, 1.45 * len(rows)), layout="constrained")
+    width, gap = 3.2, 0.45
+    texts = {name: textwrap.fill(", ".join(inside.get(name, [])), 42) for name in graph}
+    # A row is as high as its longest text: an inch is a unit here, and a line 0.15 of it.
+    heights = {name: 0.5 + 0.15 * max(texts[other].count("\n") + 1 for other in rows[level])
+               for level, names in rows.items() for name in names}  # fmt: skip
+    tops, down = {}, 0.0
+    for level, names in sorted(rows.items()):
+        tops[level], down = down, down - heights[names[0]] - gap
+    figure, axes = pyplot.subplots(figsize=(11, -down), layout="constrained")
     place: dict[str, tuple[float, float]] = {}
     above = {name: [other for below, other in necessary(graph) if below == name] for name in graph}
     for level, names in sorted(rows.items()):
@@ -123,26 +130,26 @@ def draw(package: pathlib.Path, out: pathlib.Path) -> None:
             # Alone in its row, a package stands below what it imports, so that arrows pass it by.
             alone = len(names) == 1 and above[name]
             x = sum(place[other][0] for other in above[name]) / len(above[name]) if alone else 0.0
-            place[name] = (x + (index - (len(names) - 1) / 2) * (width + 0.5), -level * (height + gap))
+            place[name] = (x + (index - (len(names) - 1) / 2) * (width + 0.5), tops[level] - heights[name] / 2)
     for name, (x, y) in place.items():
+        height = heights[name]
         corner = (x - width / 2, y - height / 2)
         axes.add_patch(
             FancyBboxPatch(corner, width, height, boxstyle="round,pad=0,rounding_size=0.08", fc="#f4f1ea", ec="#555")
         )
-        axes.text(x, y + 0.33, name, ha="center", va="center", fontsize=12, weight="bold")
-        text = textwrap.fill(", ".join(inside.get(name, [])), 42)
-        axes.text(x, y - 0.13, text, ha="center", va="center", fontsize=8.5, color="#333")
+        axes.text(x, y + height / 2 - 0.18, name, ha="center", va="center", fontsize=12, weight="bold")
+        axes.text(x, y - 0.13, texts[name], ha="center", va="center", fontsize=8.5, color="#333")
     for name, other in necessary(graph):
         (x, y), (above_x, above_y) = place[name], place[other]
         axes.annotate(
             "",
-            xy=(above_x + 0.3 * (x - above_x) / (width + 0.5), above_y - height / 2),
-            xytext=(x + 0.3 * (above_x - x) / (width + 0.5), y + height / 2),
+            xy=(above_x + 0.3 * (x - above_x) / (width + 0.5), above_y - heights[other] / 2),
+            xytext=(x + 0.3 * (above_x - x) / (width + 0.5), y + heights[name] / 2),
             arrowprops={"arrowstyle": "-|>", "color": "#4a6fa5", "lw": 1.3, "shrinkA": 0, "shrinkB": 0},
             zorder=0,
         )
-    xs, ys = zip(*place.values(), strict=True)
-    axes.set(xlim=(min(xs) - width / 2 - 0.1, max(xs) + width / 2 + 0.1), ylim=(min(ys) - 0.7, max(ys) + 0.7))
+    xs = [x for x, _ in place.values()]
+    axes.set(xlim=(min(xs) - width / 2 - 0.1, max(xs) + width / 2 + 0.1), ylim=(down + gap - 0.1, 0.1))
     axes.set_axis_off()
     figure.savefig(out, dpi=90, metadata={"Description": description(package)})
 
