@@ -30,7 +30,7 @@ from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.evaluation import diagnostics
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.masks import is_legal
-from rllib_mamql.networks.tensors import to_tensor
+from rllib_mamql.networks.tensors import in_parts, to_tensor
 from rllib_mamql.play.actors import agents_by_module, checkpoint_actor
 from rllib_mamql.play.batched import make_rollout
 
@@ -101,7 +101,7 @@ def _shares(stored: Checkpoint, agent: str, play: JointColumns) -> dict[str, flo
         return None
     rationality, discount = float(stored.settings["rationality"]), float(stored.settings["gamma"])
     network = stored.modules[stored.module_of[agent]].average
-    q, after = (network(to_tensor(play[column(name, agent)][alive])) for name in (OBS, NEXT_OBS))
+    q, after = (in_parts(network, play[column(name, agent)][alive]) for name in (OBS, NEXT_OBS))
     taken = objective.take_actions(q, to_tensor(play[column(ACTIONS, agent)][alive]))
     terminated = to_tensor(play[column(TERMINATEDS, agent)][alive])
     implied = objective.inverse_reward(taken, objective.soft_value(after, rationality), terminated, discount)
@@ -139,7 +139,7 @@ def _fits_of(
         for agent in agents:
             rows = np.flatnonzero(expert[column(ALIVE, agent)])
             rows = rng.choice(rows, min(len(rows), max(1, ROWS // len(agents))), replace=False)
-            q = module.average(to_tensor(expert[column(OBS, agent)][rows]))
+            q = in_parts(module.average, expert[column(OBS, agent)][rows])
             parts.append((q, to_tensor(expert[column(ACTIONS, agent)][rows]).long()))
         q, actions = (torch.cat(values) for values in zip(*parts, strict=True))
         acting = float(module.evaluation_rationality)

@@ -35,6 +35,7 @@ from rllib_mamql.learning.optimise import TogetherStep, average_over_learners, c
 from rllib_mamql.learning.replay import JointReplayBuffer
 from rllib_mamql.networks.module import SCORES, BoltzmannModule
 from rllib_mamql.networks.precision import Precision
+from rllib_mamql.networks.tensors import rows_at_once
 from rllib_mamql.networks.together_learning import NetworkStack, compiler
 from rllib_mamql.play.actors import agents_by_module
 
@@ -42,8 +43,6 @@ logger = logging.getLogger(__name__)
 
 JOINT = "joint_batch"
 """Key under which the first module's batch carries what belongs to no module."""
-PART = 4096
-"""Rows that are judged at a time."""
 
 
 class ImitationLearner(TorchLearner):
@@ -376,7 +375,8 @@ class ImitationLearner(TorchLearner):
         for agent, module_id in self._module_of.items():
             alive = steps[column(ALIVE, agent)].bool()
             observations, actions = (steps[column(name, agent)][alive] for name in (OBS, ACTIONS))
-            for some, taken in zip(torch.split(observations, PART), torch.split(actions, PART), strict=True):
+            size = rows_at_once(observations)
+            for some, taken in zip(torch.split(observations, size), torch.split(actions, size), strict=True):
                 network = self.network(module_id)
                 logits = self.config.rationality * (network.average if acting else network.trained)(some)
                 total += float(torch.nn.functional.cross_entropy(logits, taken.long(), reduction="sum"))

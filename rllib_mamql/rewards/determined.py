@@ -14,7 +14,7 @@ import torch
 
 from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
 from rllib_mamql.learning.checkpoint import Checkpoint
-from rllib_mamql.networks.tensors import to_tensor
+from rllib_mamql.networks.tensors import in_parts
 
 MOST_ROWS = 2000
 """Demonstrated steps of each agent that are looked at, at most."""
@@ -68,7 +68,7 @@ def _critic_at(module: Any, agent: str, demonstrations: JointColumns) -> tuple[t
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(int)] if len(rows) else rows
     if not len(rows):
         return torch.zeros(0, 1), torch.zeros(0, dtype=torch.long)
-    q = module.average(to_tensor(demonstrations[column(OBS, agent)][rows])).float()
+    q = in_parts(module.average, demonstrations[column(OBS, agent)][rows]).float()
     return q, torch.as_tensor(np.asarray(demonstrations[column(ACTIONS, agent)])[rows]).long()
 
 

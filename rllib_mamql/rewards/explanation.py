@@ -18,6 +18,7 @@ from rllib_mamql.networks.forms import form_of
 from rllib_mamql.networks.heads import JointHead, MarginalCritic
 from rllib_mamql.networks.masks import log_count, mask_of
 from rllib_mamql.networks.rewards import build_reward, reward_model_config
+from rllib_mamql.networks.tensors import in_parts, rows_at_once
 from rllib_mamql.rewards.marginal import ENUMERATED
 from rllib_mamql.rewards.settings import RecoverySettings
 from rllib_mamql.rewards.transitions import Transitions
@@ -25,7 +26,7 @@ from rllib_mamql.rewards.transitions import Transitions
 LOGIT_SCALE = 3.0
 """The explanation critic's outputs are multiplied by this: decided policies have logits of several units."""
 PART = 2048
-"""Rows of one pass where nothing is learned."""
+"""Rows of one pass over all joint actions, at most."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Explanation(nn.Module):
             return None
         self._aside = self.critic.encoder.requires_grad_(False)
         self.critic.encoder = nn.Identity()
-        return dataclasses.replace(rows, states=encode(self._aside, rows.states))
+        return dataclasses.replace(rows, states=in_parts(self._aside, rows.states))
 
     def with_encoder(self) -> Explanation:
         """The same with its encoder, all of it to be learned."""
@@ -129,9 +130,10 @@ class Explanation(nn.Module):
 @torch.no_grad()
 def targets_of(explanation: Explanation, rows: Transitions) -> tuple[Tensor, Tensor]:
     """Reward and value of all rows, in nats, ``(N,)`` each."""
+    size = rows_at_once(rows.states, most=PART)
     parts = [
-        explanation(rows, torch.arange(first, min(first + PART, len(rows.now))))
-        for first in range(0, len(rows.now), PART)
+        explanation(rows, torch.arange(first, min(first + size, len(rows.now))))
+        for first in range(0, len(rows.now), size)
     ]
     return torch.cat([part.reward for part in parts]), torch.cat([part.value for part in parts])
 
@@ -139,14 +141,8 @@ def targets_of(explanation: Explanation, rows: Transitions) -> tuple[Tensor, Ten
 @torch.no_grad()
 def implied_targets(module: Any, rows: Transitions, discount: float, rationality: float) -> tuple[Tensor, Tensor]:
     """Reward and soft value that the trained critic itself implies, in nats, ``(N,)`` each."""
-    q = torch.cat([module.average(rows.states[i : i + PART]) for i in range(0, len(rows.states), PART)])
+    q = in_parts(module.average, rows.states)
     value = objective.soft_value(q, rationality)
     taken = objective.take_actions(q[rows.now], rows.action)
     reward = objective.inverse_reward(taken, value[rows.after], rows.terminated, discount)
     return rationality * reward, rationality * value[rows.now]
-
-
-@torch.no_grad()
-def encode(encoder: nn.Module, states: Tensor) -> Tensor:
-    """Features ``(S, F)`` of states ``(S, *obs)``."""
-    return torch.cat([encoder(states[first : first + PART]) for first in range(0, len(states), PART)])

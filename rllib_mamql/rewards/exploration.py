@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from rllib_mamql.rewards.fitting import Budget
 
 CHUNK = 1000
 """Joint steps between two looks at the budget; whole batches of the usual number of environments."""
+MOST_BYTES = 2**30
+"""Of the observations in the play: of large images fewer steps are played."""
 LITTLE = 0.1
 """Share of random actions in the third of the play that stays close to the policies."""
 
@@ -71,7 +74,7 @@ def explore(
 
     Args:
         stored: The checkpoint.
-        steps: Joint steps, rounded up to whole batches.
+        steps: Joint steps, rounded up to whole batches; fewer where observations are large images.
         share: Share of random actions, in [0, 1].
         seed: Seed of everything.
         num_envs: Environments stepped together.
@@ -79,6 +82,8 @@ def explore(
         watch: Told how many joint steps are played.
     """
     budget = budget or Budget()
+    seen = [stored.modules[module].observation_space for module in stored.module_of.values()]
+    steps = max(1, min(steps, MOST_BYTES // sum(2 * math.prod(space.shape) * space.dtype.itemsize for space in seen)))
     parts: list[JointColumns] = []
     for index, (part, mixed) in enumerate(((2 * steps // 3, share), (steps - 2 * steps // 3, min(share, LITTLE)))):
         if part == 0:

@@ -14,7 +14,7 @@ from torch import Tensor
 from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.others import joint_marginal
 from rllib_mamql.learning.checkpoint import Checkpoint
-from rllib_mamql.networks.tensors import to_tensor
+from rllib_mamql.networks.tensors import in_parts, rows_at_once, to_tensor
 
 ENUMERATED = 125
 """Most joint actions of the others that are all tried; of more, ``SAMPLES`` are drawn."""
@@ -47,8 +47,9 @@ def marginal_recovered(
     samples = None if joint <= ENUMERATED else SAMPLES
     count = len(observations[agent])
     parts = [np.zeros((0, int(module.action_space.n)))]
-    for start in range(0, count, 2048):
-        rows = slice(start, start + 2048)
+    size = rows_at_once(observations[agent], most=2048)
+    for start in range(0, count, size):
+        rows = slice(start, start + size)
         policies = [policy_of(stored, other, observations[other][rows], alive[other][rows]) for other in others]
         own = to_tensor(observations[agent][rows])
         values = joint_marginal(module.reward, own, policies, samples=samples, generator=generator)
@@ -60,9 +61,5 @@ def marginal_recovered(
 def policy_of(stored: Checkpoint, agent: str, observations: NDArray[Any], alive: NDArray[Any]) -> Tensor:
     """An agent's policy at the training rationality, ``(N, A)``; where it is dead, it is idle, as in the data."""
     network, rationality = stored.modules[stored.module_of[agent]].average, float(stored.settings["rationality"])
-    parts = [
-        objective.log_policy(network(to_tensor(observations[i : i + 4096])), rationality).exp()
-        for i in range(0, len(observations), 4096)
-    ]
-    policy = torch.cat(parts) if parts else torch.zeros(0, network.head.out_features)
+    policy = objective.log_policy(in_parts(network, observations), rationality).exp()
     return objective.idle_where_dead(policy, torch.as_tensor(np.asarray(alive, dtype=bool)))

@@ -41,8 +41,9 @@ from rllib_mamql.learning.demonstrations import find_demonstrations
 from rllib_mamql.networks.forms import form_of
 from rllib_mamql.networks.heads import JointHead
 from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
+from rllib_mamql.networks.tensors import in_parts
 from rllib_mamql.play.rollout import Watch
-from rllib_mamql.rewards.explanation import Explanation, encode, implied_targets, targets_of
+from rllib_mamql.rewards.explanation import Explanation, implied_targets, targets_of
 from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.fitting import Budget, Ending, fit
 from rllib_mamql.rewards.settings import RecoverySettings
@@ -326,7 +327,7 @@ class _Regression(nn.Module):
             return
         encoder = explanation.critic.encoder
         if form_of(encoder) == form_of(self.reward.encoder) == form_of(self.potential.encoder):
-            self.encoded, self._aside = encode(encoder, rows.states), encoder.requires_grad_(False)
+            self.encoded, self._aside = in_parts(encoder, rows.states), encoder.requires_grad_(False)
             self.reward.encoder, self.potential.encoder = nn.Identity(), nn.Identity()
 
     def with_encoders(self) -> _Regression:

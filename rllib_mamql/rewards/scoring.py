@@ -9,7 +9,7 @@ scripted expert.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,6 @@ import gymnasium as gym
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.columns import (
@@ -38,7 +37,7 @@ from rllib_mamql.data.masks import MaskedBox, is_masked
 from rllib_mamql.environments.registry import has_expert, make_env, make_expert
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
-from rllib_mamql.networks.tensors import to_tensor
+from rllib_mamql.networks.tensors import in_parts
 from rllib_mamql.play.actors import ScriptedActor, module_actor
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Watch
 from rllib_mamql.rewards.exploration import exploring_actor
@@ -275,7 +274,7 @@ def _predictions(
     module = stored.modules[stored.module_of[agent]]
     rationality, discount = float(stored.settings["rationality"]), float(stored.settings["gamma"])
     now, after = columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]
-    q, next_q = _in_parts(module.average, now), _in_parts(module.average, after)
+    q, next_q = in_parts(module.average, now), in_parts(module.average, after)
     value = objective.soft_value(next_q, rationality).double().numpy()
     zeros = np.zeros(q.shape)
     result: dict[str, tuple[Array, Array, Array | None]] = {
@@ -285,7 +284,7 @@ def _predictions(
         "zero": (zeros, zeros, None),
     }
     if clone is not None:
-        parts = [_in_parts(lambda part: clone(agent, part), values).double().numpy() for values in (now, after)]
+        parts = [in_parts(lambda part: clone(agent, part), values).double().numpy() for values in (now, after)]
         result["cloning"] = (parts[0], parts[1], None)
     space = module.observation_space
     if isinstance(space, MaskedBox):
@@ -318,11 +317,6 @@ def _acts(columns: JointColumns, agent: str, which: str) -> Column:
     """Whether an agent acts in each row, or in its successor."""
     alive = columns[column(ALIVE, agent)].astype(bool)
     return alive if which == OBS else alive & ~columns[column(TERMINATEDS, agent)].astype(bool)
-
-
-@torch.no_grad()
-def _in_parts(network: Callable[[Tensor], Tensor], observations: Column) -> Tensor:
-    return torch.cat([network(to_tensor(observations[i : i + 4096])) for i in range(0, len(observations), 4096)])
 
 
 def by_event(stored: Checkpoint, held_out: HeldOut, agent: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, NEXT_OBS, OBS, TERMINATEDS, Array, JointColumns, T, column, take
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
-from rllib_mamql.networks.tensors import to_tensor
+from rllib_mamql.networks.tensors import rows_at_once, to_tensor
 from rllib_mamql.play.actors import agents_by_module
 from rllib_mamql.rewards.marginal import policy_of
 
@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 HELD_OUT_SHARE = 0.1
 """Share of the episodes that fits are judged by."""
 MOST_JUDGED = 2048
-"""Rows of these that are looked at, at most."""
+"""Rows of these that are looked at, at most; fewer of large images."""
 BLOCKS = 10
 """Into so many parts a single episode is cut, to hold out one."""
 
@@ -164,9 +164,10 @@ def _join(parts: list[Transitions]) -> Transitions:
     train = torch.cat([part.train + first for part, first in zip(parts, first_rows, strict=True)])
     if not len(judged):
         judged = train
-    spread = torch.linspace(0, len(judged) - 1, min(len(judged), MOST_JUDGED)).long()
+    states = torch.cat([part.states for part in parts])
+    spread = torch.linspace(0, len(judged) - 1, min(len(judged), rows_at_once(states, MOST_JUDGED))).long()
     return Transitions(
-        torch.cat([part.states for part in parts]),
+        states,
         torch.cat([part.policy for part in parts]),
         [torch.cat(pieces) for pieces in zip(*(part.other_policies for part in parts), strict=True)],
         torch.cat([part.now + first for part, first in zip(parts, first_states, strict=True)]),

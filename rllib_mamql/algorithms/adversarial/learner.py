@@ -19,9 +19,10 @@ from rllib_mamql.algorithms.adversarial.losses import AdversarialLosses, termina
 from rllib_mamql.algorithms.adversarial.objective import absorbing_logit
 from rllib_mamql.columns import ALIVE, OBS, JointColumns, column, concatenate, num_rows
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.learning.learner import PART, ImitationLearner
+from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.learning.replay import TensorColumns, to_tensors
 from rllib_mamql.learning.soft_q import log_policy
+from rllib_mamql.networks.tensors import in_parts
 
 GENERATOR = "generator"
 """Key of the state: what PPO's learner has beside the modules."""
@@ -103,9 +104,7 @@ class AdversarialLearner(ImitationLearner):
 
     def _log_policies(self, module_id: str, observations: Tensor) -> Tensor:
         network = self.network(module_id).trained
-        return torch.cat(
-            [log_policy(network(some), self.config.rationality) for some in torch.split(observations, PART)]
-        )
+        return in_parts(lambda some: log_policy(network(some), self.config.rationality), observations)
 
     # -- plumbing -----------------------------------------------------------------------------------------------
 
