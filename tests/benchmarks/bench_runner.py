@@ -55,8 +55,10 @@ class Case:
 
 CASES = {
     "gems fcnet": Case("gems", {"observation": "vector"}, quick=(8, 32)),
-    "gems attention": Case("gems", {"observation": "entities"}, {}, quick=(32,)),
-    "gems grid": Case("gems", {"observation": "grid"}, {"conv_filters": [[16, [3, 3], 1], [32, [3, 3], 2]]}),
+    "gems attention": Case("gems", {"observation": "entities"}, {}, quick=(32,), targets={32: 10.0}),
+    "gems grid": Case(
+        "gems", {"observation": "grid"}, {"conv_filters": [[16, [3, 3], 1], [32, [3, 3], 2]]}, targets={32: 10.0}
+    ),
     "overcooked fcnet": Case("overcooked", {"layout": "cramped_room"}, quick=(8,)),
     "intersection fcnet": Case(
         "intersection", {"vehicles": 4, "observation": "vector"}, quick=(8,), targets={32: 5.0, 128: 10.0}
