@@ -18,6 +18,9 @@ from rllib_mamql.data.checksums import is_whole
 from rllib_mamql.data.untrusted import parse_json
 from rllib_mamql.learning.checkpoint import DOCUMENT, TRAINING_ITERATION
 
+PARAMETERS = "params.json"
+"""Where Tune writes a trial's config."""
+
 
 @dataclass(frozen=True)
 class Newer:
@@ -70,11 +73,30 @@ def _result_of(trial: Path, iteration: int) -> dict[str, Any] | None:
     return found
 
 
-def _newest(trial: Path, known: int | None) -> Newer | None:
-    """The newest checkpoint in a trial's folder; for a trial that is new, of one with the same number in its run."""
-    folders = [trial] if known is not None else [trial, *trial.parent.glob(f"trial_*_{trial.name.rpartition('_')[2]}")]
+def _newest(trial: Path, known: int | None, searched: Mapping[str, Any]) -> Newer | None:
+    """The newest checkpoint in a trial's folder; for a trial that is new, of one like it in its run.
+
+    That is one with the same number, and the same values of what is searched.
+    """
+    like = [] if known is not None else trial.parent.glob(f"trial_*_{trial.name.rpartition('_')[2]}")
+    folders = [trial, *(folder for folder in like if folder != trial and _is_like(folder, searched))]
     found = [newer for folder in folders if folder.is_dir() if (newer := newer_checkpoint(folder, known))]
     return max(found, key=lambda newer: newer.iteration, default=None)
+
+
+def _is_like(trial: Path, searched: Mapping[str, Any]) -> bool:
+    """Whether a trial of the run was made with these values, given by ``/``-separated paths of its config."""
+    try:
+        config = parse_json((trial / PARAMETERS).read_text(encoding="utf-8"))
+        for path, value in searched.items():
+            made_with = config
+            for key in path.split("/"):
+                made_with = made_with[key]
+            if made_with != json.loads(json.dumps(value)):
+                return False
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 class Adopt(Callback):
@@ -92,6 +114,6 @@ class Adopt(Callback):
             return
         latest = trial.latest_checkpoint_result
         known = int(latest.metrics.get("training_iteration", 0)) if latest is not None else None
-        if newer := _newest(Path(trial.path), known):
+        if newer := _newest(Path(trial.path), known, trial.evaluated_params):
             number = int(re.sub(r"\D", "", newer.path.name))
             ray_internals.adopt_checkpoint(trial, newer.path, number, newer.result)

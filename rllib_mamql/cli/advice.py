@@ -42,7 +42,7 @@ def after_training(file: Path, experiments: Sequence[Experiment], reports: Seque
     run = str(saved[-1].checkpoint).rsplit("/", 2)[0]
     if last.run not in ALGORITHMS:
         record_play(str(last.env), saved[-1].config.get("env_config") or {}, run)
-    elif saved[-1].return_mean is None and last.env:
+    elif saved[-1].return_mean is None and not saved[-1].teams and last.env:
         next_step(f"rllib evaluate {shown(run)}", "plays the policies")
     else:
         last_of = saved[-1]

@@ -82,8 +82,10 @@ def at_hand(place: str) -> Iterator[pathlib.Path]:
     run, trial, name = place.rsplit("/", 2)
     folder = (_copy_of_place(run) or _copy(run)).folder / trial / name
     fetch_rest(folder)
-    yield folder
-    give_back(folder)
+    try:
+        yield folder
+    finally:
+        give_back(folder)  # What was made until something failed is kept.
 
 
 def place_of(path: str | pathlib.Path) -> str:

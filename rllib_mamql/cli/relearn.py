@@ -81,7 +81,7 @@ def relearn(checkpoint: str | Path, algo: str, out: Path, json_path: Path | None
     source, clone = _source(stored, options)
     reference = options["reference"]
     against = None if reference is None else read_metadata(str(reference))
-    check_environments(stored, settings)
+    check_environments(stored, settings, algorithm)
     out.mkdir(parents=True, exist_ok=True)
     with ray_session(RunOptions()):
         result = learn(stored, source, algorithm, settings, out, say, against)

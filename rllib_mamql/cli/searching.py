@@ -10,6 +10,7 @@ from typing import Any
 
 from rllib_mamql.algorithms.registry import is_ours
 from rllib_mamql.cli.experiment import GRID_SEARCH, is_search
+from rllib_mamql.cli.results import OPPOSED
 from rllib_mamql.cli.settings import Prepared
 from rllib_mamql.errors import ConfigError, one_line
 from rllib_mamql.learning.metrics import EXPERT_LOG_LIKELIHOOD, RETURN_MEAN
@@ -37,6 +38,12 @@ def check_search(item: Prepared) -> None:
     """
     settings = item.experiment.settings.tune
     where = f"experiment {item.experiment.name!r}"
+    compares = settings.scheduler != "fifo" or settings.search == "optuna"
+    if compares and item.aggregation == OPPOSED and settings.metric is None and item.setting("mode") != "offline":
+        raise ConfigError(
+            f"{where}: its agents are opponents, whose returns have no mean to compare trials by: use tune.scheduler "
+            "fifo and tune.search random, or name a tune.metric"
+        )
     if settings.search == "optuna":
         for path, value in _searches(item.experiment.settings.config):
             if GRID_SEARCH in value:

@@ -58,6 +58,8 @@ def crown(
     # One of several trials may be left: there is no search to win, but there are rewards to tell of.
     chosen = best if best is not None or len(reports) < 2 or len(scored) != 1 else scored[0]
     if chosen is None or chosen.checkpoint is None:
+        if len(reports) > 1 and any(report.checkpoint for report in reports):
+            say("no trial is the best by a return, so that no rewards are recovered: `rllib recover TRIAL` does it")
         return list(reports)
     found = chosen
     try:

@@ -101,7 +101,7 @@ class RLlibTurns(Turns):
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, Any]:
         """As RLlib's environment's, of those that act first."""
         observations, infos = self.rllib_env.reset(seed=seed, options=options)
-        self._last, self._turn = dict(observations), set(observations)
+        self._last, self._turn, self._owed = dict(observations), set(observations), dict[Any, float]()
         self.agents = [agent for agent in self.possible_agents if agent in observations]
         return self._seen_now(self.agents, infos), without_masks(self.agents, infos)
 
@@ -131,7 +131,9 @@ class RLlibTurns(Turns):
         self._turn = set(observations)
         self.agents = [] if over or cut else [*going_on, *entering]
         shown = [*acted, *(agent for agent in entering if agent in self.agents)]
-        paid = {agent: rewards.get(agent, 0.0) for agent in acted}
+        # Who has not entered yet is paid in its first row.
+        self._owed |= {a: self._owed.get(a, 0.0) + value for a, value in rewards.items() if a not in acted}
+        paid = {agent: rewards.get(agent, 0.0) + self._owed.pop(agent, 0.0) for agent in acted}
         return self._seen_now(shown, infos), paid, terminated, truncated, without_masks(shown, infos)
 
     def _seen_now(self, agents: list[Any], infos: Any) -> dict[Any, Any]:

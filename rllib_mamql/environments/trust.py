@@ -7,10 +7,13 @@ checkpoint is so only if importing it runs nothing new, or the module is one tha
 from __future__ import annotations
 
 import importlib.machinery
+import importlib.util
+import inspect
 import os
 import pathlib
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 from rllib_mamql.errors import UnknownEnvironmentError
 from rllib_mamql.ray_internals import FOLDER
@@ -19,6 +22,10 @@ VARIABLE = "RLLIB_MAMQL_ALLOW_IMPORT"
 """Environment variable with the modules that are allowed, with commas between them; Ray's workers inherit it."""
 WELL_KNOWN = ("pettingzoo", "mpe2", "gymnasium", "mamql_envs")
 """Packages whose modules define environments and do nothing else when they are imported; where they are installed."""
+FACTORIES = ("parallel_env", "env", "raw_env")
+"""What PettingZoo's modules call the functions that make their environments."""
+BASES = ("ParallelEnv", "AECEnv", "MultiAgentEnv", "Env")
+"""Names of the classes that environments of PettingZoo, RLlib and Gymnasium derive from."""
 REMEMBERED = "imports"
 """File in the user's folder of settings: modules that the user has trained with, and the files that they are."""
 
@@ -65,19 +72,54 @@ def check_import(name: str, path: str) -> None:
         UntrustedImport: If it may not.
     """
     _IMPORTED[name] = path
-    if name not in _OUT_OF_FILES or path in sys.modules:
+    if path in sys.modules or _is_trusted(name, path):
         return
     top = path.partition(".")[0]
     if top in WELL_KNOWN and not _is_in_folder(top):
         return
-    if any(path == allowed or path.startswith(f"{allowed}.") for allowed in _allowed()):
-        return
-    if _line(top) in _remembered():
-        return
+    if _origin(top) is None:
+        raise UnknownEnvironmentError(
+            f"the checkpoint names environment {name!r}, and there is no module {top!r} here: start the command in the "
+            "folder that holds it, or install it"
+        )
     raise UntrustedImport(
         f"the checkpoint names environment {name!r}, and importing {path!r} would run its code: if you trust it, add "
         f"--allow-import {top}, or set {VARIABLE}={top}"
     )
+
+
+def check_found(name: str, path: str, attribute: str, found: Any) -> None:
+    """Lets what a name out of a checkpoint has led to be called, or not.
+
+    A module may be harmless to import, and have functions that run whatever they are given.
+
+    Args:
+        name: The environment's.
+        path: Its module's.
+        attribute: What was looked up in the module.
+        found: What was found.
+
+    Raises:
+        UntrustedImport: If it is neither an environment's class nor a function that PettingZoo's modules have, defined
+            in the module's own package, and the module was not allowed.
+    """
+    top = path.partition(".")[0]
+    home = str(getattr(found, "__module__", "")).partition(".")[0]
+    if inspect.isclass(found):
+        makes = any(base.__name__ in BASES for base in found.__mro__)
+    else:
+        makes = attribute in FACTORIES
+    if (makes and home in (top, *WELL_KNOWN)) or _is_trusted(name, path):
+        return
+    raise UntrustedImport(
+        f"the checkpoint names environment {name!r}, and {attribute!r} of {path!r} is no environment's class: if you "
+        f"trust it, add --allow-import {top}, or set {VARIABLE}={top}"
+    )
+
+
+def _is_trusted(name: str, path: str) -> bool:
+    """Whether the user named, allowed or trained with what a name leads to."""
+    return name not in _OUT_OF_FILES or _is_allowed(path) or _line(path.partition(".")[0]) in _remembered()
 
 
 def remember(name: str) -> None:
@@ -90,15 +132,19 @@ def remember(name: str) -> None:
         return
     top = path.partition(".")[0]
     line = _line(top)
-    if top in WELL_KNOWN or line is None or any(path.startswith(allowed) for allowed in _allowed()):
+    if top in WELL_KNOWN or line is None or _is_allowed(path) or line in _remembered():
         return
-    if line not in (known := _remembered()):
-        file = _file()
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text("".join(f"{each}\n" for each in [*known, line]), encoding="utf-8")
-        except OSError:
-            return
+    file = _file()
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a", encoding="utf-8") as stream:  # so that no other command's line is lost
+            stream.write(f"{line}\n")
+    except OSError:
+        return
+
+
+def _is_allowed(path: str) -> bool:
+    return any(path == allowed or path.startswith(f"{allowed}.") for allowed in _allowed())
 
 
 def _allowed() -> list[str]:
@@ -127,8 +173,11 @@ def _origin(top: str) -> str | None:
     """The file of a module that stands in no package. Nothing is imported to find it."""
     folder = os.environ.get(FOLDER)
     try:
-        spec = importlib.machinery.PathFinder.find_spec(top, [*sys.path, *([folder] if folder else [])])
-    except (ImportError, ValueError):
+        # As an import would: packages that are installed to be edited are found by finders of their own.
+        spec = importlib.util.find_spec(top)
+        if spec is None and folder:
+            spec = importlib.machinery.PathFinder.find_spec(top, [folder])
+    except (ImportError, ValueError, AttributeError):
         return None
     if spec is None:
         return None

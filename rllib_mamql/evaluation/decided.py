@@ -17,6 +17,7 @@ from torch import Tensor
 from rllib_mamql.algorithms.mamql.chosen import COMING_BACK, DEMONSTRATED, MULTIPLE
 from rllib_mamql.algorithms.mamql.coverage import bin_widths, state_codes
 from rllib_mamql.columns import EPS_ID, OBS, JointColumns, column, num_rows
+from rllib_mamql.data.history_rows import without_history
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.evaluation.evaluate import checkpoint_returns
 from rllib_mamql.learning.checkpoint import Checkpoint, act_at
@@ -58,6 +59,8 @@ def decide(stored: Checkpoint, demonstrations: JointColumns | None, *, seed: int
         seed: Of environments and actions.
     """
     agents = list(stored.module_of)
+    if demonstrations is not None:
+        demonstrations = _as_shown(stored, demonstrations)
     as_trained = _play(stored, 1.0, seed)
     widths = widths_of(as_trained if demonstrations is None else demonstrations, agents)
     shown = None if demonstrations is None else coming_back(demonstrations, agents, widths)
@@ -120,9 +123,15 @@ def _play(stored: Checkpoint, multiple: float, seed: int) -> JointColumns:
     )
     try:
         with acting_at(stored, multiple):
-            return rollout.run(checkpoint_actor(stored, seed + 2), num_steps=STEPS)[0]
+            return _as_shown(stored, rollout.run(checkpoint_actor(stored, seed + 2), num_steps=STEPS)[0])
     finally:
         rollout.close()
+
+
+def _as_shown(stored: Checkpoint, columns: JointColumns) -> JointColumns:
+    """Joint steps as the environment shows them: states come back whatever was seen before."""
+    spaces = {agent: stored.modules[module].observation_space for agent, module in stored.module_of.items()}
+    return without_history(columns, spaces)[0]
 
 
 @contextlib.contextmanager

@@ -63,7 +63,12 @@ def demonstrations_for(stored: Checkpoint, data: str | pathlib.Path) -> JointCol
 
 
 def _as_seen(stored: Checkpoint, found: JointDataset) -> JointColumns:
-    return with_history(found.columns, data_spaces(found.metadata), stored.history)
+    seen = {
+        agent: (space, stored.modules[stored.module_of[agent]].action_space)
+        for agent, (space, _) in data_spaces(found.metadata).items()
+        if agent in stored.module_of
+    }
+    return with_history(found.columns, seen, stored.history)
 
 
 def _fits(stored: Checkpoint, metadata: Any) -> bool:

@@ -183,7 +183,12 @@ class JointOfflineData(OfflineData):
         if self.in_memory:
             with naming_the_node():
                 dataset = read_files(self._files)
-            columns = with_history(dataset.columns, data_spaces(dataset.metadata), history)
+            columns = dataset.columns
+            if history:
+                # Actions of the environment, of which demonstrations of inferred spaces need not have all.
+                actions = {agent: space for agent, (_, space) in config.agent_spaces().items()}
+                seen = {agent: (space, actions[agent]) for agent, (space, _) in data_spaces(dataset.metadata).items()}
+                columns = with_history(columns, seen, history)
             if steps is not None:
                 self._selection = select_episodes(columns, steps, seed)
                 columns = select_steps(columns, steps, seed)

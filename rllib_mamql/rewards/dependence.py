@@ -22,16 +22,19 @@ import torch
 from numpy.typing import NDArray
 
 from rllib_mamql.columns import ALIVE, OBS, Array, column
+from rllib_mamql.data.masks import MaskedBox
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import agents_by_module
 from rllib_mamql.play.rollout import Watch
 from rllib_mamql.rewards.exploration import explore
+from rllib_mamql.rewards.maps import check_no_history
 from rllib_mamql.rewards.marginal import marginal_recovered
 from rllib_mamql.rewards.rules import Rule, grow
 from rllib_mamql.rewards.settings import MapSettings
 from rllib_mamql.rewards.store import check_rewards
 
 Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
 
 SHARE = 0.25
 """Share of random actions in the play."""
@@ -118,9 +121,10 @@ def reward_dependence(
         ``{agent, or the agents of one module where there are more than two: what its reward depends on}``.
 
     Raises:
-        ConfigError: If the checkpoint has no rewards, or no environment.
+        ConfigError: If the checkpoint has no rewards, no environment, or a history.
     """
     check_rewards(stored)
+    check_no_history(stored)
     columns = explore(stored, steps, share=SHARE, seed=seed, watch=watch)
     observations = {agent: columns[column(OBS, agent)] for agent in stored.module_of}
     alive = {agent: columns[column(ALIVE, agent)].astype(bool) for agent in stored.module_of}
@@ -131,7 +135,7 @@ def reward_dependence(
     found = {}
     for group in groups:
         rows = {agent: _some(alive[agent], MOST_STATES // len(group), rng) for agent in group}
-        seen = np.concatenate([observations[agent][rows[agent]] for agent in group])
+        seen = np.concatenate([_without_mask(stored, agent, observations[agent][rows[agent]]) for agent in group])
         if not len(seen):
             continue
         rewards = np.concatenate([_marginal(stored, a, observations, alive, rows[a], generator) for a in group])
@@ -170,7 +174,7 @@ def _name(agents: Sequence[str]) -> str:
     return agents[0] if len(agents) == 1 else f"{agents[0]} to {agents[-1]}"
 
 
-def _some(alive: NDArray[np.bool_], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def _some(alive: NDArray[np.bool_], most: int, rng: np.random.Generator) -> Rows:
     """Rows in which an agent acts, drawn where there are many."""
     rows = np.flatnonzero(alive)
     return rows if len(rows) <= most else np.sort(rng.choice(rows, most, replace=False))
@@ -181,11 +185,19 @@ def _marginal(
     agent: str,
     observations: Mapping[str, Array],
     alive: Mapping[str, Array],
-    rows: NDArray[np.int64],
+    rows: Rows,
     generator: torch.Generator,
 ) -> Floats:
+    """The marginal rewards ``(N, A)`` at some rows; NaN of illegal actions, of which networks say nothing."""
     seen, acting = ({one: values[rows] for one, values in each.items()} for each in (observations, alive))
-    return marginal_recovered(stored, agent, seen, acting, generator)
+    values = marginal_recovered(stored, agent, seen, acting, generator)
+    space = stored.modules[stored.module_of[agent]].observation_space
+    return np.where(space.legal(seen[agent]), values, np.nan) if isinstance(space, MaskedBox) else values
+
+
+def _without_mask(stored: Checkpoint, agent: str, observations: Array) -> Array:
+    space = stored.modules[stored.module_of[agent]].observation_space
+    return space.split(observations)[0] if isinstance(space, MaskedBox) else observations
 
 
 def _by_action(rewards: Floats) -> Floats:
@@ -206,7 +218,8 @@ def _curve(name: str, values: Floats, rewards: Floats) -> Curve:
     # Against what the actions alone explain: a column that tells nothing more explains nothing.
     by_action = _by_action(rewards)[:, None]
     spread = float(np.nanmean((rewards - average) ** 2))
-    between = float(np.nansum(count / count.sum() * (means - by_action) ** 2) / max(1, np.isfinite(by_action).sum()))
+    pairs = np.stack([np.isfinite(rewards[bins == place]).sum(0) for place in range(len(distinct))], axis=-1)
+    between = float(np.nansum(pairs * (means - by_action) ** 2) / max(1, pairs.sum()))
     explained = min(1.0, between / spread) if spread > 0.0 else 0.0
     at = np.bincount(bins, values, minlength=len(distinct)) / count
     return Curve(name, explained, at, means, count / count.sum())
@@ -231,30 +244,40 @@ def _saliency(
     group: Sequence[str],
     observations: Mapping[str, Array],
     alive: Mapping[str, Array],
-    rows: Mapping[str, NDArray[np.int64]],
+    rows: Mapping[str, Rows],
     generator: torch.Generator,
 ) -> Saliency:
     """Paints patches over, one after the other; the others' policies are asked at what they saw."""
-    first = observations[group[0]]
-    height, width, channels = first.shape[1:]
+    group = [agent for agent in group if len(rows[agent])]
+    spaces = {agent: stored.modules[stored.module_of[agent]].observation_space for agent in group}
+    height, width, channels = _without_mask(stored, group[0], observations[group[0]][:1]).shape[1:]
     edges = [np.linspace(0, size, min(size, PATCHES) + 1).astype(int) for size in (height, width)]
     change = np.zeros((len(edges[0]) - 1, len(edges[1]) - 1, channels))
     picture = np.zeros((height, width, channels))
     most = max(1, OCCLUDED // len(group))
     for agent in group:
         kept = rows[agent][:: max(1, len(rows[agent]) // most)][:most]
-        mean = observations[agent][rows[agent]].mean(0)
+        mean = _without_mask(stored, agent, observations[agent][rows[agent]]).mean(0)
         picture += mean / len(group)
         seen = {one: values[kept] for one, values in observations.items()}
         acting = {one: values[kept] for one, values in alive.items()}
-        before = _finite(marginal_recovered(stored, agent, seen, acting, generator.manual_seed(0)))
+        everything = np.arange(len(kept))
+
+        def paid(
+            seen: Mapping[str, Array], agent: str = agent, acting: Mapping[str, Array] = acting, all_: Rows = everything
+        ) -> Floats:
+            return _finite(_marginal(stored, agent, seen, acting, all_, generator.manual_seed(0)))
+
+        before, space = paid(seen), spaces[agent]
         for row, across, channel in np.ndindex(change.shape):
-            painted = seen[agent].copy()
+            painted = _without_mask(stored, agent, seen[agent]).copy()
             part = (slice(*edges[0][row : row + 2]), slice(*edges[1][across : across + 2]), channel)
             painted[:, part[0], part[1], part[2]] = mean[part].astype(painted.dtype)
             # The same draws of the others' actions as before: what changes is the picture.
-            after = marginal_recovered(stored, agent, {**seen, agent: painted}, acting, generator.manual_seed(0))
-            change[row, across, channel] += np.abs(_finite(after) - before).mean() / len(group)
+            if isinstance(space, MaskedBox):
+                painted = space.join(painted, space.legal(seen[agent]))
+            after = paid({**seen, agent: painted})
+            change[row, across, channel] += np.abs(after - before).mean() / len(group)
     return Saliency(picture, change)
 
 

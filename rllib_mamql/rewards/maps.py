@@ -94,11 +94,7 @@ def reward_maps(
         ConfigError: If there are no maps for the environment, or the checkpoint has no rewards or a history.
     """
     check_rewards(stored)
-    if stored.history:
-        raise ConfigError(
-            f"{stored.path} learned with a history of {stored.history}, and maps ask for the reward of single "
-            "observations: read it with `rllib reward`"
-        )
+    check_no_history(stored)
     maps = maps_of(stored.env)
     env = make_env(stored.env, stored.env_config)
     env.reset(seed=seed)
@@ -114,6 +110,19 @@ def reward_maps(
         result[_row_name(group)] = [_join(parts) for parts in zip(*pieces, strict=True)]
     env.close()
     return result
+
+
+def check_no_history(stored: Checkpoint) -> None:
+    """Refuses a checkpoint with a history, of which no picture is drawn.
+
+    Raises:
+        ConfigError: If agents see more than the present.
+    """
+    if stored.history:
+        raise ConfigError(
+            f"{stored.path} learned with a history of {stored.history}, and maps ask for the reward of single "
+            "observations: read it with `rllib reward`"
+        )
 
 
 def _row_name(agents: Sequence[str]) -> str:

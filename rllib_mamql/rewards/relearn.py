@@ -76,12 +76,25 @@ def env_configs(stored: Checkpoint, settings: RelearnSettings) -> tuple[dict[str
     return inside, {**inside, **settings.judged_in}
 
 
-def check_environments(stored: Checkpoint, settings: RelearnSettings) -> None:
+def check_environments(stored: Checkpoint, settings: RelearnSettings, algorithm: type[Any] | None = None) -> None:
     """Builds both environments once.
 
+    Args:
+        stored: The checkpoint.
+        settings: What they are made by.
+        algorithm: RLlib's, which is to learn there; None is not looked at.
+
     Raises:
-        ConfigError: If one refuses its keywords.
+        ConfigError: If one refuses its keywords, or the algorithm cannot keep the checkpoint's history.
     """
+    if stored.history and algorithm is not None:
+        from ray.rllib.algorithms.ppo import PPO
+
+        if not issubclass(algorithm, PPO):
+            raise ConfigError(
+                f"{stored.path} learned with a history of {stored.history}, which checkpoints of "
+                f"{algorithm.__name__} do not keep: use PPO"
+            )
     if stored.history and settings.sticky_actions:
         raise ConfigError(
             f"sticky_actions is {settings.sticky_actions}, but {stored.path} learned with a history of "

@@ -23,6 +23,9 @@ FEWEST = 0.005
 """Least share of the pairs of states and actions in a leaf."""
 SHOWS = 0.05
 """Share of a leaf's squares that a single split must explain, if none is to be looked for two levels deep."""
+DEEP_ROWS, DEEP_COLUMNS = 2000, 24
+"""Rows and columns of the search two levels deep, at most: it takes time in rows times squared columns. The columns are
+those that explain most alone; actions come on top."""
 LITTLE = 1e-3
 """A split that explains less of the reward's variance than this is not made."""
 
@@ -68,17 +71,18 @@ def grow(table: Floats, rewards: Floats, names: list[str]) -> list[Rule]:
         rewards: Of every own action there ``(N, A)``; NaN where it is not legal.
         names: Of the columns.
     """
-    states, actions = np.nonzero(np.isfinite(rewards))
-    target = rewards[states, actions]
+    states, chosen = np.nonzero(np.isfinite(rewards))
+    target = rewards[states, chosen]
     variance = float(target.var())
     if variance <= 1e-12 * max(1.0, float(np.square(target).mean())):
         return []
-    one_hot = np.eye(rewards.shape[1])[actions]
+    one_hot = np.eye(rewards.shape[1])[chosen]
     features = np.concatenate([table[states], one_hot], axis=1)
     cuts = [_cuts(features[:, place]) for place in range(features.shape[1])]
     least = max(2, round(FEWEST * len(target)))
     everything = np.arange(len(target))
-    leaves = [_leaf(everything, (), features, cuts, target, least)]
+    actions = rewards.shape[1]
+    leaves = [_leaf(everything, (), features, cuts, target, least, actions)]
     while len(leaves) < LEAVES:
         splittable = [leaf for leaf in leaves if leaf.split is not None]
         if not splittable:
@@ -91,10 +95,10 @@ def grow(table: Floats, rewards: Floats, names: list[str]) -> list[Rule]:
         leaves.remove(best)
         for side in (True, False):
             conditions = (*best.conditions, (best.split.feature, best.split.cut, side))
-            leaves.append(_leaf(best.rows[above == side], conditions, features, cuts, target, least))
+            leaves.append(_leaf(best.rows[above == side], conditions, features, cuts, target, least, actions))
     if len(leaves) == 1:
         return []
-    rules = [_rule(leaf, target, variance, names, rewards.shape[1]) for leaf in leaves]
+    rules = [_rule(leaf, target, variance, names, actions) for leaf in leaves]
     return sorted(rules, key=lambda rule: -rule.telling)
 
 
@@ -108,24 +112,45 @@ def _cuts(values: Floats) -> Floats:
 
 def _leaf(
     rows: Rows, conditions: tuple[tuple[int, float, bool], ...], features: Floats, cuts: list[Floats], target: Floats,
-    least: int,
+    least: int, actions: int,
 ) -> _Leaf:  # fmt: skip
     best = _best_split(rows, features, cuts, target, least)
     around = float(np.square(target[rows] - target[rows].mean()).sum())
     if len(rows) < 4 * least or around < 1e-9 or (best is not None and best.gain > SHOWS * around):
         return _Leaf(rows, conditions, best)
     # Nothing shows alone: the cut after which a second one explains most, both together.
-    for place, places in enumerate(cuts):
+    some = rows[:: -(-len(rows) // DEEP_ROWS)]
+    part = len(some) / len(rows)
+    fewest = max(2, round(part * least))
+    deep = _promising(some, features, cuts, target, fewest, actions)
+    for place, places in enumerate(deep):
         for cut in places:
-            above = features[rows, place] > cut
-            if min(above.sum(), len(rows) - above.sum()) < least:
+            above = features[some, place] > cut
+            if min(above.sum(), len(some) - above.sum()) < fewest:
                 continue
-            first = _gain(target[rows], above)
-            second = [_best_split(rows[above == side], features, cuts, target, least) for side in (True, False)]
-            total = first + sum(found.gain for found in second if found)
+            first = _gain(target[some], above)
+            second = [_best_split(some[above == side], features, deep, target, fewest) for side in (True, False)]
+            total = (first + sum(found.gain for found in second if found)) / part
             if total > (1.0 + 1e-9) * (best.gain if best else LITTLE * around):
                 best = _Split(total, place, float(cut))
     return _Leaf(rows, conditions, best)
+
+
+def _promising(
+    rows: Rows, features: Floats, cuts: list[Floats], target: Floats, least: int, actions: int
+) -> list[Floats]:
+    """The cuts of the columns that explain most alone, and of all actions; none of the others."""
+    columns = len(cuts) - actions
+    if columns <= DEEP_COLUMNS:
+        return cuts
+    nothing = np.zeros(0)
+    gains = []
+    for place in range(columns):
+        alone = [cuts[place] if other == place else nothing for other in range(len(cuts))]
+        found = _best_split(rows, features, alone, target, least)
+        gains.append(found.gain if found else 0.0)
+    kept = {*np.argsort(gains)[-DEEP_COLUMNS:].tolist(), *range(columns, len(cuts))}
+    return [places if place in kept else nothing for place, places in enumerate(cuts)]
 
 
 def _best_split(rows: Rows, features: Floats, cuts: list[Floats], target: Floats, least: int) -> _Split | None:

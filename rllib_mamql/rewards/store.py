@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import tempfile
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,10 +75,17 @@ def write_rewards(path: pathlib.Path, recovered: Recovered, settings: RecoverySe
         for module_id, network in networks.items():
             named = {f"{prefix}{module_id}/{name}": value for name, value in network.state_dict().items()}
             arrays |= {name: value.cpu().numpy() for name, value in named.items()}
-    file, draft = path / REWARDS, path / f".{REWARDS}"
-    with draft.open("wb") as stream:
-        np.savez(stream, **arrays)
-    os.replace(draft, file)
+    file = path / REWARDS
+    # A new file of its own, whatever lies there under any name, a link to elsewhere perhaps.
+    with tempfile.NamedTemporaryFile(dir=path, prefix=f".{REWARDS}", delete=False) as draft:
+        try:
+            np.savez(draft, **arrays)
+            draft.close()
+            os.chmod(draft.name, 0o644)
+            os.replace(draft.name, file)
+        except BaseException:
+            os.unlink(draft.name)
+            raise
     return file
 
 

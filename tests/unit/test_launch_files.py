@@ -52,8 +52,8 @@ def test_the_cluster_launchers_file_follows_rays_schema() -> None:
     assert "--env RAY_AUTH_MODE=token" in launcher["docker"]["run_options"]
     assert launcher["file_mounts"] == {"/home/ray/.ray/auth_token": "~/.ray/auth_token"}
     assert launcher["docker"]["image"] == IMAGE
-    comments = " ".join(re.findall(r"^# *(.*)$", (FOLDER / "launcher.yaml").read_text(), re.M))
-    check_command(comments.split("cd rllib-mamql && ")[1].split("'")[0])
+    (command,) = re.findall(r"^# *ray exec .*'cd rllib-mamql && (.*)'$", (FOLDER / "launcher.yaml").read_text(), re.M)
+    check_command(command)
 
 
 def test_the_job_for_kubernetes_has_what_kuberay_requires() -> None:

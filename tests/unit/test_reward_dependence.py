@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from torch import Tensor, nn
 
 from rllib_mamql.algorithms.registry import read_checkpoint
 from rllib_mamql.cli.tables import print_dependence
+from rllib_mamql.data.masks import MaskedBox
 from rllib_mamql.rewards import dependence
-from rllib_mamql.rewards.dependence import Dependence, dependence_of, reward_dependence
+from rllib_mamql.rewards.dependence import Dependence, column_names, dependence_of, reward_dependence
 from rllib_mamql.rewards.dependence_plots import plot_dependence
 from rllib_mamql.rewards.rules import grow
 from tests.support.toy_data import TOY
@@ -181,3 +185,31 @@ def test_environments_without_maps_show_what_is_paid() -> None:
     assert saliency is not None and saliency.change.shape == (7, 7, 3)
     shown = np.argwhere(saliency.change > 1e-9).tolist()
     assert shown == [[2, 3, 2], [3, 3, 2]]
+
+
+def test_networks_say_nothing_of_illegal_actions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dependence, "marginal_recovered", lambda *arguments: np.ones((2, 3)))
+    space = MaskedBox(Box(0.0, 1.0, (2,), np.float32), 3)
+    stored: Any = SimpleNamespace(modules={"m": SimpleNamespace(observation_space=space)}, module_of={"ann": "m"})
+    seen = space.join(np.array([[0.1, 0.2], [0.3, 0.4]]), np.array([[1, 0, 1], [0, 1, 1]]))
+    found = dependence._marginal(stored, "ann", {"ann": seen}, {"ann": np.ones(2, bool)}, np.arange(2), None)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(found, [[1.0, np.nan, 1.0], [np.nan, 1.0, 1.0]])
+    assert dependence._without_mask(stored, "ann", seen).tolist() == [[0.1, 0.2], [0.3, 0.4]]
+
+
+def test_an_action_that_is_seldom_legal_does_not_decide_what_explains() -> None:
+    """A column that tells nothing tells nothing, however few legal pairs its bins have."""
+    rng = np.random.default_rng(0)
+    values, rewards = rng.random((1000, 2)), np.full((1000, 2), np.nan)
+    rewards[:, 0] = values[:, 0] > 0.5
+    rewards[:2, 1] = [0.0, 9.0]
+    found = {curve.name: curve.explained for curve in dependence_of(values, rewards).curves}
+    assert found["[0]"] > 0.6 > 0.4 > found["[1]"]
+
+
+def test_of_many_columns_those_are_searched_two_levels_deep_that_show_something_alone() -> None:
+    rng = np.random.default_rng(0)
+    table = rng.integers(0, 2, (400, 40)).astype(float)
+    rewards = ((table[:, 3] > 0.5) & (table[:, 30] > 0.5)).astype(float)[:, None].repeat(2, axis=1)
+    (best, *_) = grow(table, rewards, column_names((40,)))
+    assert best.where == "[3] > 0.5, [30] > 0.5" and best.mean == 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -12,6 +13,7 @@ import pytest
 from rllib_mamql.environments import trust
 from rllib_mamql.environments.registry import make_env
 from rllib_mamql.environments.trust import UntrustedImport, allow_import, named_by_the_user, out_of_a_file, remember
+from rllib_mamql.errors import UnknownEnvironmentError
 from rllib_mamql.ray_internals import FOLDER
 from tests.support.command_line import Rllib
 
@@ -64,7 +66,56 @@ def test_every_kind_of_name_is_asked_about(folder: Path) -> None:
     assert not (folder / "imported").exists()
 
 
-def test_well_known_packages_are_imported_where_they_are_installed(folder: Path) -> None:
+def test_what_is_no_environment_is_not_called(folder: Path) -> None:
+    """However harmless its module is, or loaded already."""
+    for name, config in {
+        "os:system": {"command": f"touch {folder / 'ran'}"},
+        "subprocess:Popen": {"args": ["touch", str(folder / "ran")]},
+        "gymnasium:make": {"id": f"{MODULE}:Ring-v0"},
+        "pettingzoo:os": {},
+    }.items():
+        out_of_a_file(name)
+        with pytest.raises(UnknownEnvironmentError):
+            make_env(name, config)
+    assert not (folder / "ran").exists() and not (folder / "imported").exists()
+    for name in ("pettingzoo:mpe2.simple_spread_v3", "pettingzoo.classic.tictactoe_v3:env", "CartPole-v1"):
+        out_of_a_file(name)
+        make_env(name).close()
+
+
+def test_a_module_that_is_not_here_is_said_to_be_missing(folder: Path) -> None:
+    out_of_a_file("pettingzoo:left_at_home")
+    with pytest.raises(UnknownEnvironmentError, match="no module 'left_at_home' here: start the command in the folder"):
+        make_env("pettingzoo:left_at_home")
+
+
+def test_packages_that_are_installed_to_be_edited_are_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are found by finders of their own, not by sys.path."""
+    (folder / "src").mkdir()
+    (folder / f"{MODULE}.py").rename(folder / "src" / f"{MODULE}.py")
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> object:
+            file = folder / "src" / f"{name}.py"
+            return importlib.util.spec_from_file_location(name, file) if file.exists() else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    named_by_the_user(NAME)
+    make_env(NAME).close()
+    remember(NAME)
+    assert trust._remembered() == [f"{MODULE} {folder / 'src' / MODULE}.py"]
+    sys.modules.pop(MODULE)
+    trust._NAMED.clear()
+    out_of_a_file(NAME)
+    make_env(NAME).close()
+
+
+def test_well_known_packages_are_imported_where_they_are_installed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mpe2"]:
+        monkeypatch.delitem(sys.modules, name)
     trust.check_import("pettingzoo:pettingzoo.sisl.never_v0", "pettingzoo.sisl.never_v0")
     out_of_a_file("pettingzoo:mpe2.never_v0")
     trust.check_import("pettingzoo:mpe2.never_v0", "mpe2.never_v0")
