@@ -97,7 +97,7 @@ def test_the_guide_to_an_own_environment_works(tmp_path: pathlib.Path, monkeypat
         name = "meeting_ppo" if "run: PPO" in text else "meeting"
         (tmp_path / f"{name}.yaml").write_text(text)
     (tmp_path / "meeting_play.py").write_text(*snippets("from meeting import", "DemonstrationWriter"))
-    for name, words in {"my_rllib": "register_environment(", "meeting_expert": "class MeetingExpert"}.items():
+    for name, words in {"my_rllib": 'register_environment("meeting"', "meeting_expert": "class MeetingExpert"}.items():
         (tmp_path / f"{name}.py").write_text(*snippets(words))
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
 
