@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 
 from rllib_mamql.environments.converted import is_multi_agent_class
-from rllib_mamql.environments.trust import check_found, check_import
+from rllib_mamql.environments.trust import check_import
 from rllib_mamql.errors import UnknownEnvironmentError, one_line
 from rllib_mamql.ray_internals import FOLDER
 
@@ -98,7 +98,6 @@ def resolve(name: str, given: Any, *attributes: str) -> Any:
     for attribute in wanted:
         found = getattr(module, attribute, None)
         if callable(found):
-            check_found(name, module_path, attribute, found)
             return found
     remedy = "correct its name" if named else "name a module that offers PettingZoo's parallel API"
     raise UnknownEnvironmentError(

@@ -27,6 +27,7 @@ from rllib_mamql.environments.names import (
 )
 from rllib_mamql.environments.standard import StandardEnv
 from rllib_mamql.environments.teams import check_teams, split
+from rllib_mamql.environments.trust import check_factory, named_by_the_user
 from rllib_mamql.errors import ConfigError, UnknownEnvironmentError, nearest, one_line
 from rllib_mamql.ray_internals import share, shared
 
@@ -272,6 +273,7 @@ def find_environment(name: str) -> EnvEntry | None:
         elif creator is not None:
             ENVIRONMENTS.setdefault(name, EnvEntry(RLlibFactory(creator)))
     if name in ENVIRONMENTS:
+        named_by_the_user(name)  # or by this package: a checkpoint that names it leads to nothing else
         return ENVIRONMENTS[name]
     elsewhere = gymnasium_factory(name) or import_path(name)
     return None if elsewhere is None else EnvEntry(elsewhere)
@@ -308,7 +310,11 @@ def environment_factory(name: str) -> Factory:
         UnknownEnvironmentError: If nothing is registered under the name, or its module cannot be imported.
     """
     # Modules with agents in turns have env alone; what it builds says whether it can be stepped in parallel.
-    return with_keywords(resolve(name, _entry_of(name).factory, "parallel_env", "env"))
+    given = _entry_of(name).factory
+    found = resolve(name, given, "parallel_env", "env")
+    if isinstance(given, str):
+        check_factory(name, given, found)
+    return with_keywords(found)
 
 
 def make_env(

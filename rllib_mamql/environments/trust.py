@@ -88,27 +88,27 @@ def check_import(name: str, path: str) -> None:
     )
 
 
-def check_found(name: str, path: str, attribute: str, found: Any) -> None:
+def check_factory(name: str, given: str, found: Any) -> None:
     """Lets what a name out of a checkpoint has led to be called, or not.
 
     A module may be harmless to import, and have functions that run whatever they are given.
 
     Args:
         name: The environment's.
-        path: Its module's.
-        attribute: What was looked up in the module.
-        found: What was found.
+        given: Its path, ``module`` or ``module:attribute``.
+        found: What was found there.
 
     Raises:
         UntrustedImport: If it is neither an environment's class nor a function that PettingZoo's modules have, defined
             in the module's own package, and the module was not allowed.
     """
+    path, _, attribute = given.partition(":")
     top = path.partition(".")[0]
     home = str(getattr(found, "__module__", "")).partition(".")[0]
     if inspect.isclass(found):
         makes = any(base.__name__ in BASES for base in found.__mro__)
     else:
-        makes = attribute in FACTORIES
+        makes = attribute in ("", *FACTORIES)
     if (makes and home in (top, *WELL_KNOWN)) or _is_trusted(name, path):
         return
     raise UntrustedImport(

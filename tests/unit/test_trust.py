@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rllib_mamql.environments import trust
-from rllib_mamql.environments.registry import make_env
+from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.environments.trust import UntrustedImport, allow_import, named_by_the_user, out_of_a_file, remember
 from rllib_mamql.errors import UnknownEnvironmentError
 from rllib_mamql.ray_internals import FOLDER
@@ -78,9 +78,10 @@ def test_what_is_no_environment_is_not_called(folder: Path) -> None:
         with pytest.raises(UnknownEnvironmentError):
             make_env(name, config)
     assert not (folder / "ran").exists() and not (folder / "imported").exists()
-    for name in ("pettingzoo:mpe2.simple_spread_v3", "pettingzoo.classic.tictactoe_v3:env", "CartPole-v1"):
+    for name in ("gems", "pettingzoo:mpe2.simple_spread_v3", "pettingzoo.classic.tictactoe_v3:env", "CartPole-v1"):
         out_of_a_file(name)
         make_env(name).close()
+    assert make_batch("gems", {}, 2) is not None
 
 
 def test_a_module_that_is_not_here_is_said_to_be_missing(folder: Path) -> None:
