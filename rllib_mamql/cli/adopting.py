@@ -86,6 +86,8 @@ def _newest(trial: Path, known: int | None, searched: Mapping[str, Any]) -> Newe
 
 def _is_like(trial: Path, searched: Mapping[str, Any]) -> bool:
     """Whether a trial of the run was made with these values, given by ``/``-separated paths of its config."""
+    if not searched:
+        return True
     try:
         config = parse_json((trial / PARAMETERS).read_text(encoding="utf-8"))
         for path, value in searched.items():

@@ -265,11 +265,23 @@ def test_trials_of_a_lost_record_go_on_from_their_checkpoints(tmp_path: Path, mo
     told: list[Any] = []
     monkeypatch.setattr(ray_internals, "adopt_checkpoint", lambda *each: told.append(each))
     new = tmp_path / "trial_new_00001"
-    trial: Any = SimpleNamespace(trial_id="new_00001", path=str(new), latest_checkpoint_result=None)
-    adopt = Adopt()
+    trial: Any = SimpleNamespace(
+        trial_id="new_00001", path=str(new), latest_checkpoint_result=None, evaluated_params={}
+    )
+    adopt, adopted = Adopt(), (trial, old / "checkpoint_000004", 4, {"training_iteration": 5})
     for iteration in (1, 2):
         adopt.on_trial_start(iteration, [trial], trial)
-    assert told == [(trial, old / "checkpoint_000004", 4, {"training_iteration": 5})]
+    assert told == [adopted]
+    # Of a search only those of a trial with the same values.
+    trial.evaluated_params = {"lr": 0.1, "env_config/layout": "ring"}
+    for made_with, count in ((None, 1), ({"lr": 0.1, "env_config": {"layout": "room"}}, 1), ({"lr": 0.1}, 1)):
+        if made_with is not None:
+            (old / "params.json").write_text(json.dumps(made_with))
+        Adopt().on_trial_start(1, [trial], trial)
+        assert len(told) == count
+    (old / "params.json").write_text('{"lr": 0.1, "env_config": {"layout": "ring"}, "seed": 3}')
+    Adopt().on_trial_start(1, [trial], trial)
+    assert told == [adopted, adopted]
 
 
 def test_a_run_without_tunes_record_is_resumed_from_its_checkpoints(
