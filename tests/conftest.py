@@ -23,6 +23,7 @@ import hypothesis  # noqa: F401
 import pytest
 
 from tests.support.command_line import Rllib
+from tests.support.object_store import Store, credentials, object_store
 
 atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 
@@ -85,3 +86,12 @@ def rllib_on_ray(rllib: Rllib, ray_session: None, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(ray, "init", lambda **settings: None)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     return rllib
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """An S3 server on loopback, which the processes that a test starts know by their environment."""
+    with object_store() as made:
+        for name, value in credentials(made).items():
+            monkeypatch.setenv(name, value)
+        yield made

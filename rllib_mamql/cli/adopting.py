@@ -11,15 +11,15 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+from ray.tune.result import EXPR_PARAM_FILE
 
 from rllib_mamql import ray_internals
 from rllib_mamql.cli.runs import LOG, checkpoints
 from rllib_mamql.data.checksums import is_whole
+from rllib_mamql.data.places import is_elsewhere
 from rllib_mamql.data.untrusted import parse_json
 from rllib_mamql.learning.checkpoint import DOCUMENT, TRAINING_ITERATION
-
-PARAMETERS = "params.json"
-"""Where Tune writes a trial's config."""
+from rllib_mamql.learning.counts import lookup
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,10 @@ def _is_like(trial: Path, searched: Mapping[str, Any]) -> bool:
     if not searched:
         return True
     try:
-        config = parse_json((trial / PARAMETERS).read_text(encoding="utf-8"))
-        for path, value in searched.items():
-            made_with = config
-            for key in path.split("/"):
-                made_with = made_with[key]
-            if made_with != json.loads(json.dumps(value)):
-                return False
-    except (OSError, ValueError, KeyError, TypeError):
+        config = parse_json((trial / EXPR_PARAM_FILE).read_text(encoding="utf-8"))
+        return all(lookup(config, path) == json.loads(json.dumps(value)) for path, value in searched.items())
+    except (OSError, ValueError, TypeError):
         return False
-    return True
 
 
 class Adopt(Callback):
@@ -112,7 +106,7 @@ class Adopt(Callback):
         if trial.trial_id in self._started:
             return
         self._started.add(trial.trial_id)
-        if not trial.path or "://" in trial.path:
+        if not trial.path or is_elsewhere(trial.path):
             return
         latest = trial.latest_checkpoint_result
         known = int(latest.metrics.get("training_iteration", 0)) if latest is not None else None

@@ -68,7 +68,7 @@ class TrialMonitor(Callback):
         experiment: Name shown before the lines.
         stop: The experiment's stopping criteria. They hold for its trials, also for those that were started with others
             and are resumed.
-        aggregation: How agents' returns combine in the environment, ``mean`` or ``sum``.
+        aggregation: How agents' returns combine in the environment: ``mean``, ``sum``, or ``opposed``, not at all.
     """
 
     wall_s: ClassVar[dict[str, float]] = {}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from rllib_mamql.data.metadata import package_versions
+from rllib_mamql.data.places import write_text
 
 SCHEMA_VERSION = 1
 
@@ -91,14 +91,8 @@ def with_teams(summary: dict[str, Any], env: str | None) -> None:
 
 def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
     """Writes the document whole or not at all; does nothing without a path."""
-    if path is None:
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(to_json(content), encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    if path is not None:
+        write_text(str(path), to_json(content))
 
 
 def to_json(content: Mapping[str, Any]) -> str:

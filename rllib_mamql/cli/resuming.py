@@ -68,15 +68,15 @@ def claimed(folders: Sequence[tuple[str, str]], experiments: Sequence[Experiment
     Yields:
         The same, with the names of the folders that were made.
     """
-    new_roots = [Path(storage) for storage, _ in folders if "://" not in storage and not Path(storage).exists()]
+    new_roots = [Path(storage) for storage, _ in folders if not is_elsewhere(storage) and not Path(storage).exists()]
     made = [
-        (storage, name if "://" in storage else claim_folder(storage, experiment.name, name))
+        (storage, name if is_elsewhere(storage) else claim_folder(storage, experiment.name, name))
         for (storage, name), experiment in zip(folders, experiments, strict=True)
     ]
     try:
         yield made
     except UserError:
-        for folder in (*(Path(storage) / name for storage, name in made if "://" not in storage), *new_roots):
+        for folder in (*(Path(storage) / name for storage, name in made if not is_elsewhere(storage)), *new_roots):
             (folder / LOCK).unlink(missing_ok=True)
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
@@ -136,7 +136,7 @@ def resumed(item: Prepared, storage: str, name: str, asked: Mapping[str, float])
         ConfigError: If one of them is shorter than the run's.
     """
     path = f"{storage}/{name}"
-    if "://" not in path:
+    if not is_elsewhere(path):
         drop_half_lines(Path(path))
     try:
         restored = ray_internals.restore(path, item.algorithm)

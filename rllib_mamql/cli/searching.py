@@ -34,7 +34,8 @@ def check_search(item: Prepared) -> None:
     """Refuses what the search or the scheduler cannot do.
 
     Raises:
-        ConfigError: If Optuna is to draw from a grid, or is not installed, or nothing is there to be changed.
+        ConfigError: If Optuna is to draw from a grid, or is not installed, or nothing is there to be changed, or
+            trials of opponents are to be compared.
     """
     settings = item.experiment.settings.tune
     where = f"experiment {item.experiment.name!r}"

@@ -38,7 +38,7 @@ class Prepared:
         metadata: The dataset's metadata, or None where the algorithm reads no joint dataset.
         cpus: Logical CPUs that one trial asks for, at most.
         gpus: GPUs that one trial asks for, at most.
-        aggregation: How agents' returns combine in the environment, ``mean`` or ``sum``.
+        aggregation: How agents' returns combine in the environment: ``mean``, ``sum``, or ``opposed``, not at all.
         trials: What each kind of trial asks for, a mapping for each of the parts that must be on one node.
     """
 

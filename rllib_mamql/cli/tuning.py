@@ -31,6 +31,7 @@ from rllib_mamql.cli.settings import Prepared, prepare
 from rllib_mamql.cli.trial_reports import report_trial
 from rllib_mamql.cli.winner import crown
 from rllib_mamql.cli.working import working
+from rllib_mamql.data.places import is_elsewhere, uri
 from rllib_mamql.errors import full_disk
 
 
@@ -63,7 +64,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> l
 
 
 def _run(item: Prepared, storage: str, name: str, options: RunOptions) -> list[TrialReport]:
-    remote = "://" in storage
+    remote = is_elsewhere(storage)
     with nullcontext() if remote else training(Path(storage) / name):
         tuner = resumed(item, storage, name, options.stop) if options.resume else None
         if tuner is None:
@@ -73,7 +74,7 @@ def _run(item: Prepared, storage: str, name: str, options: RunOptions) -> list[T
         if INTERRUPTION.at is not None:
             for result in results:
                 if result.checkpoint is not None:
-                    say(f"last checkpoint: {shown(result.checkpoint.path)}")
+                    say(f"last checkpoint: {shown(uri(result.checkpoint.path, storage))}")
             raise Interrupted(f"stopped; the same command with --resume goes on with {shown(f'{storage}/{name}')}")
         trials = ray_internals.trials_of(results)
         alone = len(trials) == 1

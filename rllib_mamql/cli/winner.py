@@ -15,10 +15,11 @@ from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.numbers import interval
 from rllib_mamql.cli.report import TrialReport, plain
 from rllib_mamql.cli.settings import ALIASES, Prepared, resolve_input
-from rllib_mamql.cli.trial_reports import evaluate_trial, recover_rewards
+from rllib_mamql.cli.trial_reports import evaluate_trial, recover_rewards, wanted_gauge
 from rllib_mamql.cli.trial_tables import best_first, winners
 from rllib_mamql.data.places import write_text
-from rllib_mamql.errors import one_line
+from rllib_mamql.errors import ConfigError, no_space, one_line
+from rllib_mamql.networks.choices import NO_GAUGE
 
 if TYPE_CHECKING:
     from rllib_mamql.evaluation.evaluate import EvaluationResult
@@ -58,7 +59,9 @@ def crown(
     # One of several trials may be left: there is no search to win, but there are rewards to tell of.
     chosen = best if best is not None or len(reports) < 2 or len(scored) != 1 else scored[0]
     if chosen is None or chosen.checkpoint is None:
-        if len(reports) > 1 and any(report.checkpoint for report in reports):
+        saved = [configs[report.trial] for report in reports if report.checkpoint]
+        played = episodes or not item.setting("env")
+        if len(reports) > 1 and saved and played and wanted_gauge(item, saved[0]) != NO_GAUGE:
             say("no trial is the best by a return, so that no rewards are recovered: `rllib recover TRIAL` does it")
         return list(reports)
     found = chosen
@@ -72,7 +75,10 @@ def crown(
     except Exception as error:  # What the trials came to is not lost with it.
         say(f"warning: the best trial is not evaluated on fresh episodes: {one_line(error)}")
     if best is not None:
-        found = dataclasses.replace(found, settings=write_winner(item.experiment, found, run))
+        try:
+            found = dataclasses.replace(found, settings=write_winner(item.experiment, found, run))
+        except (OSError, ConfigError) as error:
+            say(f"warning: the best trial's settings are not written: {no_space(error) or one_line(error)}")
     return [found if report is chosen else report for report in reports]
 
 

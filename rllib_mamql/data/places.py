@@ -103,8 +103,11 @@ def write_text(place: str, text: str) -> None:
     if not is_elsewhere(place):
         file = pathlib.Path(place)
         draft = file.with_name(f".{file.name}.{os.getpid()}")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(file)
+        try:
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
         return
     with reaching(place):
         filesystem, path = located(place)

@@ -165,7 +165,7 @@ def register_environment(
             ``module:attribute``. Algorithms learn from demonstrations as they would look in those worlds as well.
         ignored_in_data: Keywords that change neither observations nor dynamics: demonstrations fit whatever their
             value was. ``render_mode`` and ``horizon`` are taken as such in every environment.
-        teams: Where agents have opponents, ``{team: agents}``; an agent may be named by the beginning of its name,
+        teams: Where agents have opponents, ``{team: agents}``; an agent may be named without its number,
             ``red`` for ``red_0``, ``red_1`` and so on. Returns and scores are then told by team. None: one side.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from rllib_mamql.errors import ConfigError, nearest
 
 Teams = Mapping[str, Sequence[str]]
-"""By team, agents or the beginnings of their names: ``agent`` stands for ``agent_0``, ``agent_1`` and so on."""
+"""By team, agents, or their names without the number: ``agent`` stands for ``agent_0``, ``agent_1`` and so on."""
 
 
 def split(env: str, teams: Teams | None, agents: Sequence[str]) -> dict[str, tuple[str, ...]]:

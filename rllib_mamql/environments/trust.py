@@ -111,8 +111,9 @@ def check_factory(name: str, given: str, found: Any) -> None:
         makes = attribute in ("", *FACTORIES)
     if (makes and home in (top, *WELL_KNOWN)) or _is_trusted(name, path):
         return
+    called = attribute or getattr(found, "__name__", "what it offers")
     raise UntrustedImport(
-        f"the checkpoint names environment {name!r}, and {attribute!r} of {path!r} is no environment's class: if you "
+        f"the checkpoint names environment {name!r}, and {called!r} of {path!r} is no environment's class: if you "
         f"trust it, add --allow-import {top}, or set {VARIABLE}={top}"
     )
 

@@ -227,12 +227,11 @@ def evaluate_checkpoint(
         expert = random = None
     events = played["events_per_agent"]
     warnings, numbers = [], dict(health.numbers)
-    if greedy:
+    if greedy and not played["teams"]:
         sampled, _ = run(checkpoint_actor(stored, seed), watch=watch and (lambda done: watch(episodes + done)))
         summary = summarise_returns(sampled, aggregation)
         numbers["sampled"] = {"return_mean": summary.mean, "return_ci95": list(summary.ci95)}
-        if not played["teams"]:
-            warnings = diagnostics.greedy_warnings(summarise_returns(finished, aggregation), summary, expert, random)
+        warnings = diagnostics.greedy_warnings(summarise_returns(finished, aggregation), summary, expert, random)
 
     if video is not None:
         from rllib_mamql.evaluation.video import film

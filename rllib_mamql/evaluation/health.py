@@ -31,7 +31,7 @@ from rllib_mamql.evaluation import diagnostics
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.masks import is_legal
 from rllib_mamql.networks.tensors import in_parts, to_tensor
-from rllib_mamql.play.actors import agents_by_module, checkpoint_actor
+from rllib_mamql.play.actors import agents_by_module, checkpoint_actor, most_steps
 from rllib_mamql.play.batched import make_rollout
 
 STEPS = 800
@@ -67,13 +67,13 @@ def examine(
         steps: Joint steps to play, rounded up to whole batches; fewer of large images.
         greedy: Plays the most likely actions.
     """
+    most = most_steps(stored, MOST_BYTES)
     rollout = make_rollout(
         functools.partial(make_env, stored.env, stored.env_config, history=stored.history),
         functools.partial(make_batch, stored.env, stored.env_config, history=stored.history),
         8,
         seed + 1,
     )
-    most = MOST_BYTES // sum(2 * rollout.observations[agent][0].nbytes for agent in rollout.agents)
     try:
         play, _ = rollout.run(checkpoint_actor(stored, seed + 1, greedy=greedy), num_steps=max(8, min(steps, most)))
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from rllib_mamql.data.selection import hold_out, select_steps
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.demonstrations import find_demonstrations
 from rllib_mamql.networks.masks import log_count
-from rllib_mamql.networks.tensors import to_tensor
+from rllib_mamql.networks.tensors import in_parts, to_tensor
 
 HELD_OUT = "held_out"
 """Recorded setting of a checkpoint: what of its demonstrations was kept from training."""
@@ -73,7 +74,8 @@ def likelihood_of(stored: Checkpoint, columns: JointColumns) -> HeldOutLikelihoo
     for agent, module_id in stored.module_of.items():
         rows = np.flatnonzero(columns[column(ALIVE, agent)])
         if len(rows):
-            logits = stored.modules[module_id].logits(to_tensor(columns[column(OBS, agent)][rows]), False).double()
+            logits_of = functools.partial(stored.modules[module_id].logits, explore=False)
+            logits = in_parts(logits_of, columns[column(OBS, agent)][rows]).double()
             actions = to_tensor(columns[column(ACTIONS, agent)][rows]).long()
             total = float(take_actions(logits.log_softmax(dim=-1), actions).sum())
             found[agent] = total, -float(log_count(logits).sum()), len(rows)

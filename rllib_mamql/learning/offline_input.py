@@ -21,6 +21,7 @@ from rllib_mamql.columns import EPS_ID, JointColumns, T, num_rows, take
 from rllib_mamql.data.files import find_files, stamp_of
 from rllib_mamql.data.history_rows import with_history
 from rllib_mamql.data.metadata import DatasetMetadata
+from rllib_mamql.data.places import is_elsewhere
 from rllib_mamql.data.reading import (
     JointDataset,
     read_files,
@@ -57,8 +58,9 @@ def metadata_of(config: Any) -> DatasetMetadata:
     paths = tuple(map(str, given))
     filesystem, keywords = config.input_filesystem, config.input_filesystem_kwargs or {}
     # A remote dataset would be listed each time that a config is validated.
-    stamp = stamp_of(paths) if filesystem is None and not any("://" in path for path in paths) else ()
-    return _metadata_at(paths, filesystem, tuple(sorted(keywords.items())), stamp)
+    with naming_the_node():
+        stamp = stamp_of(paths) if filesystem is None and not any(map(is_elsewhere, paths)) else ()
+        return _metadata_at(paths, filesystem, tuple(sorted(keywords.items())), stamp)
 
 
 @functools.lru_cache(maxsize=16)
@@ -68,8 +70,7 @@ def _metadata_at(
     keywords: tuple[tuple[str, Any], ...],
     stamp: tuple[tuple[str, int, int], ...],
 ) -> DatasetMetadata:
-    with naming_the_node():
-        return read_metadata(paths, _filesystem(filesystem, dict(keywords)))
+    return read_metadata(paths, _filesystem(filesystem, dict(keywords)))
 
 
 class JointOfflinePreLearner(OfflinePreLearner):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -53,6 +54,12 @@ def agents_by_module(module_of: Mapping[str, str]) -> dict[str, list[str]]:
     for agent, module in module_of.items():
         result.setdefault(module, []).append(agent)
     return result
+
+
+def most_steps(stored: Playable, most_bytes: int) -> int:
+    """How many joint steps hold so many bytes of observations, before and after each step; >= 1."""
+    spaces = [stored.modules[module].observation_space for module in stored.module_of.values()]
+    return max(1, most_bytes // sum(2 * math.prod(space.shape) * space.dtype.itemsize for space in spaces))
 
 
 def module_actor(

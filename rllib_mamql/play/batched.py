@@ -169,17 +169,19 @@ class BatchedRollout(ColumnarRollout):
     def play_again(self, seeds: Sequence[int], lengths: Sequence[int], steps: Sequence[Mapping[str, Array]]) -> None:
         """Plays episodes that end together; those that begin later play something before."""
         on_reset, self._on_reset = self._on_reset, None
-        self._begin(list(range(len(seeds))), list(seeds))
-        for left in range(len(steps), -1, -1):
-            if rows := [index for index, length in enumerate(lengths) if length == left]:
-                self._on_reset = on_reset
-                self._begin(rows, [seeds[index] for index in rows])
-                self._on_reset = None
-            if left:
-                _, ended = self._step(_always(steps[len(steps) - left]))
-                if early := [index for index, _ in ended]:
-                    self._begin(early, [seeds[index] for index in early])
-        self._on_reset = on_reset
+        try:
+            self._begin(list(range(len(seeds))), list(seeds))
+            for left in range(len(steps), -1, -1):
+                if rows := [index for index, length in enumerate(lengths) if length == left]:
+                    self._on_reset = on_reset
+                    self._begin(rows, [seeds[index] for index in rows])
+                    self._on_reset = None
+                if left:
+                    _, ended = self._step(_always(steps[len(steps) - left]))
+                    if early := [index for index, _ in ended]:
+                        self._begin(early, [seeds[index] for index in early])
+        finally:
+            self._on_reset = on_reset
 
     def _finish(self, index: int) -> Episode:
         run = self._running[index]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rllib_mamql.columns import IDLE_ACTION, Array
+from rllib_mamql.errors import EnvironmentHang
 
 REMEMBERED = 2**20
 """Joint steps, over all environments, whose actions are remembered: a longer episode starts anew."""
@@ -104,6 +105,8 @@ class Retraceable:
                     steps[step][agent][index] = action
         try:
             self.play_again([int(each["seed"]) for each in running], lengths, steps)
+        except EnvironmentHang:
+            raise
         except Exception:  # An episode that went elsewhere may have ended, or allow other actions.
             return False
         finally:

@@ -116,7 +116,7 @@ def told_rewards(
     indifferent = [] if demonstrations is None else indifferent_agents(stored, demonstrations)
     said = in_words(unscaled, indifferent, paid)
     if how is not None and (cut := [name for name, why in how.get("ended_by", {}).items() if why == "budget"]):
-        said.append(f"the recovery of {', '.join(cut)} was ended by its budget: `rllib recover` takes its time")
+        said.append(f"the recovery of {', '.join(cut)} was ended by its budget: `rllib recover` has no limit")
     return {
         "recovered_rewards": paid,
         "reward_gauge": gauge,

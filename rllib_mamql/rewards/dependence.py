@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 from rllib_mamql.columns import ALIVE, OBS, Array, column
 from rllib_mamql.data.masks import MaskedBox
 from rllib_mamql.learning.checkpoint import Checkpoint
-from rllib_mamql.play.actors import agents_by_module
 from rllib_mamql.play.rollout import Watch
 from rllib_mamql.rewards.exploration import explore
-from rllib_mamql.rewards.maps import check_no_history
+from rllib_mamql.rewards.maps import check_no_history, name_of, told_together
 from rllib_mamql.rewards.marginal import marginal_recovered
 from rllib_mamql.rewards.rules import Rule, grow
 from rllib_mamql.rewards.settings import MapSettings
@@ -38,8 +37,6 @@ Rows = NDArray[np.int64]
 
 SHARE = 0.25
 """Share of random actions in the play."""
-OWN_ROWS = 2
-"""Up to so many agents are told of each; of more, those that share a module are told of together."""
 BINS = 8
 """Most points of a curve; a column with no more values has a point for each."""
 CURVES = 5
@@ -78,12 +75,10 @@ class Saliency:
     """How much a picture's patches matter.
 
     Attributes:
-        picture: The mean picture ``(H, W, C)``.
         change: Mean absolute change of the reward, over states and actions, where a patch of a channel is painted over
             with the mean picture's, ``(P, Q, C)``.
     """
 
-    picture: Floats
     change: Floats
 
 
@@ -128,12 +123,9 @@ def reward_dependence(
     columns = explore(stored, steps, share=SHARE, seed=seed, watch=watch)
     observations = {agent: columns[column(OBS, agent)] for agent in stored.module_of}
     alive = {agent: columns[column(ALIVE, agent)].astype(bool) for agent in stored.module_of}
-    groups = [[agent] for agent in stored.module_of]
-    if len(groups) > OWN_ROWS:
-        groups = list(agents_by_module(stored.module_of).values())
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
     found = {}
-    for group in groups:
+    for group in told_together(stored.module_of):
         rows = {agent: _some(alive[agent], MOST_STATES // len(group), rng) for agent in group}
         seen = np.concatenate([_without_mask(stored, agent, observations[agent][rows[agent]]) for agent in group])
         if not len(seen):
@@ -141,9 +133,9 @@ def reward_dependence(
         rewards = np.concatenate([_marginal(stored, a, observations, alive, rows[a], generator) for a in group])
         if seen.ndim == 4:
             saliency = _saliency(stored, group, observations, alive, rows, generator)
-            found[_name(group)] = _of_picture(rewards, saliency)
+            found[name_of(group)] = _of_picture(rewards, saliency)
         else:
-            found[_name(group)] = dependence_of(seen, rewards)
+            found[name_of(group)] = dependence_of(seen, rewards)
     return found
 
 
@@ -168,10 +160,6 @@ def column_names(shape: Sequence[int]) -> list[str]:
     if len(shape) == 1:
         return [f"[{place}]" for place in range(shape[0])]
     return [f"[entity {row}, {place}]" for row in range(shape[0]) for place in range(shape[1])]
-
-
-def _name(agents: Sequence[str]) -> str:
-    return agents[0] if len(agents) == 1 else f"{agents[0]} to {agents[-1]}"
 
 
 def _some(alive: NDArray[np.bool_], most: int, rng: np.random.Generator) -> Rows:
@@ -210,7 +198,7 @@ def _curve(name: str, values: Floats, rewards: Floats) -> Curve:
     """Mean rewards in bins of about equally many states."""
     distinct = np.unique(values)
     if len(distinct) > BINS:
-        distinct = np.unique(np.quantile(values, np.linspace(0.0, 1.0, BINS + 1)[:-1]))
+        distinct = np.unique(np.quantile(values, np.linspace(0.0, 1.0, BINS + 1)[:-1], method="lower"))
     bins = np.searchsorted(distinct, values, side="right") - 1
     count = np.bincount(bins, minlength=len(distinct))
     means = np.stack([_by_action(rewards[bins == place]) for place in range(len(distinct))], axis=-1)
@@ -235,7 +223,6 @@ def _of_picture(rewards: Floats, saliency: Saliency) -> Dependence:
         part = float(change[row, across, channel])
         where = f"channel {channel}, patch {row} down, {across} across"
         rules.append(Rule(where, part, 0.0, 1.0, part**2 / total))
-    rewards = np.where(np.isfinite(rewards), rewards, np.nan)
     return Dependence(len(rewards), _by_action(rewards), (), tuple(rules), saliency)
 
 
@@ -253,12 +240,10 @@ def _saliency(
     height, width, channels = _without_mask(stored, group[0], observations[group[0]][:1]).shape[1:]
     edges = [np.linspace(0, size, min(size, PATCHES) + 1).astype(int) for size in (height, width)]
     change = np.zeros((len(edges[0]) - 1, len(edges[1]) - 1, channels))
-    picture = np.zeros((height, width, channels))
     most = max(1, OCCLUDED // len(group))
     for agent in group:
         kept = rows[agent][:: max(1, len(rows[agent]) // most)][:most]
         mean = _without_mask(stored, agent, observations[agent][rows[agent]]).mean(0)
-        picture += mean / len(group)
         seen = {one: values[kept] for one, values in observations.items()}
         acting = {one: values[kept] for one, values in alive.items()}
         everything = np.arange(len(kept))
@@ -266,7 +251,7 @@ def _saliency(
         def paid(
             seen: Mapping[str, Array], agent: str = agent, acting: Mapping[str, Array] = acting, all_: Rows = everything
         ) -> Floats:
-            return _finite(_marginal(stored, agent, seen, acting, all_, generator.manual_seed(0)))
+            return np.nan_to_num(_marginal(stored, agent, seen, acting, all_, generator.manual_seed(0)))
 
         before, space = paid(seen), spaces[agent]
         for row, across, channel in np.ndindex(change.shape):
@@ -278,8 +263,4 @@ def _saliency(
                 painted = space.join(painted, space.legal(seen[agent]))
             after = paid({**seen, agent: painted})
             change[row, across, channel] += np.abs(after - before).mean() / len(group)
-    return Saliency(picture, change)
-
-
-def _finite(rewards: Floats) -> Floats:
-    return np.where(np.isfinite(rewards), rewards, 0.0)
+    return Saliency(change)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ class Explanation(nn.Module):
     def with_encoder(self) -> Explanation:
         """The same with its encoder, all of it to be learned."""
         assert self._aside is not None
-        self.critic.encoder, self._aside = copy.deepcopy(self._aside), None
+        self.critic.encoder, self._aside = self._aside, None
         return self.requires_grad_(True)
 
     def forward(self, rows: Transitions, index: Tensor) -> Explained:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,7 @@ from rllib_mamql.columns import Array, JointColumns, concatenate
 from rllib_mamql.data.masks import draw_actions
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.learning.checkpoint import Checkpoint
-from rllib_mamql.play.actors import module_actor
+from rllib_mamql.play.actors import module_actor, most_steps
 from rllib_mamql.play.batched import make_rollout
 from rllib_mamql.play.rollout import Actor, Watch
 from rllib_mamql.rewards.fitting import Budget
@@ -82,10 +81,11 @@ def explore(
         watch: Told how many joint steps are played.
     """
     budget = budget or Budget()
-    seen = [stored.modules[module].observation_space for module in stored.module_of.values()]
-    steps = max(1, min(steps, MOST_BYTES // sum(2 * math.prod(space.shape) * space.dtype.itemsize for space in seen)))
+    steps = min(steps, most_steps(stored, MOST_BYTES))
     parts: list[JointColumns] = []
-    for index, (part, mixed) in enumerate(((2 * steps // 3, share), (steps - 2 * steps // 3, min(share, LITTLE)))):
+    wild = 2 * steps // 3
+    plan = ((0, wild, share), (wild, steps - wild, min(share, LITTLE)))
+    for index, (before, part, mixed) in enumerate(plan):
         if part == 0:
             continue
         rollout = make_rollout(
@@ -101,14 +101,14 @@ def explore(
             sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
             mixing = exploring_actor(actor, sizes, mixed, seed + index, rollout.observation_spaces)
             # Each part of the play has its share of the budget.
-            end = budget.until(part / (part + (steps - 2 * steps // 3 if index == 0 else 0)))
+            end = budget.until(part / (steps - before))
             left = part
             while left > 0 and (left == part or end.used < 1.0):
                 columns, _ = rollout.run(mixing, num_steps=min(left, CHUNK))
                 parts.append(columns)
                 left -= min(left, CHUNK)
                 if watch:
-                    watch((0 if index == 0 else 2 * steps // 3) + part - left)
+                    watch(before + part - left)
         finally:
             rollout.close()
     return concatenate(parts)

@@ -99,17 +99,20 @@ def reward_maps(
     env = make_env(stored.env, stored.env_config)
     env.reset(seed=seed)
     states, observations, alive = _play(stored, maps, steps, seed, watch)
-    agents = list(stored.module_of)
-    groups = [[agent] for agent in agents]
-    if len(agents) > OWN_ROWS:
-        groups = list(agents_by_module(stored.module_of).values())
     generator = torch.Generator().manual_seed(seed)
     result = {}
-    for group in groups:
+    for group in told_together(stored.module_of):
         pieces = [_evaluate(stored, maps.probes(env, states, observations, alive, a), a, generator) for a in group]
-        result[_row_name(group)] = [_join(parts) for parts in zip(*pieces, strict=True)]
+        result[name_of(group, "\n")] = [_join(parts) for parts in zip(*pieces, strict=True)]
     env.close()
     return result
+
+
+def told_together(module_of: Mapping[str, str]) -> list[list[str]]:
+    """Agents whose rewards are told of together: each by itself, or of more than a few those of one module."""
+    if len(module_of) <= OWN_ROWS:
+        return [[agent] for agent in module_of]
+    return list(agents_by_module(module_of).values())
 
 
 def check_no_history(stored: Checkpoint) -> None:
@@ -125,8 +128,9 @@ def check_no_history(stored: Checkpoint) -> None:
         )
 
 
-def _row_name(agents: Sequence[str]) -> str:
-    return agents[0] if len(agents) == 1 else f"{agents[0]} to\n{agents[-1]}"
+def name_of(agents: Sequence[str], gap: str = " ") -> str:
+    """What agents that are told of together are called."""
+    return agents[0] if len(agents) == 1 else f"{agents[0]} to{gap}{agents[-1]}"
 
 
 def _play(

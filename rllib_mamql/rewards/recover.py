@@ -175,7 +175,7 @@ class _Fit:
     Attributes:
         policy_error: KL(pi || explanation) on held-out rows, in nats.
         mean_absolute: E|r| there, in nats.
-        updates: Gradient steps of the explanation.
+        updates: Gradient steps of the whole explanation, after those of its heads alone.
         ended_by: What ended it (``fitting.Ending``); ``budget`` also where the regression after it was cut off.
     """
 
@@ -333,7 +333,7 @@ class _Regression(nn.Module):
     def with_encoders(self) -> _Regression:
         """The same with an encoder of its own for each network; the reward alone is still to be learned."""
         assert self._aside is not None
-        self.reward.encoder, self.potential.encoder = copy.deepcopy(self._aside), copy.deepcopy(self._aside)
+        self.reward.encoder, self.potential.encoder = copy.deepcopy(self._aside), self._aside
         self.encoded, self._aside, self.settled = None, None, True
         self.reward.requires_grad_(True)
         self.potential.requires_grad_(False)

@@ -143,14 +143,11 @@ def _promising(
     columns = len(cuts) - actions
     if columns <= DEEP_COLUMNS:
         return cuts
-    nothing = np.zeros(0)
-    gains = []
-    for place in range(columns):
-        alone = [cuts[place] if other == place else nothing for other in range(len(cuts))]
-        found = _best_split(rows, features, alone, target, least)
-        gains.append(found.gain if found else 0.0)
+    alone = (slice(place, place + 1) for place in range(columns))
+    splits = [_best_split(rows, features[:, one], cuts[one], target, least) for one in alone]
+    gains = [found.gain if found else 0.0 for found in splits]
     kept = {*np.argsort(gains)[-DEEP_COLUMNS:].tolist(), *range(columns, len(cuts))}
-    return [places if place in kept else nothing for place, places in enumerate(cuts)]
+    return [places if place in kept else np.zeros(0) for place, places in enumerate(cuts)]
 
 
 def _best_split(rows: Rows, features: Floats, cuts: list[Floats], target: Floats, least: int) -> _Split | None:

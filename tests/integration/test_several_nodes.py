@@ -9,18 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import run
-from tests.support.object_store import Store, credentials, object_store
+from tests.support.object_store import Store
 
 SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """Where results go; the processes of the cluster know it by their environment."""
-    with object_store() as made:
-        for name, value in credentials(made).items():
-            monkeypatch.setenv(name, value)
-        yield made
 
 
 @pytest.fixture

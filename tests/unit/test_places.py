@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,7 @@ from rllib_mamql.data.places import Copy, write_text
 from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.errors import ConfigError
 from tests.support.command_line import Rllib
-from tests.support.object_store import Store, credentials, object_store
-
-
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    with object_store() as made:
-        for name, value in credentials(made).items():
-            monkeypatch.setenv(name, value)
-        yield made
+from tests.support.object_store import Store
 
 
 def put(store: Store, folder: Path, place: str) -> None:

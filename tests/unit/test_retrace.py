@@ -106,7 +106,8 @@ class Fragile(ToyEnv):
         return super().step(actions)
 
 
-def test_an_episode_that_fails_when_it_is_played_again_starts_anew() -> None:
+def test_an_episode_that_fails_when_it_is_played_again_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fragile, "made", 0)
     first, second = (ColumnarRollout(lambda: Fragile(), 1, seed) for seed in (0, 1))
     play(first, 5, 0)
     second.set_state(first.get_state())
