@@ -23,14 +23,18 @@ from mamql_envs.intersection_v0 import (
 
 
 def batched_env(num_envs: int, **config: Any) -> IntersectionBatch | None:
-    """A batch of intersections, or None with traffic or the challenger: drivers without agents keep to other rules.
+    """A batch of intersections, or None where single ones serve better.
+
+    That is with traffic or the challenger, whose drivers keep to other rules, and for one intersection alone, which
+    steps faster by itself.
 
     Args:
         num_envs: Environments in the batch, at least 1.
         **config: Arguments of `intersection_v0.parallel_env`.
     """
     single = IntersectionParallelEnv(**config)
-    return None if single.traffic or single.challenger else IntersectionBatch(num_envs, single)
+    alone = checks.positive("num_envs", num_envs) == 1
+    return None if alone or single.traffic or single.challenger else IntersectionBatch(num_envs, single)
 
 
 class IntersectionBatch(BatchedEnv):

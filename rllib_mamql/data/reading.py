@@ -227,7 +227,7 @@ def _concatenate(parts: list[JointColumns]) -> JointColumns:
     for part in parts:
         if set(part) != names:
             raise DatasetError(f"columns {sorted(names - set(part))} are in some files only: write all files alike")
-    return concatenate(parts)
+    return concatenate(parts) if len(parts) > 1 else parts[0]
 
 
 def _add_next_obs(columns: JointColumns, agents: Sequence[str], locate: Locate | None) -> None:

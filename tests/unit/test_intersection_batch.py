@@ -87,7 +87,7 @@ class Episodes:
 @pytest.mark.parametrize(("config", "share"), CASES.values(), ids=CASES)
 def test_each_environment_equals_the_single_one(config, share):
     episodes = round(EPISODES * share)
-    both = Episodes(min(episodes, 10), config | HORIZON)
+    both = Episodes(max(2, min(episodes, 10)), config | HORIZON)
     both.start(list(range(len(both.envs))))
     while both.ended < episodes:
         both.step()
@@ -97,19 +97,20 @@ def test_each_environment_equals_the_single_one(config, share):
 
 
 def test_an_episode_depends_on_its_own_seed_and_actions_only():
-    large, small = batched_env(3), batched_env(1)
+    large, small = batched_env(3), batched_env(2)
     large.reset_envs([2, 0, 1], [7, 8, 9])
-    small.reset_envs([0], [7])
+    small.reset_envs([0, 1], [7, 8])
     rng = np.random.default_rng(0)
     for _ in range(3):
         actions = {agent: rng.integers(3, size=3) for agent in large.agents}
         large.step(actions)
-        small.step({agent: chosen[2:] for agent, chosen in actions.items()})
+        small.step({agent: chosen[[2, 0]] for agent, chosen in actions.items()})
         for agent, seen in small.observations().items():
-            np.testing.assert_array_equal(large.observations()[agent][2], seen[0])
+            np.testing.assert_array_equal(large.observations()[agent][[2, 0]], seen)
 
 
-def test_drivers_without_agents_are_stepped_singly():
+def test_drivers_without_agents_and_an_intersection_alone_are_stepped_singly():
+    assert batched_env(1) is None
     assert batched_env(2, traffic=True) is None and batched_env(2, challenger=True) is None
     with pytest.raises(ValueError, match="vehicles=3"):
         batched_env(2, vehicles=3)
