@@ -20,9 +20,10 @@ setup: $(STAMP)
 
 # Stale when what is to be installed has changed; the editable install picks up the code itself.
 $(STAMP): pyproject.toml constraints.txt
+	@echo "setting up $(VENV): about 100 packages, a minute or two the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
