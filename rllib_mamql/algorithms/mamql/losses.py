@@ -21,7 +21,7 @@ from torch import Tensor
 from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.algorithms.mamql.metrics import AgentTerms, summarise
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
-from rllib_mamql.algorithms.mamql.others import ActionValues, OthersPolicies
+from rllib_mamql.algorithms.mamql.others import OthersPolicies, Policies
 from rllib_mamql.learning.losses import Losses
 from rllib_mamql.learning.minibatch import AgentRows, Minibatch
 from rllib_mamql.networks.masks import mean_over_legal
@@ -96,24 +96,30 @@ class MAMQLLosses(Losses):
         self, batch: Minibatch, scores: Mapping[str, Tensor], *, update: int, report: bool
     ) -> dict[str, Tensor]:
         """``{agent: loss}`` of one gradient step; see :class:`~rllib_mamql.learning.losses.Losses`."""
-        q: dict[str, tuple[Tensor, ...]] = {}
-        if self._config.critic != "marginal":
-            for module_id, agents in self._agents_of.items():
-                places = batch.places(scores[module_id])
-                q.update({agent: tuple(place[index] for place in places) for index, agent in enumerate(agents)})
+        policies = self._policies(batch, scores) if self._config.critic != "marginal" else []
         losses: dict[str, Tensor] = {}
         for modules in self._alike:
             agents = [agent for module_id in modules for agent in self._agents_of[module_id]]
             values = batch.places(torch.cat([scores[module_id] for module_id in modules]))
-            losses.update(zip(agents, self._of_agents(agents, values, batch, q, update, report).unbind(), strict=True))
+            losses.update(
+                zip(agents, self._of_agents(agents, values, batch, policies, update, report).unbind(), strict=True)
+            )
         return losses
+
+    def _policies(self, batch: Minibatch, scores: Mapping[str, Tensor]) -> Policies:
+        """Everyone's policies on a minibatch, once for all joint networks."""
+        q: dict[str, tuple[Tensor, ...]] = {}
+        for module_id, agents in self._agents_of.items():
+            places = batch.places(scores[module_id])
+            q.update({agent: tuple(place[index] for place in places) for index, agent in enumerate(agents)})
+        return self._others.policies(batch, q)
 
     def _of_agents(
         self,
         agents: list[str],
         values: tuple[Tensor, ...],
         batch: Minibatch,
-        q: ActionValues,
+        policies: Policies,
         update: int,
         report: bool,
     ) -> Tensor:
@@ -123,21 +129,26 @@ class MAMQLLosses(Losses):
             agents: The agents.
             values: At observations ``(n, R, A)``, next observations ``(n, R, A)`` and starts ``(n, S, A)``.
             batch: The minibatch.
-            q: Everyone's marginal critic, where the critics are joint.
+            policies: Everyone's, where the critics are joint.
             update: Gradient steps made before.
             report: Whether to keep the terms.
         """
         config, rows = self._config, AgentRows.of(batch, agents)
         distillation = None
         if config.critic != "marginal":
-            pairs = [self._others.critic_values(self._networks[agent], agent, batch, q) for agent in agents]
+            pairs = [
+                self._others.critic_values(
+                    self._networks[agent], agent, batch, [place[index] for place in values], policies
+                )
+                for index, agent in enumerate(agents)
+            ]
             values = tuple(torch.stack(place) for place in zip(*(marginal for marginal, _ in pairs), strict=True))
             distillation = torch.stack([distance for _, distance in pairs])
         critic, implied = critic_terms(values, rows, config, self.rollout_share, self.chi_square_scale)
         total = critic.total if distillation is None else critic.total + distillation
         reward = None
         if self.kind(update):
-            predictions = torch.stack([self._reward(agent, batch, q) for agent in agents])
+            predictions = torch.stack([self._reward(agent, batch, policies) for agent in agents])
             reward = objective.reward_loss(predictions, implied, rows.weights, config.reward_shrinkage)
             total = total + reward.total
         if report:
@@ -160,9 +171,9 @@ class MAMQLLosses(Losses):
         """Not where they weigh nothing, but in the reward regression, and where a joint critic is distilled."""
         return not self.leaves_rollouts_out or self._config.critic != "marginal" or self.kind(update)
 
-    def _reward(self, agent: str, batch: Minibatch, q: ActionValues) -> Tensor:
+    def _reward(self, agent: str, batch: Minibatch, policies: Policies) -> Tensor:
         if self._config.critic == "joint":
-            return self._others.marginal_reward(self._networks[agent], agent, batch, q)
+            return self._others.marginal_reward(self._networks[agent], agent, batch, policies)
         return self._others.sampled_reward(self._networks[agent], agent, batch)
 
     # -- what is reported ---------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from rllib_mamql.networks.precision import Precision
 
 ActionValues = Mapping[str, tuple[Tensor, ...]]
 """By agent, marginal action values at (observation, next observation, start), each ``(rows, A)``."""
+Policies = list[dict[str, Tensor]]
+"""At (observation, next observation, start, where the value term needs it), by agent: probabilities ``(rows, A)``."""
 
 
 class OthersPolicies:
@@ -45,17 +47,30 @@ class OthersPolicies:
     def _others(self, agent: str) -> list[str]:
         return [other for other in self.agents if other != agent]
 
-    def _policies(self, agent: str, q: ActionValues, which: int, alive: Mapping[str, Tensor]) -> list[Tensor]:
-        """Policies of the other agents at the same rows; a dead agent is idle, as its rows are filled."""
+    def policies(self, batch: Minibatch, q: ActionValues) -> Policies:
+        """Everyone's policies on a minibatch; a dead agent is idle, as its rows are filled.
+
+        Args:
+            batch: The minibatch.
+            q: Everyone's marginal critic on it.
+        """
+        columns = batch.columns
+        now = {agent: columns[column(ALIVE, agent)] for agent in self.agents}
+        alive = [now, {agent: now[agent] & ~columns[column(TERMINATEDS, agent)] for agent in self.agents}]
+        if batch.starts is not None:
+            alive.append({agent: batch.starts[column(ALIVE, agent)] for agent in self.agents})
         return [
-            objective.idle_where_dead(
-                objective.log_policy(q[other][which].detach(), self.rationality).exp(), alive[other]
-            )
-            for other in self._others(agent)
+            {
+                agent: objective.idle_where_dead(
+                    objective.log_policy(q[agent][which].detach(), self.rationality).exp(), there[agent]
+                )
+                for agent in self.agents
+            }
+            for which, there in enumerate(alive)
         ]
 
     def critic_values(
-        self, module: MAMQLModule, agent: str, batch: Minibatch, q: ActionValues
+        self, module: MAMQLModule, agent: str, batch: Minibatch, own: Sequence[Tensor], policies: Policies
     ) -> tuple[list[Tensor], Tensor]:
         """Marginalised joint critic at (observation, next observation, start), and the loss that distils it.
 
@@ -66,7 +81,8 @@ class OthersPolicies:
             module: Holds ``Q_i(s, ., a_-i)``, or ``Q_i(s, ., f)``, which is taken at the expected frequencies.
             agent: Whose.
             batch: The minibatch.
-            q: Everyone's marginal critic on it.
+            own: Its marginal critic there, each ``(rows, A)``.
+            policies: Everyone's policies on it.
 
         Returns:
             Values, each ``(rows, A)``, and a scalar.
@@ -74,50 +90,46 @@ class OthersPolicies:
         assert module.joint_critic is not None
         columns = batch.columns
         places = [columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]]
-        alive_now = {other: columns[column(ALIVE, other)] for other in self.agents}
-        alive_next = {other: alive_now[other] & ~columns[column(TERMINATEDS, other)] for other in self.agents}
-        alive = [alive_now, alive_next]
         if batch.starts is not None:
             places.append(batch.starts[column(OBS, agent)])
-            alive.append({other: batch.starts[column(ALIVE, other)] for other in self.agents})
         values, distances = [], []
+        others = self._others(agent)
         for which, observations in enumerate(places):
-            policies = self._policies(agent, q, which, alive[which])
+            theirs = [policies[which][other] for other in others]
             if isinstance(module.joint_critic, MeanFieldHead):
                 nobody = observations.new_zeros(len(observations), 0)
-                expected = objective.action_frequencies(policies) if policies else nobody
+                expected = objective.action_frequencies(theirs) if theirs else nobody
                 marginal = self.precision(module.joint_critic, observations, expected)
             else:
                 marginal = joint_marginal(
                     functools.partial(self.precision, module.joint_critic),
                     observations,
-                    policies,
+                    theirs,
                     samples=self.samples,
                     generator=self.generator,
                 )
             # Behind the expectation: weighed sums of what stands for illegal would not be quite that.
             marginal = module.critic.restrict(marginal, observations)
             values.append(marginal)
-            squares, masked = (q[agent][which] - marginal.detach()).square(), mask_of(module.critic.encoder)
+            squares, masked = (own[which] - marginal.detach()).square(), mask_of(module.critic.encoder)
             distances.append(squares.mean() if masked is None else squares.sum() / is_legal(marginal).sum())
         if len(values) == 2:
             values.append(values[0][:0])
         return values, torch.stack(distances).sum()
 
-    def marginal_reward(self, module: MAMQLModule, agent: str, batch: Minibatch, q: ActionValues) -> Tensor:
+    def marginal_reward(self, module: MAMQLModule, agent: str, batch: Minibatch, policies: Policies) -> Tensor:
         """Rewards of the actions taken, expected over the others' policies, ``(R,)``.
 
         Args:
             module: Holds ``R_i(s, ., a_-i)``.
             agent: Whose.
             batch: The minibatch.
-            q: Everyone's marginal critic on it.
+            policies: Everyone's policies on it.
         """
-        alive = {other: batch.columns[column(ALIVE, other)] for other in self.agents}
         rewards = joint_marginal(
             functools.partial(self.precision, module.reward),
             batch.columns[column(OBS, agent)],
-            self._policies(agent, q, 0, alive),
+            [policies[0][other] for other in self._others(agent)],
             samples=self.samples,
             generator=self.generator,
         )
