@@ -53,6 +53,7 @@ ray-next:
 	$(PYTHON) -m venv $$venv && \
 	$$venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' && \
 	$$venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'ray[rllib,tune]' && \
+	$$venv/bin/python -c 'import ray; print("Ray", ray.__version__)' && \
 	$$venv/bin/python -m pytest tests/unit/test_ray_internals.py
 
 clean:
