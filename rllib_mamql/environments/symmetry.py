@@ -83,8 +83,11 @@ class Symmetry:
         return found
 
     def observations(self, flat: Array) -> Array:
-        """Transforms flat observations ``(B, F)``."""
-        return self.sign * flat[:, self.index] + self.offset
+        """Transforms flat observations ``(B, F)``; steps that never were keep their zeros."""
+        offset = self.offset
+        if self.flags is not None:
+            offset = offset * np.where(self.flags < 0, 1.0, flat[:, np.maximum(self.flags, 0)])
+        return self.sign * flat[:, self.index] + offset
 
     def remembering(self, steps: int) -> Symmetry:
         """The same of observations with a history of so many steps (:mod:`rllib_mamql.data.memory`)."""

@@ -121,6 +121,15 @@ def test_pursuers_see_and_move_alike_in_every_mirror() -> None:
             np.testing.assert_allclose(put(found[agent][number], seen[agent])[..., 1:], there[agent][..., 1:])
 
 
+def test_steps_that_never_were_keep_their_zeros_in_every_mirror() -> None:
+    mirrored = Symmetry.of(lambda seen: 1 - seen, [1, 0], spaces.Box(0, 1, (3,), np.float32))
+    symmetry = mirrored.remembering(2)
+    assert symmetry.flags is not None
+    absent = np.zeros((1, len(symmetry.index)))
+    absent[:, symmetry.flags < 0] = np.random.default_rng(0).random((1, int((symmetry.flags < 0).sum())))
+    assert not symmetry.observations(absent)[:, symmetry.flags >= 0].any()
+
+
 def test_a_minibatch_is_turned_row_by_row_with_all_its_agents() -> None:
     found = symmetries_of("gems", {"observation": "vector"})
     assert found is not None
