@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rllib_mamql.data.metadata import DatasetMetadata, spaces_from_gym
+from rllib_mamql.data.agent_spaces import spaces_from_gym
+from rllib_mamql.data.metadata import DatasetMetadata
 from rllib_mamql.errors import DatasetError
 
 

@@ -27,7 +27,8 @@ from rllib_mamql.columns import (
     T,
     column,
 )
-from rllib_mamql.data.metadata import AgentSpaces, DatasetMetadata
+from rllib_mamql.data.agent_spaces import AgentSpaces
+from rllib_mamql.data.metadata import DatasetMetadata
 from rllib_mamql.data.tables import cast_numbers
 from rllib_mamql.errors import DatasetError, nearest
 

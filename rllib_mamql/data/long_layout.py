@@ -28,8 +28,9 @@ from rllib_mamql.columns import (
     column,
     concatenate,
 )
+from rllib_mamql.data.agent_spaces import AgentSpaces, unbounded
 from rllib_mamql.data.masks import MaskedBox, seen_space
-from rllib_mamql.data.metadata import AgentSpaces, DatasetMetadata, unbounded
+from rllib_mamql.data.metadata import DatasetMetadata
 from rllib_mamql.data.next_obs import derive_next_obs
 from rllib_mamql.data.tables import array_column, text_column
 from rllib_mamql.data.validation import check_episodes, episode_order, where

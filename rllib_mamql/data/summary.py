@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, JointColumns, T, column, num_rows
-from rllib_mamql.data.metadata import AgentSpaces
+from rllib_mamql.data.agent_spaces import AgentSpaces
 from rllib_mamql.data.reading import JointDataset
 from rllib_mamql.data.returns import recorded_return
 

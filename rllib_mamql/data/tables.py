@@ -26,8 +26,9 @@ from rllib_mamql.columns import (
     T,
     column,
 )
+from rllib_mamql.data.agent_spaces import AgentSpaces
 from rllib_mamql.data.masks import MaskedBox, seen_space
-from rllib_mamql.data.metadata import METADATA_KEY, AgentSpaces, DatasetMetadata
+from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata
 from rllib_mamql.data.validation import check_names, check_rewards
 from rllib_mamql.errors import DatasetError
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Discrete
 
+from rllib_mamql.data.agent_spaces import AgentSpaces, unbounded
 from rllib_mamql.data.episodes import Episode
-from rllib_mamql.data.metadata import AgentSpaces, DatasetMetadata, unbounded
+from rllib_mamql.data.metadata import DatasetMetadata
 from rllib_mamql.errors import DatasetError
 
 LARGEST_EXACT = 2**24
