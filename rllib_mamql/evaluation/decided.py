@@ -7,7 +7,6 @@ that it gets stuck: two chefs in each other's way who insist. Play that is stuck
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,14 +17,13 @@ from rllib_mamql.algorithms.mamql.chosen import COMING_BACK, DEMONSTRATED, MULTI
 from rllib_mamql.algorithms.mamql.coverage import bin_widths, state_codes
 from rllib_mamql.columns import EPS_ID, OBS, JointColumns, column, num_rows
 from rllib_mamql.data.history_rows import without_history
-from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.evaluation.evaluate import checkpoint_returns
 from rllib_mamql.learning.checkpoint import Checkpoint, act_at
 from rllib_mamql.learning.config import AUTO
 from rllib_mamql.learning.demonstrations import find_demonstrations
 from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import checkpoint_actor
-from rllib_mamql.play.batched import make_rollout
+from rllib_mamql.play.named import checkpoint_rollout
 
 MULTIPLES = (3.0, 2.0, 1.5)
 """Multiples of the training rationality that are tried, one after the other, until play at one is not stuck."""
@@ -115,12 +113,7 @@ def _observations(columns: JointColumns, agents: Sequence[str]) -> dict[str, Ten
 
 
 def _play(stored: Checkpoint, multiple: float, seed: int) -> JointColumns:
-    rollout = make_rollout(
-        functools.partial(make_env, stored.env, stored.env_config, history=stored.history),
-        functools.partial(make_batch, stored.env, stored.env_config, history=stored.history),
-        ENVS,
-        seed + 2,
-    )
+    rollout = checkpoint_rollout(stored, ENVS, seed + 2)
     try:
         with acting_at(stored, multiple):
             return _as_shown(stored, rollout.run(checkpoint_actor(stored, seed + 2), num_steps=STEPS)[0])

@@ -9,11 +9,10 @@ import numpy as np
 import torch
 
 from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, OBS, JointColumns, column
-from rllib_mamql.environments.registry import make_env
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.tensors import to_tensor
 from rllib_mamql.play.actors import checkpoint_actor
-from rllib_mamql.play.rollout import ColumnarRollout
+from rllib_mamql.play.named import single_rollout
 from rllib_mamql.rewards.determined import indifferent_agents, unscaled_agents
 from rllib_mamql.rewards.paid import NO_EVENT, in_words
 from rllib_mamql.rewards.store import has_reward
@@ -54,9 +53,7 @@ def reward_by_event(
     """
     if not all(has_reward(module) for module in stored.modules.values()):
         return {}
-    rollout = ColumnarRollout(
-        lambda: make_env(stored.env, stored.env_config, history=stored.history), min(episodes, 8), seed
-    )
+    rollout = single_rollout(stored, min(episodes, 8), seed)
     happened: dict[str, list[Mapping[str, int]]] = {agent: [] for agent in rollout.agents}
     rollout.on_step = lambda agent, events: happened[agent].append(events)
     try:
