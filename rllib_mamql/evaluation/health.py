@@ -111,12 +111,7 @@ def _coverage(agent: str, play: JointColumns, expert: JointColumns, seed: int) -
     if not seen.any() or len(np.unique(episodes)) < 2:
         return None
     ours, theirs = play[column(OBS, agent)][seen], expert[column(OBS, agent)][shown]
-    return diagnostics.coverage(
-        ours.reshape(len(ours), -1).astype(np.float64),
-        theirs.reshape(len(theirs), -1).astype(np.float64),
-        episodes,
-        seed=seed,
-    )
+    return diagnostics.coverage(ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1), episodes, seed=seed)
 
 
 @torch.no_grad()

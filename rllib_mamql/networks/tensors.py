@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 PASS_ROWS = 4096
 """Observations that go through a network at once where nothing is learned, at most."""
 PASS_BYTES = 2**26
 """Bytes of them in float32, at most: what convolutions make of images is several times as large."""
+STEP_BYTES = 2**28
+"""Bytes of a gradient step's observations in float32 from which on :func:`learning_in_parts` is worth its while."""
 
 
 def to_tensor(values: Any) -> Tensor:
@@ -30,6 +33,25 @@ def to_tensor(values: Any) -> Tensor:
 def rows_at_once(observations: Any, most: int = PASS_ROWS) -> int:
     """How many observations ``(N, *obs)`` go through a network at once where nothing is learned, >= 1."""
     return max(1, min(most, PASS_BYTES // (4 * max(1, math.prod(observations.shape[1:])))))
+
+
+def bytes_of(observations: Tensor) -> int:
+    """Bytes of observations in float32."""
+    return 4 * observations.numel()
+
+
+def learning_in_parts(network: Callable[[Tensor], Tensor], observations: Tensor) -> Tensor:
+    """``network(observations)`` with gradients, a few rows at a time.
+
+    What lies between observations and scores is made again for the backward pass, so that no more than one part of it
+    is held: a third more work, and a small part of the memory.
+
+    Args:
+        network: Gives a row for each that it is given, whatever the others are.
+        observations: ``(N, *obs)``.
+    """
+    parts = torch.split(observations, rows_at_once(observations))
+    return torch.cat([checkpoint(network, part, use_reentrant=False) for part in parts])
 
 
 @torch.no_grad()

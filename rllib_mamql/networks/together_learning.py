@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from rllib_mamql.networks.forms import form_of, in_a_row, plain_layers, stacked_linear
 from rllib_mamql.networks.module import BoltzmannModule
+from rllib_mamql.networks.tensors import STEP_BYTES, bytes_of, learning_in_parts
 
 FEWEST = 4
 """Critics of equal shape from which ``auto`` stacks plain networks."""
@@ -109,6 +110,11 @@ class NetworkStack:
             module_id: compiled(module.trained) if compiled else module.trained for module_id, module in modules.items()
         }
         self._always = stack is True
+        # A network with buffers, such as running means, must not see rows twice.
+        self._in_parts = {
+            module_id: compiled is None and next(module.trained.buffers(), None) is None
+            for module_id, module in modules.items()
+        }
         self._groups: list[_Group] = []
         alike: dict[Any, list[str]] = {}
         for module_id, module in modules.items():
@@ -142,7 +148,11 @@ class NetworkStack:
                 continue
             stacked = group.forward(torch.stack(inputs), [torch.stack(each) for each in group.parameters])
             values.update(zip(group.modules, stacked.unbind(), strict=True))
+        large = sum(map(bytes_of, observations.values())) > STEP_BYTES
         for module_id, batch in observations.items():
-            if module_id not in values:
-                values[module_id] = self._alone[module_id](batch)
+            if module_id in values:
+                continue
+            network = self._alone[module_id]
+            apart = large and self._in_parts[module_id] and batch.device.type == "cpu"
+            values[module_id] = learning_in_parts(network, batch) if apart else network(batch)
         return values

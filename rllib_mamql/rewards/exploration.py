@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rllib_mamql.columns import Array, JointColumns, concatenate
+from rllib_mamql.columns import Array, JointColumns, pour_together
 from rllib_mamql.data.masks import draw_actions
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import module_actor, most_steps
@@ -103,4 +103,4 @@ def explore(
                     watch(before + part - left)
         finally:
             rollout.close()
-    return concatenate(parts)
+    return pour_together(parts)

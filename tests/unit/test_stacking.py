@@ -133,3 +133,23 @@ def test_other_agents_actions_are_embedded_as_a_sum(sizes: tuple[int, ...]) -> N
     torch.testing.assert_close(torch.as_tensor(embed(others)), expected)
     torch.testing.assert_close(torch.as_tensor(embed(others.unsqueeze(1))).reshape(expected.shape), expected)
     assert set(embed.state_dict()) == {f"{index}.weight" for index in range(len(sizes))}
+
+
+@pytest.mark.parametrize("network", ["image", "plain"])
+def test_large_observations_are_learned_from_in_parts(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = modules(network)
+    observations = {name: torch.rand(6, *NETWORKS[network][0]) for name in built}
+    whole = NetworkStack(built, False)(observations)
+    parts: list[int] = []
+
+    def noted(network: Any, batch: torch.Tensor) -> torch.Tensor:
+        parts.append(len(batch))
+        return network(batch)
+
+    monkeypatch.setattr("rllib_mamql.networks.together_learning.learning_in_parts", noted)
+    monkeypatch.setattr("rllib_mamql.networks.together_learning.STEP_BYTES", 4 * observations["agent_0"].numel() * 3)
+    torch.testing.assert_close(NetworkStack(built, False)(observations), whole)
+    assert not parts, "these are not too large"
+    monkeypatch.setattr("rllib_mamql.networks.together_learning.STEP_BYTES", 4 * observations["agent_0"].numel() * 2)
+    torch.testing.assert_close(NetworkStack(built, False)(observations), whole)
+    assert parts == [6, 6, 6], "all of them together are"

@@ -1,4 +1,4 @@
-"""Whatever numpy gives becomes a tensor, without a warning."""
+"""Whatever numpy gives becomes a tensor, without a warning; and what is large goes through networks in parts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_mamql.networks.tensors import PASS_BYTES, PASS_ROWS, in_parts, rows_at_once, to_tensor
+from rllib_mamql.networks.tensors import PASS_BYTES, PASS_ROWS, in_parts, learning_in_parts, rows_at_once, to_tensor
 
 
 def test_memory_is_shared_where_torch_can() -> None:
@@ -47,3 +47,19 @@ def test_large_observations_go_through_a_network_a_few_at_a_time() -> None:
     found = in_parts(lambda part: part.sum(-1), values)
     assert torch.equal(found, values.sum(-1)) and not found.requires_grad
     assert in_parts(lambda part: part, np.zeros((0, 3))).shape == (0, 3)
+
+
+def test_what_is_learned_in_parts_has_the_gradients_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rllib_mamql.networks.tensors.PASS_BYTES", 4 * 8 * 5)
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.Tanh(), torch.nn.Linear(6, 2))
+    observations, sizes = torch.rand(12, 8), []
+    network.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    found = []
+    for each in (network, lambda values: learning_in_parts(network, values)):
+        network.zero_grad()
+        scores = each(observations)
+        scores.square().sum().backward()
+        found.append((scores, [parameter.grad.clone() for parameter in network.parameters()]))
+    torch.testing.assert_close(*found)
+    assert sizes[0] == 12 and sorted(sizes[1:]) == [2, 2, 5, 5, 5, 5], "forward, and again for the gradients"

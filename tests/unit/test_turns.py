@@ -220,3 +220,11 @@ def test_the_expert_repeats_itself_by_its_seed() -> None:
         expert.reset(env.env, 3)
         games.append([expert.act(env.env, {}) for _ in range(5)])
     assert games[0] == games[1]
+
+
+def test_who_has_left_with_a_last_observation_does_not_wait() -> None:
+    rollout = ColumnarRollout(lambda: make_env("tests.support.waiting_env:Party"), 1, 0)
+    assert {agent: int(space.n) for agent, space in rollout.action_spaces.items()} == {"host": 3, "guest": 3}
+    columns, _ = rollout.run(lambda seen, alive: {agent: np.zeros(1, int) for agent in alive}, num_episodes=1)
+    assert columns[column(ALIVE, "guest")].tolist() == [False, False, True, True, False, False, False, False]
+    assert columns[column(TERMINATEDS, "guest")].tolist() == [False] * 3 + [True] + [False] * 4
