@@ -76,19 +76,15 @@ def assignments(*names: str, help: str) -> Callable[[Function], Function]:
 
 def checkpoint_argument(command: Function) -> Function:
     """A checkpoint, trial or run, and the modules that its environment may be in."""
-    return click.argument("checkpoint", type=Place())(allow_option(command))
-
-
-def allow_option(command: Function) -> Function:
-    """The option by which modules that checkpoints name are allowed, before the command begins."""
-    return click.option(
+    allow = click.option(
         "--allow-import",
         multiple=True,
         metavar="MODULE",
         expose_value=False,
         callback=lambda context, parameter, modules: allow_import(modules),
         help="Let the checkpoint's environment be imported from a module of this name.",
-    )(command)
+    )
+    return click.argument("checkpoint", type=Place())(allow(command))
 
 
 seed_option = count_option("--seed", 0, low=0)

@@ -30,7 +30,7 @@ def record(
     check_new_folder(out)
     from rllib_mamql.cli.numbers import interval
     from rllib_mamql.cli.session import quiet
-    from rllib_mamql.cli.working import working
+    from rllib_mamql.cli.working import in_turn
     from rllib_mamql.cli.yaml_loader import parse_assignments
 
     config = parse_assignments(env_config, "--env-config")
@@ -44,8 +44,8 @@ def record(
     named_by_the_user(env)
     quiet(verbose=False)
     command = _command(env, expert, steps, seed, env_config, licence)
-    with working(f"recording {env}", steps) as watch:
-        metadata = record_dataset(env, config, expert, steps, seed, out, command, licence, watch)
+    with in_turn() as begin:
+        metadata = record_dataset(env, config, expert, steps, seed, out, command, licence, begin)
     remember(env)
     print(f"{out}: {steps} joint steps of {env}")
     for name, summary in (("expert", metadata.expert_return), ("random", metadata.random_return)):

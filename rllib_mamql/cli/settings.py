@@ -36,8 +36,6 @@ class Prepared:
         param_space: What departs from the algorithm's defaults, with Tune's searches.
         num_samples: How often Tune runs each grid point.
         metadata: The dataset's metadata, or None where the algorithm reads no joint dataset.
-        cpus: Logical CPUs that one trial asks for, at most.
-        gpus: GPUs that one trial asks for, at most.
         aggregation: How agents' returns combine in the environment: ``mean``, ``sum``, or ``opposed``, not at all.
         trials: What each kind of trial asks for, a mapping for each of the parts that must be on one node.
     """
@@ -47,10 +45,21 @@ class Prepared:
     param_space: dict[str, Any]
     num_samples: int
     metadata: Any
-    cpus: float
-    gpus: float
     aggregation: str = "mean"
     trials: tuple[tuple[Mapping[str, float], ...], ...] = ()
+
+    @property
+    def cpus(self) -> float:
+        """Logical CPUs that one trial asks for, at most."""
+        return self._most("CPU")
+
+    @property
+    def gpus(self) -> float:
+        """GPUs that one trial asks for, at most."""
+        return self._most("GPU")
+
+    def _most(self, resource: str) -> float:
+        return max((sum(part.get(resource, 0.0) for part in parts) for parts in self.trials), default=0.0)
 
     def setting(self, name: str, config: Mapping[str, Any] | None = None) -> Any:
         """A setting of a trial's config, or of the space that trials are drawn from, or else the algorithm's default.
@@ -83,7 +92,7 @@ def prepare(experiment: Experiment) -> Prepared:
             register_with_rllib(env)
         else:
             _check_learns_offline(algorithm, config, defaults)
-        metadata, cpus, gpus = None, 0.0, 0.0
+        metadata = None
         datasets: dict[Any, Any] = {}
         trials: dict[str, tuple[Mapping[str, float], ...]] = {}
         if not is_ours(algorithm):
@@ -93,8 +102,6 @@ def prepare(experiment: Experiment) -> Prepared:
             overrides = to_overrides(variant, env, defaults)
             request = algorithm.default_resource_request(overrides)
             trials |= {repr(request.bundles): tuple(request.bundles)}
-            bundle = request.required_resources
-            cpus, gpus = max(cpus, bundle.get("CPU", 0.0)), max(gpus, bundle.get("GPU", 0.0))
         remember(env)
     except UserError as error:
         raise type(error)(f"experiment {experiment.name!r}: {error}") from error
@@ -107,9 +114,7 @@ def prepare(experiment: Experiment) -> Prepared:
     )
     space = to_param_space(to_overrides(config, env, defaults))
     aggregation = _aggregation(env, next(iter(variants(config)))) if env else "mean"
-    return Prepared(
-        experiment, algorithm, space, num_samples, metadata, cpus, gpus, aggregation, tuple(trials.values())
-    )
+    return Prepared(experiment, algorithm, space, num_samples, metadata, aggregation, tuple(trials.values()))
 
 
 def find_algorithm(name: str) -> type[Any]:

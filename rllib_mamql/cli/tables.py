@@ -297,7 +297,8 @@ def _describe(summary: dict[str, Any], agent: str) -> str:
     spaces = summary["spaces"][agent]
     box, shares = spaces["observation"], summary["action_shares"][agent]
     actions = " ".join(f"{share:.0%}" for share in shares)
-    parts = [f"observation {tuple(box['shape'])} {box['dtype']}", f"{spaces['action']['n']} actions ({actions})"]
+    kind = "masked actions" if spaces.get("action_mask") else "actions"
+    parts = [f"observation {tuple(box['shape'])} {box['dtype']}", f"{spaces['action']['n']} {kind} ({actions})"]
     if summary["return_per_agent"] is not None:
         parts.append(f"return {summary['return_per_agent'][agent]:.2f}")
     presence = summary["presence"][agent]

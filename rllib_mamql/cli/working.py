@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -65,6 +65,23 @@ def working(what: str, total: int | None = None) -> Iterator[Watch]:
     with Progress(*columns, console=console, transient=True, expand=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda done: progress.update(task, completed=done)
+
+
+@contextmanager
+def in_turn() -> Iterator[Callable[[str, int], Watch]]:
+    """The same for pieces of work that follow each other.
+
+    Yields:
+        A function to be told, as a piece begins, what it is and how much there is to do; gives one to be told how much
+        of that is done.
+    """
+    with ExitStack() as under_way:
+
+        def begin(what: str, total: int) -> Watch:
+            under_way.pop_all().close()
+            return under_way.enter_context(working(what, total))
+
+        yield begin
 
 
 def _lines(what: str, total: int | None, first: Callable[[], None]) -> Watch:

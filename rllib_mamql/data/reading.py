@@ -96,6 +96,7 @@ def read_files(files: Sequence[ParquetFile]) -> JointDataset:
     columns, metadata = count_from_zero(columns, metadata), metadata.counted_from_zero()
     if metadata.expert_return is None:
         metadata = replace(metadata, expert_return=recorded_return(columns, metadata.agents))
+    pa.default_memory_pool().release_unused()  # Arrow keeps as much as the tables took, which are gone.
     return JointDataset(columns, metadata, _names(files))
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from gymnasium.spaces import Dict, Discrete
 
 from rllib_mamql.data.masks import MaskedBox
+from rllib_mamql.environments.calls import call_environment
 from rllib_mamql.environments.observations import Array, ObservationCoding, observation_coding
-from rllib_mamql.environments.patience import PATIENCE, Hung
 from rllib_mamql.errors import ConfigError
 
 MASK_KEY = "action_mask"
@@ -130,14 +130,10 @@ def masks_in_infos(env: Any, called: str) -> bool:
         env: A parallel environment as its author wrote it.
         called: Its name.
     """
-    watched = PATIENCE.begin(called)
     try:
         if all(has_mask(env.observation_space(agent)) for agent in env.possible_agents):
             return False
-        _, infos = env.reset(seed=0)
+        _, infos = call_environment(env, "reset", called, lambda: "reset", seed=0)
         return any(isinstance(info, Mapping) and MASK_KEY in info for info in infos.values())
-    except (Exception, Hung):
+    except Exception:
         return False
-    finally:
-        if watched:
-            PATIENCE.end()

@@ -37,15 +37,17 @@ def agents_wait(env: Any, spaces: Mapping[Any, tuple[gym.Space[Any], gym.Space[A
     rng = np.random.default_rng(0)
     try:
         observations, infos = call_environment(env, "reset", called, str, seed=0)
+        ended: set[Any] = set()  # Who has ended is shown its last observation, but does not act on it.
         for _ in range(LOOKED_AT):
-            acting = [agent for agent in spaces if agent in observations]
+            acting = [agent for agent in spaces if agent in observations and agent not in ended]
             actions = {
                 agent: _drawn(spaces[agent][1], observations[agent], (infos or {}).get(agent), rng) for agent in acting
             }
             observations, _, *ends, infos = call_environment(env, "step", called, str, actions)
             if any(end.get(ALL_AGENTS, False) for end in ends):
                 return False
-            if any(agent not in observations and not any(end.get(agent) for end in ends) for agent in acting):
+            ended |= {agent for agent in acting if any(end.get(agent) for end in ends)}
+            if any(agent not in observations and agent not in ended for agent in acting):
                 return True
     except Exception:
         return False

@@ -166,7 +166,13 @@ class TurnsParallel(Turns):
 
     def _living(self) -> list[Any]:
         env = self.aec_env
-        return [agent for agent in env.agents if not (env.terminations[agent] or env.truncations[agent])]
+        living = [a for a in env.agents if not (env.terminations.get(a, False) or env.truncations.get(a, False))]
+        if living and env.agent_selection not in living:
+            raise EnvironmentFault(
+                f"agent_selection is {env.agent_selection!r}, whose part is over, while {living} are there still: "
+                "select one of these"
+            )
+        return living
 
     def _let_the_dead_leave(self) -> None:
         """Takes the steps in which agents that have ended leave, as PettingZoo asks for."""

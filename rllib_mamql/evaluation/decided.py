@@ -7,8 +7,7 @@ that it gets stuck: two chefs in each other's way who insist. Play that is stuck
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,16 +15,15 @@ from torch import Tensor
 
 from rllib_mamql.algorithms.mamql.chosen import COMING_BACK, DEMONSTRATED, MULTIPLE
 from rllib_mamql.algorithms.mamql.coverage import bin_widths, state_codes
-from rllib_mamql.columns import EPS_ID, OBS, JointColumns, column, num_rows
+from rllib_mamql.columns import EPS_ID, OBS, JointColumns, column
 from rllib_mamql.data.history_rows import without_history
-from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.evaluation.evaluate import checkpoint_returns
 from rllib_mamql.learning.checkpoint import Checkpoint, act_at
 from rllib_mamql.learning.config import AUTO
 from rllib_mamql.learning.demonstrations import find_demonstrations
 from rllib_mamql.networks.tensors import to_tensor
-from rllib_mamql.play.actors import checkpoint_actor
-from rllib_mamql.play.batched import make_rollout
+from rllib_mamql.play.actors import checkpoint_actor, most_steps
+from rllib_mamql.play.named import checkpoint_rollout
 
 MULTIPLES = (3.0, 2.0, 1.5)
 """Multiples of the training rationality that are tried, one after the other, until play at one is not stuck."""
@@ -33,6 +31,8 @@ ALLOWED = 0.1
 """By how much the share of states that play comes back to may exceed that of the demonstrations or of training."""
 STEPS, ENVS = 1600, 16
 """Joint steps of play at each multiple, and the environments that are stepped together."""
+MOST_BYTES, KEPT_BYTES = 2**30, 2**28
+"""Of the observations in that play, and of those that are kept at a time: of large images fewer steps are played."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,9 @@ def decide(stored: Checkpoint, demonstrations: JointColumns | None, *, seed: int
     agents = list(stored.module_of)
     if demonstrations is not None:
         demonstrations = _as_shown(stored, demonstrations)
-    as_trained = _play(stored, 1.0, seed)
-    widths = widths_of(as_trained if demonstrations is None else demonstrations, agents)
-    shown = None if demonstrations is None else coming_back(demonstrations, agents, widths)
-    shares = {1.0: coming_back(as_trained, agents, widths)}
+    widths = widths_of(next(_play(stored, 1.0, seed)) if demonstrations is None else demonstrations, agents)
+    shown = None if demonstrations is None else coming_back([demonstrations], agents, widths)
+    shares = {1.0: coming_back(_play(stored, 1.0, seed), agents, widths)}
     most = max(shares[1.0], shown or 0.0) + ALLOWED
     for multiple in MULTIPLES:
         shares[multiple] = coming_back(_play(stored, multiple, seed), agents, widths)
@@ -92,17 +91,20 @@ def act_decidedly(stored: Checkpoint, *, seed: int = 0) -> Decided:
     return found
 
 
-def coming_back(columns: JointColumns, agents: Sequence[str], widths: Mapping[str, Tensor]) -> float:
+def coming_back(parts: Iterable[JointColumns], agents: Sequence[str], widths: Mapping[str, Tensor]) -> float:
     """Share of joint states, in [0, 1], in which their episode was before.
 
     Args:
-        columns: Joint steps.
+        parts: Joint steps, some at a time.
         agents: All agents: a state is what all of them observe.
         widths: By agent, widths ``(F,)`` of the bins of its observation's numbers, from ``coverage.bin_widths``.
     """
-    codes = state_codes(_observations(columns, agents), agents, widths).numpy()
-    _, episodes = np.unique(columns[EPS_ID].astype(str), return_inverse=True)
-    return 1.0 - len(np.unique(np.stack([episodes, codes], 1), axis=0)) / num_rows(columns)
+    codes, names = [], []
+    for columns in parts:
+        codes.append(state_codes(_observations(columns, agents), agents, widths).numpy())
+        names.append(columns[EPS_ID].astype(str))
+    _, episodes = np.unique(np.concatenate(names), return_inverse=True)
+    return 1.0 - len(np.unique(np.stack([episodes, np.concatenate(codes)], 1), axis=0)) / len(episodes)
 
 
 def widths_of(columns: JointColumns, agents: Sequence[str]) -> dict[str, Tensor]:
@@ -114,16 +116,14 @@ def _observations(columns: JointColumns, agents: Sequence[str]) -> dict[str, Ten
     return {name: to_tensor(columns[name]) for name in (column(OBS, agent) for agent in agents)}
 
 
-def _play(stored: Checkpoint, multiple: float, seed: int) -> JointColumns:
-    rollout = make_rollout(
-        functools.partial(make_env, stored.env, stored.env_config, history=stored.history),
-        functools.partial(make_batch, stored.env, stored.env_config, history=stored.history),
-        ENVS,
-        seed + 2,
-    )
+def _play(stored: Checkpoint, multiple: float, seed: int) -> Iterator[JointColumns]:
+    steps, part = (max(ENVS, min(STEPS, most_steps(stored, most))) for most in (MOST_BYTES, KEPT_BYTES))
+    rollout = checkpoint_rollout(stored, ENVS, seed + 2)
     try:
         with acting_at(stored, multiple):
-            return _as_shown(stored, rollout.run(checkpoint_actor(stored, seed + 2), num_steps=STEPS)[0])
+            actor = checkpoint_actor(stored, seed + 2)
+            for first in range(0, steps, part):
+                yield _as_shown(stored, rollout.run(actor, num_steps=min(part, steps - first))[0])
     finally:
         rollout.close()
 

@@ -29,6 +29,8 @@ SAME_STATE = 0.02
 """States closer than so many root-mean-square deviations are the same."""
 BASE_ROWS, QUERY_ROWS = 3000, 400
 """Rows that distances are measured to and from."""
+MOST_BYTES = 2**27
+"""Of them in float64: fewer rows where they are large images."""
 
 FAR_BELOW = 0.1
 """Share of the way from random play to the expert (or of the return) that greedy play may lose against sampled play."""
@@ -169,15 +171,15 @@ def coverage(play: Array, expert: Array, episodes: Array, *, seed: int = 0) -> C
     if len(names) < 2 or not len(play):
         raise ValueError(f"coverage needs play and two expert episodes, got {len(play)} states, {len(names)} episodes")
     held = np.isin(episodes, names[: len(names) // 2])
-    scale = expert.std(axis=0)
+    scale = _spread(expert)
     # What never changes with the expert has no scale of its own: a change of it in play counts as it is.
     scale = np.where(scale > 1e-6, scale, 1.0)
-    base = _some(expert[~held] / scale, BASE_ROWS, rng)
-    query = _some(expert[held] / scale, QUERY_ROWS, rng)
+    base = _some(expert, np.flatnonzero(~held), BASE_ROWS, rng) / scale
+    query = _some(expert, np.flatnonzero(held), QUERY_ROWS, rng) / scale
     from scipy.spatial import cKDTree  # Here: learners start sooner without.
 
     tree = cKDTree(base)
-    to_play, _ = tree.query(_some(play / scale, QUERY_ROWS, rng))
+    to_play, _ = tree.query(_some(play, np.arange(len(play)), QUERY_ROWS, rng) / scale)
     to_expert, _ = tree.query(query)
     # A deterministic expert repeats itself exactly; steps smaller than this are no other state.
     least = SAME_STATE * float(np.sqrt((query.std(axis=0) ** 2).sum()))
@@ -185,8 +187,18 @@ def coverage(play: Array, expert: Array, episodes: Array, *, seed: int = 0) -> C
     return Coverage(float(np.median(to_play)), float(np.median(to_expert)), float((to_play > edge).mean()))
 
 
-def _some(rows: Array, count: int, rng: np.random.Generator) -> Array:
-    return rows if len(rows) <= count else rows[rng.choice(len(rows), count, replace=False)]
+def _some(values: Array, rows: Array, count: int, rng: np.random.Generator) -> Array:
+    """Some of the rows in float64: so many at most, and fewer of large images."""
+    count = max(1, min(count, MOST_BYTES // (8 * max(1, values.shape[1]))))
+    chosen = rows if len(rows) <= count else rows[rng.choice(len(rows), count, replace=False)]
+    return np.asarray(values[chosen], np.float64)
+
+
+def _spread(values: Array) -> Array:
+    """Standard deviation of each number ``(d,)``, some numbers at a time: images are large in float64."""
+    part = max(1, MOST_BYTES // (8 * len(values)))
+    parts = [values[:, first : first + part] for first in range(0, max(1, values.shape[1]), part)]
+    return np.concatenate([some.std(axis=0, dtype=np.float64) for some in parts])
 
 
 def coverage_warnings(found: Mapping[str, Coverage]) -> list[str]:

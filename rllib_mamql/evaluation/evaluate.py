@@ -12,12 +12,12 @@ import numpy as np
 
 from rllib_mamql.algorithms.mamql.chosen import chosen
 from rllib_mamql.data.schema import ReturnSummary
-from rllib_mamql.environments.registry import make_batch, make_env, opposed_teams
+from rllib_mamql.environments.registry import make_env, opposed_teams
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.evaluation import diagnostics
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import checkpoint_actor, random_actor, rllib_actor
-from rllib_mamql.play.batched import make_rollout
+from rllib_mamql.play.named import checkpoint_env, named_rollout
 from rllib_mamql.play.returns import (
     TeamReturn,
     mean_events,
@@ -130,12 +130,7 @@ def play(
     Raises:
         NoEnd: If episodes do not end.
     """
-    rollout = make_rollout(
-        functools.partial(make_env, env, env_config, history=history),
-        functools.partial(make_batch, env, env_config, history=history),
-        min(num_envs, episodes),
-        seed,
-    )
+    rollout = named_rollout(env, env_config, min(num_envs, episodes), seed, history=history)
     try:
         most = PATIENCE * episodes if most_steps is None else most_steps
         _, finished = rollout.run(actor, num_episodes=episodes, keep=False, most_steps=most, watch=watch)
@@ -157,6 +152,7 @@ def random_returns(
     seed: int = 0,
     num_envs: int = 8,
     most_steps: int | None = None,
+    watch: Watch | None = None,
 ) -> ReturnSummary | None:
     """Returns of uniformly random play; None where not all episodes have ended after ``most_steps`` joint steps."""
     probe = make_env(env, env_config)
@@ -165,7 +161,7 @@ def random_returns(
     probe.close()
     actor = random_actor(sizes, np.random.default_rng(seed), seen)
     finished, aggregation = play(
-        env, env_config, actor, episodes=episodes, seed=seed, num_envs=num_envs, most_steps=most_steps
+        env, env_config, actor, episodes=episodes, seed=seed, num_envs=num_envs, most_steps=most_steps, watch=watch
     )
     return summarise_returns(finished, aggregation) if len(finished) == episodes else None
 
@@ -212,6 +208,7 @@ def evaluate_checkpoint(
 
     stored, how = read_with_rewards(path)
     demonstrations = find_demonstrations(stored, data)
+    checkpoint_env(stored).close()
     run = functools.partial(
         play, stored.env, stored.env_config, episodes=episodes, seed=seed, num_envs=num_envs, history=stored.history
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,13 +25,12 @@ from rllib_mamql.columns import (
     JointColumns,
     column,
 )
-from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.evaluation import diagnostics
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.masks import is_legal
 from rllib_mamql.networks.tensors import in_parts, to_tensor
 from rllib_mamql.play.actors import agents_by_module, checkpoint_actor, most_steps
-from rllib_mamql.play.batched import make_rollout
+from rllib_mamql.play.named import checkpoint_rollout
 
 STEPS = 800
 """Joint steps to play."""
@@ -68,12 +66,7 @@ def examine(
         greedy: Plays the most likely actions.
     """
     most = most_steps(stored, MOST_BYTES)
-    rollout = make_rollout(
-        functools.partial(make_env, stored.env, stored.env_config, history=stored.history),
-        functools.partial(make_batch, stored.env, stored.env_config, history=stored.history),
-        8,
-        seed + 1,
-    )
+    rollout = checkpoint_rollout(stored, 8, seed + 1)
     try:
         play, _ = rollout.run(checkpoint_actor(stored, seed + 1, greedy=greedy), num_steps=max(8, min(steps, most)))
     finally:
@@ -118,12 +111,7 @@ def _coverage(agent: str, play: JointColumns, expert: JointColumns, seed: int) -
     if not seen.any() or len(np.unique(episodes)) < 2:
         return None
     ours, theirs = play[column(OBS, agent)][seen], expert[column(OBS, agent)][shown]
-    return diagnostics.coverage(
-        ours.reshape(len(ours), -1).astype(np.float64),
-        theirs.reshape(len(theirs), -1).astype(np.float64),
-        episodes,
-        seed=seed,
-    )
+    return diagnostics.coverage(ours.reshape(len(ours), -1), theirs.reshape(len(theirs), -1), episodes, seed=seed)
 
 
 @torch.no_grad()

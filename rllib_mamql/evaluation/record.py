@@ -6,7 +6,7 @@ import functools
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ def record_dataset(
     out: str | pathlib.Path,
     command: str | None = None,
     licence: str | None = None,
-    watch: Watch | None = None,
+    begin: Callable[[str, int], Watch] | None = None,
 ) -> DatasetMetadata:
     """Plays whole episodes until at least ``steps`` joint steps are recorded, and writes them.
 
@@ -72,7 +72,8 @@ def record_dataset(
         out: Folder to create.
         command: What made it, for the metadata.
         licence: Its licence, for the metadata; None: Apache-2.0 for this package's scripted experts, else unknown.
-        watch: Told how many joint steps are recorded.
+        begin: Told what is begun, the recording and then random play to compare with, and how many joint steps or
+            episodes that takes; gives a function to be told how many are done.
 
     Returns:
         The metadata written.
@@ -87,7 +88,7 @@ def record_dataset(
     environment_spaces(env, config)
     rollout, actor, description = _expert(env, config, expert, seed)
     try:
-        columns, episodes = _play(rollout, actor, steps, watch)
+        columns, episodes = _play(rollout, actor, steps, begin and begin(f"recording {env}", steps))
         first = rollout.envs[0]
         # Files are as the environment shows itself, however far back the expert sees.
         columns, shown = without_history(columns, rollout.observation_spaces)
@@ -102,7 +103,7 @@ def record_dataset(
             command=command,
             expert_return=summarise_returns(episodes, return_aggregation(first)) if episodes else None,
             expert_events=mean_events(episodes),
-            random_return=_random_return(env, config, episodes, seed, steps),
+            random_return=_random_return(env, config, episodes, seed, steps, begin),
         )
     finally:
         rollout.close()
@@ -135,7 +136,12 @@ def _licence(env: str) -> str | None:
 
 
 def _random_return(
-    env: str, config: Mapping[str, Any], episodes: list[Episode], seed: int, steps: int
+    env: str,
+    config: Mapping[str, Any],
+    episodes: list[Episode],
+    seed: int,
+    steps: int,
+    begin: Callable[[str, int], Watch] | None,
 ) -> ReturnSummary | None:
     """Of random play; None where its episodes do not end, or the expert's do not."""
     if not episodes:
@@ -144,7 +150,8 @@ def _random_return(
     as_long = RANDOM_PLAY * max(steps, 100) * len(lengths) // sum(lengths)
     count = min(RANDOM_EPISODES, max(FEW_EPISODES, as_long))
     most = count * LONGER * max(PATIENCE // LONGER, *lengths)
-    return random_returns(env, config, episodes=count, seed=seed, most_steps=most)
+    watch = begin and begin("playing at random, to compare with", count)
+    return random_returns(env, config, episodes=count, seed=seed, most_steps=most, watch=watch)
 
 
 def _play(

@@ -7,11 +7,10 @@ import pathlib
 import imageio.v3 as imageio
 import numpy as np
 
-from rllib_mamql.environments.registry import make_env
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import checkpoint_actor
-from rllib_mamql.play.rollout import ColumnarRollout
+from rllib_mamql.play.named import single_rollout
 
 FRAMES_PER_SECOND = 8
 
@@ -29,9 +28,7 @@ def film(stored: Checkpoint, file: pathlib.Path, *, seed: int, greedy: bool = Fa
     Raises:
         ConfigError: If the environment cannot render.
     """
-    rollout = ColumnarRollout(
-        lambda: make_env(stored.env, stored.env_config, render_mode="rgb_array", history=stored.history), 1, seed
-    )
+    rollout = single_rollout(stored, 1, seed, render_mode="rgb_array")
     images: list[np.ndarray] = []
 
     def shoot(ended: object = None) -> None:

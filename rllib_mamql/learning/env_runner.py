@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 from collections.abc import Collection, Mapping
@@ -45,10 +44,10 @@ from ray.rllib.utils.typing import ResultDict, StateDict
 
 from rllib_mamql.columns import ALIVE, JointColumns, column, num_rows
 from rllib_mamql.environments.patience import PATIENCE
-from rllib_mamql.environments.registry import make_batch, make_env, opposed_teams
+from rllib_mamql.environments.registry import opposed_teams
 from rllib_mamql.learning.metrics import RETURN_MEAN
 from rllib_mamql.play.actors import module_actor, random_actor
-from rllib_mamql.play.batched import make_rollout
+from rllib_mamql.play.named import named_rollout
 from rllib_mamql.play.returns import episode_return, return_aggregation
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode
 
@@ -125,19 +124,19 @@ class ColumnarEnvRunner(EnvRunner, Checkpointable):
         context = EnvContext(
             self.config.env_config, worker_index=self.worker_index or 0, num_workers=self.num_workers or 0
         )
-        name, env_config, history = str(self.config.env), dict(context), self.config.history
-        self.env = make_rollout(
-            functools.partial(make_env, name, env_config, history=history),
-            functools.partial(make_batch, name, env_config, history=history),
+        self.env = named_rollout(
+            str(self.config.env),
+            dict(context),
             self.config.num_envs_per_env_runner,
             self._env_seed,
+            history=self.config.history,
             # Ids must differ between workers: streams from all of them meet in one buffer.
             name=f"w{self.worker_index or 0}",
             on_reset=self._on_episode_start if self._listens("on_episode_start") else None,
         )
         self.num_envs = self.env.num_envs
         self._aggregation = return_aggregation(self.env.envs[0])
-        self._opposed = bool(opposed_teams(name, self.env.agents))
+        self._opposed = bool(opposed_teams(str(self.config.env), self.env.agents))
         self._module_of = {agent: self.config.policy_mapping_fn(agent, None) for agent in self.env.agents}
         self._call("on_environment_created", env=self.env, env_context=context)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rllib_mamql.columns import EPS_ID, Array, JointColumns, num_rows
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.networks.tensors import to_tensor
 
 TensorColumns = dict[str, Tensor]
@@ -48,6 +50,13 @@ def draw_rows(
     return {name: columns[name].index_select(0, index) for name in wanted}
 
 
+def memory_of(device: torch.device) -> int:
+    """Bytes of memory of a GPU, or of this machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    return int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
 class JointReplayBuffer:
     """Ring buffer of joint steps; every row keeps all agents' data of one time step together.
 
@@ -75,7 +84,11 @@ class JointReplayBuffer:
         return self._size
 
     def add(self, columns: JointColumns) -> None:
-        """Appends joint steps; of more than ``capacity`` only the last are kept."""
+        """Appends joint steps; of more than ``capacity`` only the last are kept.
+
+        Raises:
+            ConfigError: If a full buffer would not fit into the memory of the device.
+        """
         rows = num_rows(columns)
         if rows == 0:
             return
@@ -84,6 +97,7 @@ class JointReplayBuffer:
             new = {name: values[-self.capacity :] for name, values in new.items()}
             rows = self.capacity
         if not self.columns:
+            self._check_room(sum(values[0].nbytes for values in new.values()))
             self.columns = {
                 name: torch.zeros((self.capacity, *values.shape[1:]), dtype=values.dtype, device=self.device)
                 for name, values in new.items()
@@ -93,6 +107,16 @@ class JointReplayBuffer:
             self.columns[name][where] = values.to(self.columns[name].dtype)
         self._next = (self._next + rows) % self.capacity
         self._size = min(self._size + rows, self.capacity)
+
+    def _check_room(self, row_bytes: int) -> None:
+        """Refuses what the system would end the process for, hours later."""
+        wanted, there = self.capacity * row_bytes, memory_of(self.device)
+        if wanted > there:
+            raise ConfigError(
+                f"replay_capacity is {self.capacity:,} joint steps of {row_bytes:,} bytes, {wanted / 1e9:.1f} GB, and "
+                f"the learner's device has {there / 1e9:.1f} GB: lower it to {max(1, there // (4 * row_bytes)):,}, or "
+                "make observations smaller (docs/your_environment.md#large-images)"
+            )
 
     def sample(self, rows: int, generator: torch.Generator, names: Collection[str] | None = None) -> TensorColumns:
         """``rows`` joint steps drawn uniformly with replacement.

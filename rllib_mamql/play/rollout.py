@@ -31,6 +31,7 @@ from rllib_mamql.columns import (
     JointColumns,
     T,
     column,
+    pour_together,
 )
 from rllib_mamql.data.bounds import Bounds
 from rllib_mamql.environments.spaces import unsound
@@ -212,6 +213,7 @@ class ColumnarRollout(Retraceable):
         after_step: Callable[[Sequence[int]], None] | None = None,
         most_steps: int | None = None,
         watch: Watch | None = None,
+        show: Callable[[JointColumns], None] | None = None,
     ) -> tuple[JointColumns, list[Episode]]:
         """Steps until ``num_steps`` joint steps (rounded up to whole batches) or ``num_episodes`` episodes are done.
 
@@ -226,6 +228,7 @@ class ColumnarRollout(Retraceable):
             after_step: Called after each batched step with the indices whose episode ended (before they restart).
             most_steps: Gives episodes up that are still under way after so many joint steps; None never does.
             watch: Told how many episodes have ended, or how many joint steps are taken.
+            show: Given the joint steps of each batched step, where they are not to be kept.
 
         Returns:
             The joint steps taken (empty if not ``keep``) and the episodes that ended.
@@ -240,6 +243,8 @@ class ColumnarRollout(Retraceable):
         taken = 0
         while True:
             batch, ended = self._step(act)
+            if show:
+                show(batch)
             if keep:
                 batches.append(batch)
             done = [index for index, _ in ended]
@@ -261,8 +266,7 @@ class ColumnarRollout(Retraceable):
                 episodes = [episode for episode in episodes if episode.eps_id < limit]
                 self._needs_reset = True
                 break
-        columns = {name: np.concatenate([b[name] for b in batches]) for name in batches[0]} if keep else {}
-        return columns, episodes
+        return pour_together(batches), episodes
 
     def _step(self, act: Actor) -> tuple[JointColumns, list[tuple[int, Episode]]]:
         chosen = act(self.observations, self.alive)

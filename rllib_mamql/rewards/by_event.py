@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, OBS, JointColumns, column
-from rllib_mamql.environments.registry import make_env
+from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, OBS, JointColumns, column, concatenate, pour_together
 from rllib_mamql.learning.checkpoint import Checkpoint
-from rllib_mamql.networks.tensors import to_tensor
+from rllib_mamql.networks.tensors import rows_at_once, to_tensor
 from rllib_mamql.play.actors import checkpoint_actor
-from rllib_mamql.play.rollout import ColumnarRollout
+from rllib_mamql.play.named import single_rollout
 from rllib_mamql.rewards.determined import indifferent_agents, unscaled_agents
 from rllib_mamql.rewards.paid import NO_EVENT, in_words
 from rllib_mamql.rewards.store import has_reward
@@ -32,6 +31,35 @@ def recovered_reward(stored: Checkpoint, agent: str, columns: JointColumns) -> n
     rewards = module.reward(observations, joint)
     actions = torch.as_tensor(columns[column(ACTIONS, agent)])
     return rewards.gather(-1, actions.unsqueeze(-1)).squeeze(-1).numpy()
+
+
+class _Rewards:
+    """Recovered rewards of play, row by row; what agents saw is kept no longer than that takes."""
+
+    def __init__(self, stored: Checkpoint, agents: Sequence[str]) -> None:
+        self._stored, self._agents = stored, agents
+        self._waiting: list[JointColumns] = []
+        self._told: list[JointColumns] = []
+        self._paid: list[JointColumns] = []
+
+    def see(self, columns: JointColumns) -> None:
+        """Takes the joint steps of a batched step."""
+        kept = [EPS_ID, *(column(what, agent) for agent in self._agents for what in (OBS, ACTIONS, ALIVE))]
+        self._waiting.append({name: columns[name] for name in kept})
+        rows = len(columns[EPS_ID])
+        if (len(self._waiting) + 1) * rows > min(rows_at_once(columns[column(OBS, agent)]) for agent in self._agents):
+            self._score()
+
+    def _score(self) -> None:
+        columns = pour_together(self._waiting)
+        self._paid.append({agent: recovered_reward(self._stored, agent, columns) for agent in self._agents})
+        self._told.append({name: values for name, values in columns.items() if not name.startswith(f"{OBS}.")})
+
+    def all(self) -> tuple[JointColumns, JointColumns]:
+        """By agent, its reward in every row ``(N,)``; and the columns of the rows, but for observations."""
+        if self._waiting:
+            self._score()
+        return concatenate(self._paid), concatenate(self._told)
 
 
 def reward_by_event(
@@ -54,13 +82,14 @@ def reward_by_event(
     """
     if not all(has_reward(module) for module in stored.modules.values()):
         return {}
-    rollout = ColumnarRollout(
-        lambda: make_env(stored.env, stored.env_config, history=stored.history), min(episodes, 8), seed
-    )
+    rollout = single_rollout(stored, min(episodes, 8), seed)
     happened: dict[str, list[Mapping[str, int]]] = {agent: [] for agent in rollout.agents}
     rollout.on_step = lambda agent, events: happened[agent].append(events)
     try:
-        columns, finished = rollout.run(checkpoint_actor(stored, seed, greedy=greedy), num_episodes=episodes)
+        paid = _Rewards(stored, rollout.agents)
+        actor = checkpoint_actor(stored, seed, greedy=greedy)
+        _, finished = rollout.run(actor, num_episodes=episodes, keep=False, show=paid.see)
+        rewards_of, columns = paid.all()
     finally:
         rollout.close()
     # Environments that finish early go on with episodes that nobody asked for.
@@ -68,7 +97,7 @@ def reward_by_event(
     result: dict[str, dict[str, Any]] = {}
     for agent in rollout.agents:
         alive = columns[column(ALIVE, agent)].astype(bool)
-        rewards = recovered_reward(stored, agent, columns)[alive & asked]
+        rewards = rewards_of[agent][alive & asked]
         events = [kinds for kinds, wanted in zip(happened[agent], asked[alive], strict=True) if wanted]
         rows: dict[str, list[float]] = {}
         for value, kinds in zip(rewards, events, strict=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,12 +9,11 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rllib_mamql.columns import Array, JointColumns, concatenate
+from rllib_mamql.columns import Array, JointColumns, pour_together
 from rllib_mamql.data.masks import draw_actions
-from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import module_actor, most_steps
-from rllib_mamql.play.batched import make_rollout
+from rllib_mamql.play.named import checkpoint_rollout
 from rllib_mamql.play.rollout import Actor, Watch
 from rllib_mamql.rewards.fitting import Budget
 
@@ -88,13 +86,7 @@ def explore(
     for index, (before, part, mixed) in enumerate(plan):
         if part == 0:
             continue
-        rollout = make_rollout(
-            functools.partial(make_env, stored.env, stored.env_config, history=stored.history),
-            functools.partial(make_batch, stored.env, stored.env_config, history=stored.history),
-            min(num_envs, part),
-            seed + index,
-            name=f"play{index}",
-        )
+        rollout = checkpoint_rollout(stored, min(num_envs, part), seed + index, name=f"play{index}")
         try:
             generator = torch.Generator().manual_seed(seed + index)
             actor = module_actor(stored.modules, stored.module_of, generator)
@@ -111,4 +103,4 @@ def explore(
                     watch(before + part - left)
         finally:
             rollout.close()
-    return concatenate(parts)
+    return pour_together(parts)

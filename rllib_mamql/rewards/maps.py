@@ -15,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from rllib_mamql.columns import ALIVE, OBS, Array, column
-from rllib_mamql.environments.registry import make_env, maps_of
+from rllib_mamql.environments.registry import maps_of
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.play.actors import agents_by_module, module_actor
-from rllib_mamql.play.rollout import ColumnarRollout, Watch
+from rllib_mamql.play.named import checkpoint_env, single_rollout
+from rllib_mamql.play.rollout import Watch
 from rllib_mamql.rewards.exploration import exploring_actor
 from rllib_mamql.rewards.marginal import marginal_recovered
 from rllib_mamql.rewards.settings import MapSettings
@@ -96,7 +97,7 @@ def reward_maps(
     check_rewards(stored)
     check_no_history(stored)
     maps = maps_of(stored.env)
-    env = make_env(stored.env, stored.env_config)
+    env = checkpoint_env(stored)
     env.reset(seed=seed)
     states, observations, alive = _play(stored, maps, steps, seed, watch)
     generator = torch.Generator().manual_seed(seed)
@@ -137,7 +138,7 @@ def _play(
     stored: Checkpoint, maps: Any, steps: int, seed: int, watch: Watch | None
 ) -> tuple[list[Any], dict[str, Array], dict[str, Array]]:
     """Snapshots, observations and who is alive, all in the same order."""
-    rollout = ColumnarRollout(lambda: make_env(stored.env, stored.env_config), NUM_ENVS, seed)
+    rollout = single_rollout(stored, NUM_ENVS, seed)
     sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
     policies = module_actor(stored.modules, stored.module_of, torch.Generator().manual_seed(seed))
     actor = exploring_actor(policies, sizes, EXPLORE, seed, rollout.observation_spaces)

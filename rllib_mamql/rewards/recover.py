@@ -41,7 +41,7 @@ from rllib_mamql.learning.demonstrations import find_demonstrations
 from rllib_mamql.networks.forms import form_of
 from rllib_mamql.networks.heads import JointHead
 from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
-from rllib_mamql.networks.tensors import in_parts
+from rllib_mamql.networks.tensors import in_parts, rows_at_once
 from rllib_mamql.play.rollout import Watch
 from rllib_mamql.rewards.explanation import Explanation, implied_targets, targets_of
 from rllib_mamql.rewards.exploration import explore
@@ -51,7 +51,7 @@ from rllib_mamql.rewards.store import Recovered, write_rewards
 from rllib_mamql.rewards.transitions import Transitions, transitions_of
 
 REGRESSION_ROWS = 1024
-"""Rows a gradient step of the further regression that is asked for."""
+"""Rows a gradient step of the further regression that is asked for; fewer of large images, as of other fits."""
 STRETCH = 8
 """Successive transitions that are drawn together for the explanation: their states are encoded once."""
 PLAYING = 0.3
@@ -111,24 +111,41 @@ def recover_checkpoint(
         ConfigError: If it is of other agents or observations, or there is neither an environment nor a dataset.
     """
     budget, tell = Budget(settings.budget_s), _share_of(watch, 0.0, 1.0)
+    recovered = recover(
+        stored,
+        _rows(stored, settings, data, budget, tell),
+        settings,
+        lambda done: tell(PLAYED + (1.0 - PLAYED) * done / TOTAL),
+        budget,
+    )
+    write_rewards(stored.path, recovered, settings)
+    return recovered
+
+
+def _rows(
+    stored: Checkpoint,
+    settings: RecoverySettings,
+    data: str | pathlib.Path | None,
+    budget: Budget,
+    tell: Callable[[float], None],
+) -> JointColumns:
+    """Joint steps to recover from: those named, else play."""
     columns = find_demonstrations(stored, data) if data is not None or not stored.env else None
-    if columns is None and not stored.env:
+    if columns is not None:
+        return columns
+    if not stored.env:
         raise ConfigError(
             f"{stored.path} has no environment to play in, and the demonstrations of training are not at hand: name "
             "some with --data"
         )
-    if columns is None:
-        columns = explore(
-            stored,
-            settings.steps,
-            settings.explore,
-            settings.seed,
-            budget=budget.until(PLAYING),
-            watch=lambda done: tell(PLAYED * done / settings.steps),
-        )
-    recovered = recover(stored, columns, settings, lambda done: tell(PLAYED + (1.0 - PLAYED) * done / TOTAL), budget)
-    write_rewards(stored.path, recovered, settings)
-    return recovered
+    return explore(
+        stored,
+        settings.steps,
+        settings.explore,
+        settings.seed,
+        budget=budget.until(PLAYING),
+        watch=lambda done: tell(PLAYED * done / settings.steps),
+    )
 
 
 def recover(
@@ -155,6 +172,7 @@ def recover(
     budget = budget or Budget(settings.budget_s)
     result = Recovered({})
     fits = transitions_of(stored, columns, settings.seed)
+    del columns  # Images are large, and every state is in the transitions.
     for place, (module_id, rows) in enumerate(fits.items()):
         share = _share_of(watch, place / len(fits), 1.0 / len(fits))
         one = _Fit(stored, module_id, rows, settings, budget.until(1.0 / (len(fits) - place)), share)
@@ -243,7 +261,8 @@ class _Fit:
 
     def _settle(self, explanation: Explanation, rows: Transitions, **how: Any) -> tuple[Explanation, Ending]:
         def loss(explanation: Explanation) -> Tensor:
-            found = explanation(rows, rows.segments(self.settings.rows, STRETCH, self.generator))
+            count = rows_at_once(rows.states, self.settings.rows)
+            found = explanation(rows, rows.segments(count, STRETCH, self.generator))
             return found.error + self.settings.strength * found.size
 
         return fit(explanation, loss, lambda each: self._judge(each, rows), **how)
@@ -257,7 +276,8 @@ class _Fit:
         def error(networks: _Regression, index: Tensor) -> Tensor:
             return networks.error(rows, index, reward[index], value[index])
 
-        def draw(count: int) -> Tensor:
+        def draw(networks: _Regression, most: int) -> Tensor:
+            count = rows_at_once(networks.states(rows), most)
             return rows.train[torch.randint(len(rows.train), (count,), generator=self.generator)]
 
         settled = 0.5 if settings.regression else 1.0
@@ -270,7 +290,7 @@ class _Fit:
         ) -> tuple[_Regression, Ending]:
             return fit(
                 networks,
-                lambda each: error(each, draw(settings.rows)),
+                lambda each: error(each, draw(each, settings.rows)),
                 lambda each: float(error(each, rows.judged) / spread),
                 rate=rate,
                 updates=settings.updates,
@@ -286,7 +306,7 @@ class _Fit:
         if settings.regression:
             networks, ending = fit(
                 networks.unsettled(),
-                lambda each: error(each, draw(REGRESSION_ROWS)),
+                lambda each: error(each, draw(each, REGRESSION_ROWS)),
                 None,
                 rate=settings.lr,
                 updates=settings.regression,
@@ -344,9 +364,13 @@ class _Regression(nn.Module):
         self.settled = False
         return self.requires_grad_(True)
 
+    def states(self, rows: Transitions) -> Tensor:
+        """What the networks read of each state ``(S, ...)``: features while the encoders stand aside."""
+        return rows.states if self.encoded is None else self.encoded
+
     def error(self, rows: Transitions, index: Tensor, reward: Tensor, value: Tensor) -> Tensor:
         """Squared error of what is to be learned, a scalar."""
-        observations = (rows.states if self.encoded is None else self.encoded)[rows.now[index]]
+        observations = self.states(rows)[rows.now[index]]
         predicted = objective.take_actions(self.reward(observations, rows.others[index]), rows.action[index])
         error = (predicted - reward).square().mean()
         return error if self.settled else error + (self.potential(observations) - value).square().mean()

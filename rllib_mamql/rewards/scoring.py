@@ -34,12 +34,13 @@ from rllib_mamql.columns import (
 )
 from rllib_mamql.columns import Array as Column
 from rllib_mamql.data.masks import MaskedBox, is_masked
-from rllib_mamql.environments.registry import has_expert, make_env, make_expert
+from rllib_mamql.environments.registry import has_expert, make_expert
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.tensors import in_parts
 from rllib_mamql.play.actors import ScriptedActor, module_actor
-from rllib_mamql.play.rollout import Actor, ColumnarRollout, Watch
+from rllib_mamql.play.named import single_rollout
+from rllib_mamql.play.rollout import Actor, Watch
 from rllib_mamql.rewards.exploration import exploring_actor
 from rllib_mamql.rewards.marginal import marginal_recovered, policy_of
 from rllib_mamql.rewards.metrics import Metric, canonical_additive, compare
@@ -150,11 +151,8 @@ def play_held_out(
     """
     seed += HELD_OUT_SEED
     scripted = ScriptedActor(make_expert(stored.env)) if states == "expert" else None
-    rollout = ColumnarRollout(
-        lambda: make_env(stored.env, stored.env_config, history=stored.history),
-        1 if scripted else num_envs,
-        seed,
-        on_reset=scripted.on_reset if scripted else None,
+    rollout = single_rollout(
+        stored, 1 if scripted else num_envs, seed, on_reset=scripted.on_reset if scripted else None
     )
     sizes = {agent: int(space.n) for agent, space in rollout.action_spaces.items()}
     actor = scripted or _actor(stored, states, sizes, seed, rollout.observation_spaces)

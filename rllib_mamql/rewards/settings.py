@@ -23,7 +23,7 @@ class RecoverySettings:
         network: Of the reward: ``plain`` or ``entity_additive``.
         inputs: Of the reward: ``joint``, ``state_action`` or ``state``.
         updates: Gradient steps of each fit at most, >= 1; it ends sooner where held-out rows gain no more.
-        rows: Transitions a gradient step, >= 1.
+        rows: Transitions a gradient step, >= 1; fewer of large images.
         steps: Joint steps to play for it, >= 1.
         explore: Share in [0, 1] of random actions in two thirds of these steps; a tenth in the others.
         lr: Learning rate of the explanation critic, and of reward and potential.

@@ -73,7 +73,7 @@ def transitions_of(stored: Checkpoint, columns: JointColumns, seed: int) -> dict
     Raises:
         ConfigError: If agents of a module never act.
     """
-    columns = _in_order(columns)
+    order, columns = _in_order(columns)
     follows = _follows(stored, columns)
     ends = np.flatnonzero(~follows)
     count = len(follows)
@@ -85,7 +85,8 @@ def transitions_of(stored: Checkpoint, columns: JointColumns, seed: int) -> dict
     for agent in stored.module_of:
         alive = _flags(columns, ALIVE, agent)
         going = alive & ~_flags(columns, TERMINATEDS, agent)
-        states[agent] = np.concatenate([columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)][ends]])
+        seen, then = columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]
+        states[agent] = np.concatenate([seen[order], then[order[ends]]])
         policies[agent] = policy_of(stored, agent, states[agent], np.concatenate([alive, going[ends]]))
     found = {}
     for module_id, agents in agents_by_module(stored.module_of).items():
@@ -98,11 +99,12 @@ def transitions_of(stored: Checkpoint, columns: JointColumns, seed: int) -> dict
     return found
 
 
-def _in_order(columns: JointColumns) -> JointColumns:
-    """Joint steps by episode and time."""
+def _in_order(columns: JointColumns) -> tuple[NDArray[np.intp], JointColumns]:
+    """Where the joint steps are by episode and time, and all but their observations in that order."""
     episodes = np.unique(columns[EPS_ID].astype(str), return_inverse=True)[1]
     order = np.lexsort((columns[T], episodes))
-    return columns if np.array_equal(order, np.arange(len(order))) else take(columns, order)
+    seen = {name: values for name, values in columns.items() if name.startswith((f"{OBS}.", f"{NEXT_OBS}."))}
+    return order, take({name: values for name, values in columns.items() if name not in seen}, order) | seen
 
 
 def _follows(stored: Checkpoint, columns: JointColumns) -> Flags:
@@ -164,7 +166,7 @@ def _join(parts: list[Transitions]) -> Transitions:
     train = torch.cat([part.train + first for part, first in zip(parts, first_rows, strict=True)])
     if not len(judged):
         judged = train
-    states = torch.cat([part.states for part in parts])
+    states = torch.cat([part.states for part in parts]) if len(parts) > 1 else parts[0].states
     spread = torch.linspace(0, len(judged) - 1, min(len(judged), rows_at_once(states, MOST_JUDGED))).long()
     return Transitions(
         states,

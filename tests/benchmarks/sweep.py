@@ -37,7 +37,7 @@ from tests.support.all_the_way import LEFT_OUT, STEPS, Case, Row, cases, read_ro
 ROWS = ROOT / "docs/results/environments.jsonl"
 PAGE = ROOT / "docs/results/environments.md"
 TIMEOUT_S = 900.0
-"""Seconds that a case may take."""
+"""Seconds that a case may take, unless told otherwise."""
 PACKAGES = ("gymnasium", "pettingzoo", "mpe2", "box2d", "pymunk", "rlcard", "chess", "open_spiel", "shimmy")
 
 
@@ -65,7 +65,7 @@ class Worker:
         os.close(write)
         return cls(process, read)
 
-    def take(self, case: Case) -> Row:
+    def take(self, case: Case, timeout_s: float = TIMEOUT_S) -> Row:
         """What came of a case; afterwards the process may be no more."""
         assert self.process.stdin is not None
         begun = time.monotonic()
@@ -73,10 +73,10 @@ class Worker:
         self.process.stdin.flush()
         told = b""
         while not told.endswith(b"\n"):
-            left = begun + TIMEOUT_S - time.monotonic()
+            left = begun + timeout_s - time.monotonic()
             if not select.select([self.rows], [], [], max(0.0, left))[0]:
                 self.stop()
-                return Row(case, [], f"nothing came of it within {TIMEOUT_S:g} s", True, TIMEOUT_S)
+                return Row(case, [], f"nothing came of it within {timeout_s:g} s", True, timeout_s)
             part = os.read(self.rows, 65536)
             if not part:
                 status = self.process.wait()
@@ -187,6 +187,7 @@ def main() -> None:
     parser.add_argument("--only", help="names, or suites, with commas between")
     parser.add_argument("--again", action="store_true", help="cases that have a row already, too")
     parser.add_argument("--most", type=int, help="end after so many cases")
+    parser.add_argument("--timeout", type=float, default=TIMEOUT_S, help="seconds that a case may take")
     parser.add_argument("--rows", type=pathlib.Path, default=ROWS, help="where rows are kept")
     parser.add_argument("--page", type=pathlib.Path, default=PAGE, help="page to write")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
@@ -204,7 +205,7 @@ def main() -> None:
         for case in todo:
             if worker is None or worker.process.poll() is not None:
                 worker = Worker.start()
-            row = kept[case.key] = worker.take(case)
+            row = kept[case.key] = worker.take(case, options.timeout)
             print(f"{case.suite} {case.name}: {row.seconds:.0f} s, {row.kind}, {row.line}", file=sys.stderr, flush=True)
             options.rows.write_text(
                 "".join(json.dumps(asdict(kept[case.key])) + "\n" for case in every if case.key in kept)

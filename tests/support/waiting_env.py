@@ -82,3 +82,31 @@ class Pace(MultiAgentEnv):
         over = self.t >= 9 + self.first
         ends = {"quick": self.t == 5 + self.first, "__all__": False}
         return self._seen(), {"slow": 1.0}, ends, {"__all__": over}, {}
+
+
+class Party(MultiAgentEnv):
+    """``guest`` comes in step 2 and leaves in step 4, with a last observation, as RLlib has it; nobody waits."""
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__()
+        self.possible_agents = ["host", "guest"]
+        self.agents: list[str] = []
+        self.observation_spaces = dict.fromkeys(self.possible_agents, spaces.Box(0.0, 9.0, (1,), np.float32))
+        self.action_spaces = dict.fromkeys(self.possible_agents, spaces.Discrete(3))
+
+    def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+        self.t, self.agents = 0, ["host"]
+        return self._seen(), {}
+
+    def _seen(self) -> dict[str, Any]:
+        return {agent: np.array([self.t], np.float32) for agent in self.agents}
+
+    def step(self, action_dict: dict[str, Any]) -> Any:
+        assert list(action_dict) == self.agents
+        self.t += 1
+        self.agents = ["host", "guest"] if 2 <= self.t <= 4 else ["host"]
+        seen, over = self._seen(), self.t >= 8
+        if self.t == 4:
+            self.agents = ["host"]
+        ends = {"guest": self.t == 4, "__all__": False}
+        return seen, dict.fromkeys(action_dict, 1.0), ends, {"__all__": over}, {}

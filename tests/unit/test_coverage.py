@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from rllib_mamql.algorithms.mamql import coverage
 from rllib_mamql.algorithms.mamql.chosen import chosen, in_words
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
-from rllib_mamql.algorithms.mamql.coverage import EXPERT_ROWS, REACHED, Weights, reached, scale_of
+from rllib_mamql.algorithms.mamql.coverage import EXPERT_ROWS, REACHED, Weights, bin_widths, reached, scale_of
 from rllib_mamql.columns import OBS, column
 from rllib_mamql.learning.learner import JOINT
 from tests.unit.test_graphs import assert_equal
@@ -151,3 +152,14 @@ def test_a_setting_that_is_given_stays(settings: dict[str, object], expected: ob
 )
 def test_the_scale_of_chi_square_follows_from_what_is_given(settings: dict[str, object], scale: float) -> None:
     assert learner(**settings).weights()["chi_square_scale"] == pytest.approx(scale)
+
+
+def test_spreads_of_images_are_taken_some_numbers_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = {column(OBS, "a"): torch.randint(0, 256, (30, 4, 3, 3), dtype=torch.uint8)}
+    rows = torch.tensor([3, 5, 28])
+    whole = [bin_widths(columns, ["a"], some)["a"] for some in (None, rows)]
+    torch.testing.assert_close(whole[0], 0.5 * columns["obs.a"].flatten(1).float().std(0, correction=0))
+    torch.testing.assert_close(whole[1], 0.5 * columns["obs.a"][rows].flatten(1).float().std(0, correction=0))
+    monkeypatch.setattr(coverage, "_PART", 60)
+    for some, expected in zip((None, rows), whole, strict=True):
+        torch.testing.assert_close(bin_widths(columns, ["a"], some)["a"], expected)

@@ -7,6 +7,7 @@ import pytest
 
 from rllib_mamql.algorithms.mamql.objective import implied_bounds
 from rllib_mamql.columns import Q_SHARE, REWARD_SHARE
+from rllib_mamql.evaluation import diagnostics
 from rllib_mamql.evaluation.diagnostics import (
     Coverage,
     RationalityFit,
@@ -100,6 +101,15 @@ def test_play_like_the_expert_is_covered() -> None:
     found = coverage(walks(1)[0], expert, episodes)
     assert found.uncovered < 0.25 and found.play == pytest.approx(found.expert, rel=0.5)
     assert coverage_warnings({"a": found}) == []
+
+
+def test_of_large_images_fewer_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    expert, episodes = walks(0)
+    whole = coverage(walks(1)[0], expert, episodes)
+    monkeypatch.setattr(diagnostics, "MOST_BYTES", 8 * 5 * 120)
+    some = coverage(walks(1)[0], expert, episodes)
+    assert some != whole and some.play == pytest.approx(whole.play, rel=1.0), "the spread is of all rows all the same"
+    np.testing.assert_allclose(diagnostics._spread(expert), expert.std(axis=0))
 
 
 def test_coverage_ignores_units() -> None:

@@ -238,7 +238,9 @@ def test_python_blocks_compile_and_import_what_is_there(page: pathlib.Path) -> N
         compile(block, str(page), "exec")
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
-                assert all(importlib.util.find_spec(alias.name) for alias in node.names), block
+                names = [alias.name for alias in node.names]
+                missing = [name for name in names if importlib.util.find_spec(name) is None]
+                assert all(f"pip install {name}" in page.read_text() for name in missing), block
             elif isinstance(node, ast.ImportFrom):
                 module = str(node.module)
                 assert f"{module}.py" in saved_on(page) or importlib.util.find_spec(module), module

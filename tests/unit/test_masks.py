@@ -40,6 +40,7 @@ from rllib_mamql.rewards.scoring import over_legal
 from rllib_mamql.solvable import all_rows, random_game
 from rllib_mamql.solvable.equilibrium import backup, boltzmann
 from rllib_mamql.solvable.fitting import CHI_SQUARE_SCALE, agent_rows, loss_of_tables, minimise
+from tests.support.command_line import Rllib
 from tests.support.random_checkpoint import MODULE_OF, SPACES, add_rewards, write_checkpoint
 from tests.support.toy_data import TOY, parquet_file
 
@@ -140,6 +141,10 @@ def rewrite(folder: Path, out: Path, change: Any) -> Path:
     out.mkdir()
     pq.write_table(pa.table(columns).replace_schema_metadata(table.schema.metadata), out / "part.parquet")
     return out
+
+
+def test_inspect_says_where_not_every_action_is_legal(dataset: Path, rllib: Rllib) -> None:
+    assert rllib("inspect", dataset).out.count("3 masked actions") == len(AGENTS)
 
 
 def test_masks_are_columns_of_files_and_a_part_of_observations_in_memory(dataset: Path, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from rllib_mamql.learning.replay import JointReplayBuffer
+from rllib_mamql.errors import ConfigError
+from rllib_mamql.learning.replay import JointReplayBuffer, memory_of
 
 
 def rows(start: int, count: int) -> dict[str, np.ndarray]:
@@ -60,3 +61,11 @@ def test_misuse() -> None:
         JointReplayBuffer(0)
     with pytest.raises(ValueError, match="empty"):
         JointReplayBuffer(3).sample(1, torch.Generator())
+
+
+def test_a_buffer_that_cannot_be_filled_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rllib_mamql.learning.replay.memory_of", lambda device: 4 * 24 * 100)
+    JointReplayBuffer(400).add(rows(0, 3))
+    with pytest.raises(ConfigError, match=r"replay_capacity is 401 joint steps of 24 bytes.* lower it to 100, or"):
+        JointReplayBuffer(401).add(rows(0, 3))
+    assert memory_of(torch.device("cpu")) > 2**28

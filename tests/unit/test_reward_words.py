@@ -233,4 +233,4 @@ def experiment_of(algorithm: str) -> Any:
     from rllib_mamql.algorithms.registry import algorithm_class
     from rllib_mamql.cli.settings import Prepared
 
-    return Prepared(None, algorithm_class(algorithm), {}, 1, None, 1.0, 0.0)  # type: ignore[arg-type]
+    return Prepared(None, algorithm_class(algorithm), {}, 1, None)  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ def prepared(tmp_path: Path, text: str = SEARCH, **overrides: Any) -> Any:
     file.write_text(text)
     (experiment,) = load_experiments(file, Overrides(**overrides))
     space = to_param_space(experiment.settings.config)
-    return Prepared(experiment, MAMQL, space, 1, None, 1.0, 0.0)
+    return Prepared(experiment, MAMQL, space, 1, None)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rllib_mamql.algorithms.mamql import stopping
 from rllib_mamql.algorithms.mamql.chosen import chosen, in_words
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
 from rllib_mamql.algorithms.mamql.learner import MAMQLLearner
 from rllib_mamql.algorithms.mamql.stopping import BEST_UPDATES, STOPPED, Watch
-from rllib_mamql.columns import EPS_ID, JointColumns, num_rows, take
+from rllib_mamql.columns import EPS_ID, JointColumns, nbytes, num_rows, take
 from rllib_mamql.errors import ConfigError
 from tests.unit.test_graphs import assert_equal
 from tests.unit.test_learner import TOY, learner, play
@@ -124,3 +125,12 @@ def test_says_when_it_stopped() -> None:
     found = chosen({STOPPED: 1400, BEST_UPDATES: 600, "gamma": 0.9})
     assert in_words(found) == ["chosen: 1,400 updates, for held-out steps were likeliest after 600"]
     assert all(len(line) <= 80 for line in in_words(found))
+
+
+def test_of_large_images_there_are_fewer_scouts(demonstrations: JointColumns, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stopping, "MOST_BYTES", 2 * nbytes(demonstrations))
+    scouts = scouted(demonstrations).scouts
+    assert scouts is not None and len(scouts._scouts) == 2
+    monkeypatch.setattr(stopping, "MOST_BYTES", 1)
+    scouts = scouted(demonstrations).scouts
+    assert scouts is not None and len(scouts._scouts) == 1

@@ -1,4 +1,4 @@
-"""Whatever numpy gives becomes a tensor, without a warning."""
+"""Whatever numpy gives becomes a tensor, without a warning; and what is large goes through networks in parts."""
 
 from __future__ import annotations
 

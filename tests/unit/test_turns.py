@@ -220,3 +220,25 @@ def test_the_expert_repeats_itself_by_its_seed() -> None:
         expert.reset(env.env, 3)
         games.append([expert.act(env.env, {}) for _ in range(5)])
     assert games[0] == games[1]
+
+
+def test_who_has_left_with_a_last_observation_does_not_wait() -> None:
+    rollout = ColumnarRollout(lambda: make_env("tests.support.waiting_env:Party"), 1, 0)
+    assert {agent: int(space.n) for agent, space in rollout.action_spaces.items()} == {"host": 3, "guest": 3}
+    columns, _ = rollout.run(lambda seen, alive: {agent: np.zeros(1, int) for agent in alive}, num_episodes=1)
+    assert columns[column(ALIVE, "guest")].tolist() == [False, False, True, True, False, False, False, False]
+    assert columns[column(TERMINATEDS, "guest")].tolist() == [False] * 3 + [True] + [False] * 4
+
+
+def test_a_turn_of_who_has_left_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Nim.step
+
+    def wrong(game: Nim, action: Any) -> None:
+        step(game, action)
+        if len(game.agents) == 2:
+            game.agent_selection = next(agent for agent in game.possible_agents if agent not in game.agents)
+
+    monkeypatch.setattr(Nim, "step", wrong)
+    rollout, spaces = rollout_of(NIM)
+    with pytest.raises(EnvironmentFault, match=r"agent_selection is '.', whose part is over, while \['.', '.'\] are"):
+        rollout.run(random_actor(dict.fromkeys(spaces, 3), np.random.default_rng(0), spaces), num_episodes=9)

@@ -55,20 +55,20 @@ def reached(expert: TensorColumns, rollouts: TensorColumns, played: int, agents:
     if not rows or not played:
         return 0.0
     shown, seen = (_evenly(*pair) for pair in ((rows, EXPERT_ROWS), (played, ROLLOUT_ROWS)))
-    demonstrated = {name: expert[name][shown.to(expert[name].device)] for name in _observed(agents)}
-    widths = bin_widths(demonstrated, agents)
-    visited = state_codes({name: rollouts[name] for name in _observed(agents)}, agents, widths, seen)
-    return float(torch.isin(state_codes(demonstrated, agents, widths), visited).float().mean())
+    widths = bin_widths(expert, agents, shown)
+    visited = state_codes(rollouts, agents, widths, seen)
+    return float(torch.isin(state_codes(expert, agents, widths, shown), visited).float().mean())
 
 
-def bin_widths(columns: Mapping[str, Tensor], agents: Sequence[str]) -> dict[str, Tensor]:
+def bin_widths(columns: Mapping[str, Tensor], agents: Sequence[str], rows: Tensor | None = None) -> dict[str, Tensor]:
     """Widths ``(F,)`` by agent of the bins into which the numbers of its observation fall.
 
     Args:
         columns: Joint steps, from whose spread they follow.
         agents: All agents.
+        rows: Which steps ``(R,)``; None: all.
     """
-    spreads = {agent: columns[column(OBS, agent)].flatten(1).float().std(0, correction=0) for agent in agents}
+    spreads = {agent: _spread(columns[column(OBS, agent)], rows) for agent in agents}
     return {agent: torch.where(found > 0, BIN * found, torch.full_like(found, BIN)) for agent, found in spreads.items()}
 
 
@@ -101,8 +101,12 @@ def state_codes(
     return total
 
 
-def _observed(agents: Sequence[str]) -> list[str]:
-    return [column(OBS, agent) for agent in agents]
+def _spread(values: Tensor, rows: Tensor | None) -> Tensor:
+    """Standard deviation of each number ``(F,)`` over rows, some numbers at a time: images are large in float32."""
+    index = None if rows is None else rows.to(values.device)
+    count = len(values) if index is None else len(index)
+    parts = torch.split(values.flatten(1), max(1, _PART // max(1, count)), dim=1)
+    return torch.cat([(part if index is None else part[index]).float().std(0, correction=0) for part in parts])
 
 
 def _evenly(rows: int, most: int) -> Tensor:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rllib_mamql.columns import JointColumns, num_rows
+from rllib_mamql.columns import JointColumns, nbytes, num_rows
 from rllib_mamql.data.selection import hold_out
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ HELD_OUT_SHARE = 0.1
 """Share of the episodes, or of the time of a single one, that each scout does not see."""
 ENOUGH, MOST_SCOUTS = 50, 3
 """Joint steps to hold out: so many scouts, each without others, as are needed for that, or 3."""
+MOST_BYTES = 2**28
+"""Of the demonstrations, of which each scout has a copy: of large images there are fewer scouts, one at least."""
 LOOK_EVERY = 200
 """Gradient steps after which held-out steps are judged again."""
 PATIENCE = 2.0
@@ -84,7 +86,7 @@ class Scouts:
         module_of = {agent: module_id for module_id, agents in learner.agents_of.items() for agent in agents}
         self._scouts: list[tuple[ImitationLearner, JointColumns]] = []
         with torch.random.fork_rng(devices=[]):  # The learner's own draws stay as they are without scouts.
-            for split in range(min(MOST_SCOUTS, math.ceil(wanted))):
+            for split in range(min(MOST_SCOUTS, math.ceil(wanted), max(1, MOST_BYTES // nbytes(columns)))):
                 kept, judged = hold_out(columns, HELD_OUT_SHARE, (config.seed or 0) + split)
                 scout = config.build_learner(spaces=spaces)
                 scout.set_expert({agent: module_of[agent] for agent in learner.agents}, kept)
