@@ -61,7 +61,8 @@ def run_jobs(jobs: Sequence[Job], folder: Path, tell: Tell, *, name: str, storag
 
     def resources(config: dict[str, Any]) -> Any:
         job = jobs[config[NUMBER]]
-        return job.algorithm.default_resource_request(dict(job.overrides))
+        strategy = job.overrides.get("placement_strategy", "PACK")
+        return tune.PlacementGroupFactory([dict(part) for part in job.resources], strategy=strategy)
 
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(CellTrial, jobs=list(jobs)), resources),

@@ -86,6 +86,8 @@ def test_a_half_done_cell_goes_on_where_it_was(
     monkeypatch.setattr("rllib_mamql.evaluation.benchmark_trial.SAVE_EVERY_S", 0.0)
     chosen = load_suite(suite).only(["SQIL"], [], 1)
     jobs = made_ready(chosen, jobs_of(chosen, tmp_path)[:1], tmp_path)
+    asked = jobs[0].algorithm.default_resource_request(dict(jobs[0].overrides))
+    assert list(jobs[0].resources) == asked.bundles
 
     def trial() -> CellTrial:
         made = CellTrial.__new__(CellTrial)

@@ -106,6 +106,19 @@ def test_what_is_wrong_in_a_suite_is_one_line(
     assert not os.listdir(), "something was written"
 
 
+def test_opponents_are_refused_before_anything_is_recorded(
+    tmp_path: Path, rllib: Rllib, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = "pettingzoo:pettingzoo.classic.connect_four_v3"
+    experiment = {"run": "MAMQL", "env": env, "stop": {"training_iteration": 1}}
+    (tmp_path / "gems.yaml").write_text(json.dumps({"four": experiment}))
+    monkeypatch.chdir(tmp_path)
+    asked = "{four: {file: gems.yaml, expert_steps: [9], record: {steps: 1000000}}}"
+    done = rllib("benchmark", "--suite", write(tmp_path, problems=asked), "--out", tmp_path / "out")
+    assert done.status == 2 and "problems.four: agents of" in done.err and "have opponents" in done.err
+    assert "choose others by --problem" in done.err and "recording" not in done.err
+
+
 # -- statistics ---------------------------------------------------------------------------------------------------
 
 
@@ -220,11 +233,20 @@ def filled(tmp_path: Path) -> Path:
 def test_the_page_has_returns_scores_and_who_is_better(filled: Path) -> None:
     file = write_report(filled, "mine", "rllib benchmark --suite mine.yaml", ["spread", "gems"], ["MAMQL", "MABC"])
     text = file.read_text()
-    lines = [line for line in text.splitlines() if line.startswith("| spread | 50 |")]
-    assert len(lines) == 1 and "**1.70** [" in lines[0] and "| 1.15 [" in lines[0] and "| 4, 4 |" in lines[0]
-    assert text.index("| spread | 50 |") < text.index("| gems | 100 |") < text.index("| gems | 400 |")
-    assert "| fewest | MABC | 1.00 |" in text and "| all | MABC | 1.00 |" in text
-    assert "| MAMQL | 1,000 | 500 | 3 | 4 |" in text
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
+    (spread,) = (number for number, row in enumerate(rows) if row[0] == "spread")
+    assert rows[spread] == ["spread", "50", "expert", "2.00", ""]
+    assert rows[spread + 1][:3] == ["", "", "MAMQL"] and rows[spread + 1][4] == "4"
+    assert rows[spread + 1][3].startswith("**1.70** [") and rows[spread + 2][3].startswith("1.15 [")
+    assert [row[:2] for row in rows if row[0] in ("spread", "gems")] == [
+        ["spread", "50"],
+        ["gems", "100"],
+        ["gems", "400"],
+    ]
+    better = {tuple(row[:3]) for row in rows}
+    assert {("fewest", "MABC", "1.00"), ("all", "MABC", "1.00")} <= better
+    assert ["MAMQL", "1,000", "500", "3", "4"] in rows
+    assert max(map(len, (line for line in text.splitlines() if line[:1] == "|"))) <= 80, "a terminal's width"
     named = ["MAMQL", "MABC", "MAMQL"]  # as `--method MAMQL` on the command line adds to the suite's own
     write_report(filled, "mine", "rllib benchmark --suite mine.yaml", ["spread", "gems"], named)
     assert file.read_text() == text

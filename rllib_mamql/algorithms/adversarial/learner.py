@@ -97,8 +97,8 @@ class AdversarialLearner(ImitationLearner):
 
     def living(self, steps: TensorColumns, agents: list[str], rewards: list[Tensor]) -> Tensor:
         """Mean reward of a step in which an agent is alive, over some agents and all learners, scalar."""
-        alive = torch.stack([steps[column(ALIVE, agent)].float() for agent in agents])
-        sums = torch.stack([(torch.stack(rewards) * alive).sum(), alive.sum()])
+        alive = torch.stack([steps[column(ALIVE, agent)].bool() for agent in agents])
+        sums = torch.stack([torch.stack(rewards).where(alive, 0.0).sum(), alive.sum()])
         if self.config.num_learners > 1:
             dist.all_reduce(sums)
         return sums[0] / sums[1].clamp_min(1.0)
