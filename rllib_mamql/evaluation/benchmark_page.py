@@ -48,14 +48,15 @@ def _head(groups: Groups, name: str, command: str) -> str:
             versions.setdefault(package, set()).add(version)
     shown = [f"{package} {', '.join(sorted(found))}" for package, found in versions.items()]
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    wrapped = command if len(command) <= 76 else command.replace(" --", " \\\n        --")
     return f"""# Benchmark {name}
 
-    {command}
+    {wrapped}
 
-makes the cells that results.parquet lacks, and this page; with `--page` the page
-alone. Every figure is of the last iterate: the interquartile mean over seeds and
-its 95% stratified bootstrap interval. Below four seeds the interquartile mean is
-the mean. A score is (return - random) / (expert - random).
+makes the cells that results.parquet lacks, and this page; with `--page` the
+page alone. Every figure is of the last iterate: the interquartile mean over
+seeds and its 95% stratified bootstrap interval. Below four seeds the
+interquartile mean is the mean. A score is (return - random) / (expert - random).
 
 {textwrap.fill(f"{len(groups.rows)} cells, {when}. {', '.join(shown)}.", 80)}"""
 
