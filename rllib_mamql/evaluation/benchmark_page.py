@@ -55,8 +55,8 @@ def _head(groups: Groups, name: str, command: str) -> str:
 
 makes the cells that results.parquet lacks, and this page; with `--page` the
 page alone. Every figure is of the last iterate: the interquartile mean over
-seeds and its 95% stratified bootstrap interval. Below four seeds the
-interquartile mean is the mean. A score is (return - random) / (expert - random).
+seeds (below four the mean), and its 95% stratified bootstrap interval. A score
+is (return - random) / (expert - random).
 
 {textwrap.fill(f"{len(groups.rows)} cells, {when}. {', '.join(shown)}.", 80)}"""
 
