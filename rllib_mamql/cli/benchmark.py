@@ -66,7 +66,7 @@ def benchmark(
                 asked = [job.resources for job in ready]
                 with ray_session(options, largest(asked, "CPU"), largest(asked, "GPU")):
                     check_room(options, asked)
-                    failed = run_jobs(ready, folder, tell, name=f"benchmark-{whole.name}", storage=str(storage))
+                    failed = run_jobs(ready, folder, tell, say, name=f"benchmark-{whole.name}", storage=str(storage))
         for cell, error in failed.items():
             say(f"FAILED {cell}: {last_line(error)}")
     from rllib_mamql.evaluation.benchmark_report import write_report

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,23 @@ def test_a_seed_of_everything_comes_first_and_the_last_iterate_is_evaluated_once
     assert job(cell()).evaluated_at == {3, 5, 8}
     assert job(cell(), iterations=2).evaluated_at == {1}
     assert job(cell(), iterations=None).evaluated_at == job(cell(), curve_points=1).evaluated_at == frozenset()
+
+
+def test_a_cell_that_goes_on_is_told_of_where_nothing_was_said_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rllib_mamql.evaluation import benchmark_run
+    from rllib_mamql.evaluation.benchmark_trial import ITERATIONS, NUMBER
+
+    lines: list[str] = []
+    recorder = benchmark_run.Recorder([job(cell())], tmp_path, lambda row: None, lines.append)
+    trial = SimpleNamespace(config={NUMBER: 0})
+    recorder.on_trial_start(0, [], trial)
+    recorder.on_trial_result(0, [], trial, {ITERATIONS: 1})
+    assert lines == ["gems, 100 steps, MAMQL, seed 0: begins"]
+    monkeypatch.setattr(benchmark_run, "NOTED_EVERY_S", 0.0)
+    recorder.on_trial_result(0, [], trial, {ITERATIONS: 4})
+    assert lines[1:] == ["gems, 100 steps, MAMQL, seed 0: iteration 4 of 10"]
 
 
 # -- the page -----------------------------------------------------------------------------------------------------
