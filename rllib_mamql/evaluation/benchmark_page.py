@@ -37,7 +37,7 @@ def page(groups: Groups, name: str, command: str, pictures: Sequence[str] = ()) 
     parts += [_scores(groups), _better(groups)] if any(row["score"] is not None for row in groups.rows) else []
     parts.append(_effort(groups))
     parts += [f"![{PICTURES[file]}]({file})" for file in pictures]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _head(groups: Groups, name: str, command: str) -> str:
