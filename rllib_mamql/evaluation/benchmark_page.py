@@ -48,10 +48,12 @@ def _head(groups: Groups, name: str, command: str) -> str:
             versions.setdefault(package, set()).add(version)
     shown = [f"{package} {', '.join(sorted(found))}" for package, found in versions.items()]
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
-    wrapped = command if len(command) <= 76 else command.replace(" --", " \\\n        --")
+    wrapped = command if len(command) <= 80 else command.replace(" --", " \\\n    --")
     return f"""# Benchmark {name}
 
-    {wrapped}
+```sh
+{wrapped}
+```
 
 makes the cells that results.parquet lacks, and this page; with `--page` the
 page alone. Every figure is of the last iterate: the interquartile mean over

@@ -19,7 +19,7 @@ from tests.benchmarks.measuring import ROOT
 FOLDER = ROOT / "docs/results/paper"
 PAGE = ROOT / "docs/results/published.md"
 COMMAND = """rllib benchmark --suite tuned_examples/suites/paper.yaml \\
-        --problem gems-published --out docs/results/paper"""
+    --problem gems-published --out docs/results/paper"""
 PROBLEM = "gems-published"
 EXPERT, RANDOM = 13.17, 0.4
 GEMS = {
@@ -31,7 +31,9 @@ multi-agent IQ-Learn has critics of joint actions."""
 
 HEAD = f"""# Published figures, measured again
 
-    {COMMAND}
+```sh
+{COMMAND}
+```
 
 makes the cells that [paper/results.parquet](paper/README.md) lacks, and
 `python tests/benchmarks/published.py` this page. Gems by the published rules
