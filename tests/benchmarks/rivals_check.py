@@ -309,7 +309,9 @@ def returns_table(rows: list[Row], by: str, heads: tuple[str, ...]) -> list[str]
     return [*lines, ""]
 
 
-IMITATION_NOTE = ["Lines of `imitation` are that package's own algorithms (tests/benchmarks/rivals_imitation.py)."]
+IMITATION_NOTE = [
+    "Lines of `imitation` are that package's own algorithms, version 1.0.1 (tests/benchmarks/rivals_imitation.py).",
+]
 
 
 def cartpole_lines(parts: dict[str, list[Row]]) -> list[str]:

@@ -221,15 +221,15 @@ def test_ppo_is_paid_by_each_agents_own_discriminator() -> None:
         np.testing.assert_allclose(paid, np.concatenate([expected[r] for r in stretches(columns, agent)]), rtol=1e-5)
 
 
-@pytest.mark.parametrize("sharing", ["none", "all"])
-def test_airls_rewards_are_centred_over_living_rows_where_endings_are_judged(sharing: str) -> None:
+@pytest.mark.parametrize(("kind", "sharing"), [(MAAIRLConfig, "none"), (MAGAILConfig, "all")])
+def test_rewards_are_centred_over_living_rows_where_endings_are_judged(kind: type[Any], sharing: str) -> None:
     columns = play(seed=9)
     columns[column(ALIVE, B)][:40] = False
     for agent in (A, B):
         columns[column(TERMINATEDS, agent)][:] = False
 
     def means(**chosen: Any) -> dict[str, float]:
-        episodes = learner(MAAIRLConfig, **ROUND, parameter_sharing=sharing, **chosen).paid(dict(columns))
+        episodes = learner(kind, **ROUND, parameter_sharing=sharing, **chosen).paid(dict(columns))
         by_module: dict[str, list[Any]] = {}
         for episode in episodes:
             by_module.setdefault(episode.module_id, []).append(episode.get_rewards())

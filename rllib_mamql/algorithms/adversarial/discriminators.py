@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,13 +44,7 @@ class Steps:
 
 
 class Discriminator(nn.Module):
-    """Logits of being the expert's, and the rewards that follow from them.
-
-    Attributes:
-        centred: Whether rewards of either sign are to be centred before a policy is paid (``objective``).
-    """
-
-    centred: ClassVar[bool] = False
+    """Logits of being the expert's, and the rewards that follow from them."""
 
     def forward(self, steps: Steps) -> Tensor:
         """Logits ``(B,)`` of steps."""
@@ -109,8 +102,6 @@ class ShapedDiscriminator(Discriminator):
         potential: ``h``: ``(B, *obs) -> (B,)``.
         discount: ``gamma`` in [0, 1).
     """
-
-    centred: ClassVar[bool] = True
 
     def __init__(self, base: MarginalCritic | Potential, potential: Potential, discount: float) -> None:
         super().__init__()

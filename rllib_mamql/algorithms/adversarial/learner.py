@@ -84,9 +84,9 @@ class AdversarialLearner(ImitationLearner):
             absorbing: Tensor | float = 0.0
             living: Tensor | float = 0.0
             if module_id in logits:
-                discriminator = self.network(module_id).discriminator
-                absorbing = discriminator.reward(logits[module_id])
-                living = self.living(steps, agents, rewards) if discriminator.centred else 0.0
+                discriminator, logit = self.network(module_id).discriminator, logits[module_id]
+                absorbing = discriminator.reward(logit) - discriminator.reward(torch.zeros_like(logit))
+                living = self.living(steps, agents, rewards)
             for agent, found, log_policies in zip(agents, rewards, policies, strict=True):
                 alive = steps[column(ALIVE, agent)].bool()
                 if alive.any():

@@ -9,10 +9,11 @@ Where agents terminate, rewards of one sign say that ending is good or bad, what
 states (arXiv 1809.02925) an agent that terminated goes on for ever in a state of its own, and a discriminator judges
 that as well. Nothing is seen or chosen there, so that counting terminations gives its logit.
 
-AIRL's reward is below zero on average wherever play differs from the expert's: its mean over rollouts is minus a
-Kullback-Leibler divergence. Life would be a cost, and ending it a way out, as soon as terminations are too few to be
-counted. With absorbing states AIRL's rewards are therefore centred over each round's rollouts (``living``): counts
-alone say how often to end. Nothing changes where policies play as the expert, whose rewards are all zero.
+Rewards have a mean over rollouts that says nothing of endings. AIRL's is minus a Kullback-Leibler divergence: life
+would be a cost, and ending it a way out as soon as terminations are too few to be counted. GAIL's is above zero: life
+would pay, whatever is done with it. With absorbing states rewards are therefore centred over each round's rollouts
+(``living``), and the absorbing state's is what it exceeds the reward of logit 0 by: counts alone say how often to end.
+Where policies play as the expert all logits are 0, and nothing is paid for anything.
 """
 
 from __future__ import annotations
