@@ -47,7 +47,7 @@ def benchmark(
     failed: dict[str, BaseException] = {}
     if not page:
         with working("loading RLlib"):
-            from rllib_mamql.cli.benchmark_jobs import asked_by, jobs_of, made_ready, tell
+            from rllib_mamql.cli.benchmark_jobs import jobs_of, made_ready, tell
             from rllib_mamql.cli.room import check_room, largest
             from rllib_mamql.cli.runs import training
             from rllib_mamql.errors import last_line
@@ -62,10 +62,11 @@ def benchmark(
             if missing:
                 with working("checking the cells"):
                     ready = made_ready(chosen, missing, storage)
-                options, asked = RunOptions(ray_address=ray_address, verbose=verbose), asked_by(ready)
+                options = RunOptions(ray_address=ray_address, verbose=verbose)
+                asked = [job.resources for job in ready]
                 with ray_session(options, largest(asked, "CPU"), largest(asked, "GPU")):
                     check_room(options, asked)
-                    failed = run_jobs(ready, folder, tell, name=f"benchmark-{whole.name}", storage=str(storage))
+                    failed = run_jobs(ready, folder, tell, say, name=f"benchmark-{whole.name}", storage=str(storage))
         for cell, error in failed.items():
             say(f"FAILED {cell}: {last_line(error)}")
     from rllib_mamql.evaluation.benchmark_report import write_report

@@ -11,8 +11,7 @@ from rllib_mamql.algorithms.registry import ALGORITHMS, is_ours
 from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.numbers import clock, number
 from rllib_mamql.cli.results import OPPOSED
-from rllib_mamql.cli.room import Resources
-from rllib_mamql.cli.settings import find_algorithm, prepare
+from rllib_mamql.cli.settings import aggregation_of, find_algorithm, prepare
 from rllib_mamql.cli.suite import Part, Suite, parts_of, settings_text
 from rllib_mamql.cli.working import working
 from rllib_mamql.errors import ConfigError
@@ -57,24 +56,31 @@ def made_ready(suite: Suite, jobs: Sequence[Job], storage: Path) -> list[Job]:
         mine = [job for job in jobs if (job.cell.problem, job.cell.method) == (part.problem, part.method)]
         if not mine:
             continue
+        settings = part.experiment.settings
+        if settings.env and aggregation_of(settings.env, settings.config) == OPPOSED:
+            raise ConfigError(
+                f"problems.{part.problem}: agents of {settings.env!r} have opponents, and a benchmark compares one "
+                "return for all: leave the problem out, or choose others by --problem"
+            )
         if part.recording is not None and part.folder is not None:
-            settings, asked = part.experiment.settings, part.recording
+            asked = part.recording
             with working(f"recording {asked.steps:,} steps of {settings.env}"):
                 record_once(
                     str(settings.env), settings.config["env_config"], asked.expert, asked.steps, asked.seed, part.folder
                 )
         sizes = sorted({job.cell.expert_steps for job in mine})
-        searched = {**part.experiment.settings.config, "expert_steps": {"grid_search": sizes}}
-        checked = part.experiment.settings.model_copy(update={"config": searched})
+        searched = {**settings.config, "expert_steps": {"grid_search": sizes}}
+        checked = settings.model_copy(update={"config": searched})
         prepared = prepare(dataclasses.replace(part.experiment, settings=checked))
-        if prepared.aggregation == OPPOSED:
-            raise ConfigError(
-                f"problems.{part.problem}: agents of {part.experiment.settings.env!r} have opponents, and a benchmark "
-                "compares one return: leave the problem out"
-            )
         space = prepared.param_space
+        # Sizes of demonstrations take the same processes.
+        resources = prepared.trials[0]
         ready += [
-            dataclasses.replace(job, overrides={**space, "expert_steps": job.cell.expert_steps, "seed": job.cell.seed})
+            dataclasses.replace(
+                job,
+                overrides={**space, "expert_steps": job.cell.expert_steps, "seed": job.cell.seed},
+                resources=resources,
+            )
             for job in mine
         ]
     return in_order(ready)
@@ -97,11 +103,6 @@ def _job(suite: Suite, part: Part, cell: Cell, storage: Path) -> Job:
         curve_episodes=suite.curve.episodes,
         half_done=str(storage / "half_done" / suite.name),
     )
-
-
-def asked_by(jobs: Sequence[Job]) -> list[list[Resources]]:
-    """What each cell asks for, a mapping for each of the parts that must be on one node."""
-    return [list(job.algorithm.default_resource_request(dict(job.overrides)).bundles) for job in jobs]
 
 
 def ends_by_itself(algorithm: type[Any]) -> bool:

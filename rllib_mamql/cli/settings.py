@@ -113,7 +113,7 @@ def prepare(experiment: Experiment) -> Prepared:
         else (config, experiment.settings.num_samples)
     )
     space = to_param_space(to_overrides(config, env, defaults))
-    aggregation = _aggregation(env, next(iter(variants(config)))) if env else "mean"
+    aggregation = aggregation_of(env, next(iter(variants(config)))) if env else "mean"
     return Prepared(experiment, algorithm, space, num_samples, metadata, aggregation, tuple(trials.values()))
 
 
@@ -246,8 +246,13 @@ def agents_of(env: str, env_config: Mapping[str, Any]) -> list[str]:
         instance.close()
 
 
-def _aggregation(env: str, config: Mapping[str, Any]) -> str:
-    """How agents' returns combine in the environment."""
+def aggregation_of(env: str, config: Mapping[str, Any]) -> str:
+    """How agents' returns combine in an environment: ``mean``, ``sum``, or ``opposed``, not at all.
+
+    Args:
+        env: Its name.
+        config: An experiment's, for its ``env_config``.
+    """
     from rllib_mamql.cli.results import OPPOSED
     from rllib_mamql.environments.registry import make_env, opposed_teams
     from rllib_mamql.play.returns import return_aggregation

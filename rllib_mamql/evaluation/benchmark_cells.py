@@ -58,6 +58,7 @@ class Job:
         curve_points: Evaluations on the way, the final one included; 0 and 1: that one alone.
         curve_episodes: Of each of them, >= 1.
         half_done: Folder where half-done cells are kept.
+        resources: What it asks of Ray, a mapping for each of the parts that must be on one node.
     """
 
     cell: Cell
@@ -70,6 +71,7 @@ class Job:
     curve_points: int
     curve_episodes: int
     half_done: str
+    resources: Sequence[Mapping[str, float]] = ()
 
     @property
     def evaluated_at(self) -> frozenset[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,10 @@ PICTURES = {
 }
 """Files of :mod:`~rllib_mamql.evaluation.benchmark_plots`, with what each shows."""
 
+SCORES = """A task is a problem at a size of demonstrations; `fewest` are those of the
+fewest steps. *As trained* acts at the rationality of training; else a method
+acts as it does when it is used, which MAMQL chooses from its own play."""
+
 
 def page(groups: Groups, name: str, command: str, pictures: Sequence[str] = ()) -> str:
     """The page of a benchmark.
@@ -32,7 +37,7 @@ def page(groups: Groups, name: str, command: str, pictures: Sequence[str] = ()) 
     parts += [_scores(groups), _better(groups)] if any(row["score"] is not None for row in groups.rows) else []
     parts.append(_effort(groups))
     parts += [f"![{PICTURES[file]}]({file})" for file in pictures]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _head(groups: Groups, name: str, command: str) -> str:
@@ -43,30 +48,35 @@ def _head(groups: Groups, name: str, command: str) -> str:
             versions.setdefault(package, set()).add(version)
     shown = [f"{package} {', '.join(sorted(found))}" for package, found in versions.items()]
     when = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    wrapped = command if len(command) <= 80 else command.replace(" --", " \\\n    --")
     return f"""# Benchmark {name}
 
-`{command}` makes the cells that results.parquet lacks, and this page; with `--page` the page alone.
+```sh
+{wrapped}
+```
 
-{len(groups.rows)} cells, {when}. {", ".join(shown)}.
+makes the cells that results.parquet lacks, and this page; with `--page` the
+page alone. Every figure is of the last iterate: the interquartile mean over
+seeds (below four the mean), and its 95% stratified bootstrap interval. A score
+is (return - random) / (expert - random).
 
-Every figure is of the last iterate: the interquartile mean over seeds and its 95% stratified bootstrap interval. Below
-four seeds the interquartile mean is the mean. A score is (return - random) / (expert - random)."""
+{textwrap.fill(f"{len(groups.rows)} cells, {when}. {', '.join(shown)}.", 80)}"""
 
 
 def _returns(groups: Groups) -> str:
-    methods = groups.shown_methods()
     rows = []
     for task in groups.tasks():
-        found = {method: groups.values(task, method) for method in methods}
+        found = {method: groups.values(task, method) for method in groups.shown_methods()}
         shown = {method: aggregate([values]) for method, values in found.items() if len(values)}
-        best = max((each.value for each in shown.values()), default=0.0)
-        cells = [
-            _text(each, bold=len(shown) > 1 and each.value == best) if each else "" for each in map(shown.get, methods)
-        ]
+        best = max(each.value for each in shown.values())
         first = next(row for row in groups.rows if (row["problem"], row["expert_steps"]) == task)
-        seeds = ", ".join(str(len(found[method])) for method in methods)
-        rows.append([task[0], f"{task[1]:,}", _plain(first["expert_return"]), *cells, seeds])
-    return "## Returns\n\n" + _table(["problem", "steps", "expert", *methods, "seeds"], rows)
+        lines = [("expert", plain(first["expert_return"]), "")] if first["expert_return"] is not None else []
+        for method, each in shown.items():
+            value = text(each, bold=len(shown) > 1 and each.value == best)
+            lines.append((method, value, str(len(found[method]))))
+        rows += [["", "", *line] for line in lines]
+        rows[-len(lines)][:2] = [task[0], f"{task[1]:,}"]
+    return "## Returns\n\n" + table(["problem", "steps", "method", "return", "seeds"], rows)
 
 
 def _scores(groups: Groups) -> str:
@@ -77,13 +87,10 @@ def _scores(groups: Groups) -> str:
             (trained,) = groups.scores(tasks, [method], "score_as_trained")
             if scores:
                 lowest = min(float(runs.min()) for runs in scores)
-                runs = sum(len(runs) for runs in scores)
-                cells = [_text(aggregate(scores)), _text(aggregate(trained)), _plain(lowest)]
-                rows.append([what, method, *cells, str(len(scores)), str(runs)])
-    return (
-        "## Scores over problems\n\n*As trained* acts at the rationality of training; else a method acts as it does\n"
-        "when it is used, which MAMQL chooses from its own play.\n\n"
-        + _table(["demonstrations", "method", "score", "as trained", "lowest run", "problems", "runs"], rows)
+                cells = [text(aggregate(scores)), plain(aggregate(trained).value), plain(lowest)]
+                rows.append([what, method, *cells, str(len(scores))])
+    return f"## Scores over all tasks\n\n{SCORES}\n\n" + table(
+        ["sizes", "method", "score", "as trained", "lowest", "tasks"], rows
     )
 
 
@@ -97,12 +104,12 @@ def _better(groups: Groups) -> str:
                 mine, theirs = groups.scores(tasks, [first, other], column)
                 columns.append((mine, theirs))
             if columns[0][0]:
-                cells = [_text(improvement(*pair)) for pair in columns]
+                cells = [text(improvement(*pair)) for pair in columns]
                 rows.append([what, other, *cells, str(len(columns[0][0]))])
     if not rows:
         return ""
-    return f"## How likely a run of {first} scores above one of another method\n\n" + _table(
-        ["demonstrations", "other method", "probability", "as trained", "problems"], rows
+    return f"## How likely a run of {first} scores above one of another method\n\n" + table(
+        ["sizes", "other method", "probability", "as trained", "tasks"], rows
     )
 
 
@@ -114,8 +121,8 @@ def _effort(groups: Groups) -> str:
             float(np.median([row[column] for row in mine])) for column in ("env_steps", "updates", "train_s", "wall_s")
         ]
         rows.append([method, *(f"{value:,.0f}" for value in middle)])
-    heads = ["method", "environment steps", "gradient steps", "training, s", "with evaluation, s"]
-    return "## What a cell took, in the median\n\n" + _table(heads, rows)
+    heads = ["method", "env steps", "gradient steps", "training, s", "in all, s"]
+    return "## What a cell took, in the median\n\n" + table(heads, rows)
 
 
 def _selections(groups: Groups) -> list[tuple[str, list[Task]]]:
@@ -123,15 +130,24 @@ def _selections(groups: Groups) -> list[tuple[str, list[Task]]]:
     return [("all", tasks)] if tasks == fewest else [("fewest", fewest), ("all", tasks)]
 
 
-def _text(estimate: Estimate, bold: bool = False) -> str:
-    value = f"**{estimate.value:.2f}**" if bold else f"{estimate.value:.2f}"
-    return value if estimate.low == estimate.high else f"{value} [{estimate.low:.2f}, {estimate.high:.2f}]"
+def text(estimate: Estimate, bold: bool = False) -> str:
+    """An estimate with its interval, where it has one."""
+    value = f"**{plain(estimate.value)}**" if bold else plain(estimate.value)
+    return value if estimate.low == estimate.high else f"{value} [{plain(estimate.low)}, {plain(estimate.high)}]"
 
 
-def _plain(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def plain(value: float | None) -> str:
+    """A number with three digits or so: intervals over a few seeds are wider than a fourth; nothing for None."""
+    if value is None:
+        return ""
+    digits = 0 if abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
+    return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table that can be read as text too: its columns are padded."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    lines = [heads, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    )

@@ -129,7 +129,7 @@ def _convergence(groups: Groups, style: Style, pyplot: Any) -> Any:
             axis.grid(alpha=0.3)
             axis.xaxis.set_major_formatter("{x:,.0f}")
             axis.tick_params(labelsize=8)
-        line[0].set_ylabel("return", fontsize=8)
+        line[0].set_ylabel("return, acting as trained", fontsize=8)
         line[0].set_title(_title(task), fontsize=9, loc="left")
     _legend(figure, axes.ravel())
     return figure
@@ -169,7 +169,7 @@ def _error(found: Estimate) -> Any:
 def _expert(groups: Groups, task: Task, draw_line: Callable[..., Any]) -> None:
     known = [row["expert_return"] for row in groups.rows if (row["problem"], row["expert_steps"]) == task]
     if known and known[0] is not None:
-        draw_line(known[0], color="0.4", linestyle="--", linewidth=1)
+        draw_line(known[0], color="0.4", linestyle="--", linewidth=1, label="expert")
 
 
 def _legend(figure: Any, axes: Sequence[Any]) -> None:
@@ -177,7 +177,7 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 5), fontsize=8)
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=min(len(handles), 6), fontsize=8)
 
 
 def _title(task: Task) -> str:

@@ -32,6 +32,8 @@ from rllib_mamql.play.returns import normalised_score
 
 NUMBER, ROW, CURVE = "number", "row", "curve"
 """Key of a trial's config: which of the jobs it is. Keys of its last result."""
+ITERATIONS = "iterations_of_cell"
+"""Key of its other results: training iterations, those before it was killed included."""
 EVALUATION_SEEDS = 1000
 """Added to a cell's seed for the episodes that judge it: others than those that it trained on."""
 SAVE_EVERY_S = 60.0
@@ -75,7 +77,7 @@ class CellTrial(Trainable):
                 self._point(result, stored, mean)
         if time.monotonic() - self._saved >= SAVE_EVERY_S:
             self._keep()
-        return {"done": False}
+        return {"done": False, ITERATIONS: self.iterations}
 
     def cleanup(self) -> None:
         """Ends the algorithm's parts."""

@@ -31,7 +31,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from rllib_mamql.cli.experiment import Overrides, load_experiments
 from rllib_mamql.columns import ACTIONS, NEXT_OBS, OBS, TERMINATEDS, column
-from rllib_mamql.data.reading import read_files
+from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.evaluation.evaluate import evaluate_checkpoint
 from rllib_mamql.evaluation.record import record_dataset
 from rllib_mamql.solvable import EXAMPLES, Game, random_game, soft_equilibrium
@@ -156,7 +156,7 @@ def demonstrations(out: pathlib.Path) -> None:
     """Writes the controller's steps as plain arrays."""
     cart_pole.register()
     with tempfile.TemporaryDirectory() as name:
-        columns = read_files(record(pathlib.Path(name) / "data")).columns
+        columns = read_dataset(record(pathlib.Path(name) / "data")).columns
     names = {"obs": OBS, "next_obs": NEXT_OBS, "acts": ACTIONS, "dones": TERMINATEDS}
     np.savez(out, **{key: columns[column(prefix, cart_pole.AGENT)] for key, prefix in names.items()})  # type: ignore[arg-type]
 
@@ -309,7 +309,9 @@ def returns_table(rows: list[Row], by: str, heads: tuple[str, ...]) -> list[str]
     return [*lines, ""]
 
 
-IMITATION_NOTE = ["Lines of `imitation` are that package's own algorithms (tests/benchmarks/rivals_imitation.py)."]
+IMITATION_NOTE = [
+    "Lines of `imitation` are that package's own algorithms, version 1.0.1 (tests/benchmarks/rivals_imitation.py).",
+]
 
 
 def cartpole_lines(parts: dict[str, list[Row]]) -> list[str]:

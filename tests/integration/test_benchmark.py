@@ -57,6 +57,7 @@ def test_finished_cells_are_not_run_again(suite: Path, tmp_path: Path, rllib_on_
     words = ("benchmark", "--suite", suite, "--out", tmp_path / "out", "--storage-path", tmp_path / "storage")
     first = rllib_on_ray(*words, "--method", "MABC", "--seeds", "1")
     assert first.status == 0 and "2 cells, 0 of them have a result: 2 to run" in first.err, first.err
+    assert first.err.count("toy, 30 steps, MABC, seed 0: begins") == 1
     before = rows(tmp_path / "out")
     second = rllib_on_ray(*words, "--seeds", "1")
     assert second.status == 0 and "4 cells, 2 of them have a result: 2 to run" in second.err, second.err
@@ -69,7 +70,7 @@ def test_finished_cells_are_not_run_again(suite: Path, tmp_path: Path, rllib_on_
         (row["iteration"], row["env_steps"]) for row in Results(tmp_path / "out").curves if row["method"] == "SQIL"
     ]
     assert curve == [(1, 80), (2, 160), (3, 240)] * 2
-    assert "| toy | 30 |" in (tmp_path / "out/README.md").read_text()
+    assert "| toy     | 30    |" in (tmp_path / "out/README.md").read_text()
     assert json.loads(online["versions"])["ray"]
     third = rllib_on_ray(*words, "--seeds", "1")
     assert third.status == 0 and "4 cells, 4 of them have a result: 0 to run" in third.err
@@ -81,11 +82,13 @@ def test_a_half_done_cell_goes_on_where_it_was(
 ) -> None:
     from rllib_mamql.cli.benchmark_jobs import jobs_of, made_ready
     from rllib_mamql.cli.suite import load_suite
-    from rllib_mamql.evaluation.benchmark_trial import CURVE, NUMBER, ROW, CellTrial
+    from rllib_mamql.evaluation.benchmark_trial import CURVE, ITERATIONS, NUMBER, ROW, CellTrial
 
     monkeypatch.setattr("rllib_mamql.evaluation.benchmark_trial.SAVE_EVERY_S", 0.0)
     chosen = load_suite(suite).only(["SQIL"], [], 1)
     jobs = made_ready(chosen, jobs_of(chosen, tmp_path)[:1], tmp_path)
+    asked = jobs[0].algorithm.default_resource_request(dict(jobs[0].overrides))
+    assert list(jobs[0].resources) == asked.bundles
 
     def trial() -> CellTrial:
         made = CellTrial.__new__(CellTrial)
@@ -98,7 +101,7 @@ def test_a_half_done_cell_goes_on_where_it_was(
     killed.cleanup()
     again = trial()
     assert again.iterations == 1 and len(again.curve) == 1
-    assert again.step() == {"done": False}
+    assert again.step() == {"done": False, ITERATIONS: 2}
     last = again.step()
     again.cleanup()
     assert last["done"] and last[ROW]["env_steps"] == 240 and last[ROW]["updates"] == 120

@@ -19,8 +19,8 @@ from rllib_mamql.algorithms.adversarial.objective import (
     airl_reward,
     discriminator_loss,
     gail_reward,
+    payment,
     shaped,
-    with_absorbing,
 )
 from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, NEXT_OBS, OBS, TERMINATEDS, TRUNCATEDS, JointColumns, T, column
 from rllib_mamql.errors import ConfigError
@@ -90,8 +90,14 @@ def test_absorbing_states_are_the_experts_as_far_as_it_terminates() -> None:
     pooled = 99 / 2500
     assert found[0] == pytest.approx(math.log(1 / (500 * pooled + 1)) - math.log(100 / (2000 * pooled + 1)), rel=1e-5)
     assert found[0] < -2 and found[1:] == pytest.approx([0.0, 0.0], abs=1e-6)
-    paid = with_absorbing(torch.tensor([1.0, 1.0]), torch.tensor(-2.0), torch.tensor([False, True]), 0.75)
-    assert paid.tolist() == pytest.approx([1.0, 1.0 + 3.0 * -2.0])
+
+
+def test_what_follows_a_termination_is_paid_with_it_and_life_is_worth_nothing_on_average() -> None:
+    rewards, ends = torch.tensor([1.0, 5.0]), torch.tensor([False, True])
+    assert payment(rewards, ends, 0.75).tolist() == pytest.approx([0.25, 1.25])
+    # The value of ending is (1 - gamma) sum_t gamma^t r = r where r is paid for ever.
+    assert payment(rewards, ends, 0.75, -2.0).tolist() == pytest.approx([0.25, 0.25 * (5.0 + 3.0 * -2.0)])
+    assert payment(rewards, ends, 0.75, -2.0, 1.0).tolist() == pytest.approx([0.0, 0.25 * (4.0 + 3.0 * -2.0)])
 
 
 def test_steepness_does_not_hang_on_units() -> None:
@@ -211,7 +217,27 @@ def test_ppo_is_paid_by_each_agents_own_discriminator() -> None:
         own = [episode for episode in episodes if episode.agent_id == agent]
         assert sum(len(episode) for episode in own) == columns[column(ALIVE, agent)].sum()
         paid = np.concatenate([episode.get_rewards() for episode in own])
+        expected *= 1 - made.config.gamma
         np.testing.assert_allclose(paid, np.concatenate([expected[r] for r in stretches(columns, agent)]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "sharing"), [(MAAIRLConfig, "none"), (MAGAILConfig, "all")])
+def test_rewards_are_centred_over_living_rows_where_endings_are_judged(kind: type[Any], sharing: str) -> None:
+    columns = play(seed=9)
+    columns[column(ALIVE, B)][:40] = False
+    for agent in (A, B):
+        columns[column(TERMINATEDS, agent)][:] = False
+
+    def means(**chosen: Any) -> dict[str, float]:
+        episodes = learner(kind, **ROUND, parameter_sharing=sharing, **chosen).paid(dict(columns))
+        by_module: dict[str, list[Any]] = {}
+        for episode in episodes:
+            by_module.setdefault(episode.module_id, []).append(episode.get_rewards())
+        return {name: float(np.concatenate(found).mean()) for name, found in by_module.items()}
+
+    # Nobody ends in these rollouts, and the absorbing state's reward is paid nowhere.
+    assert list(means().values()) == pytest.approx([0.0] * (2 if sharing == "none" else 1), abs=1e-6)
+    assert all(abs(mean) > 1e-4 for mean in means(absorbing_states=False).values())
 
 
 def optimizers(made: Any) -> list[Any]:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,19 @@ def test_what_is_wrong_in_a_suite_is_one_line(
     assert not os.listdir(), "something was written"
 
 
+def test_opponents_are_refused_before_anything_is_recorded(
+    tmp_path: Path, rllib: Rllib, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = "pettingzoo:pettingzoo.classic.connect_four_v3"
+    experiment = {"run": "MAMQL", "env": env, "stop": {"training_iteration": 1}}
+    (tmp_path / "gems.yaml").write_text(json.dumps({"four": experiment}))
+    monkeypatch.chdir(tmp_path)
+    asked = "{four: {file: gems.yaml, expert_steps: [9], record: {steps: 1000000}}}"
+    done = rllib("benchmark", "--suite", write(tmp_path, problems=asked), "--out", tmp_path / "out")
+    assert done.status == 2 and "problems.four: agents of" in done.err and "have opponents" in done.err
+    assert "choose others by --problem" in done.err and "recording" not in done.err
+
+
 # -- statistics ---------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +212,23 @@ def test_a_seed_of_everything_comes_first_and_the_last_iterate_is_evaluated_once
     assert job(cell(), iterations=None).evaluated_at == job(cell(), curve_points=1).evaluated_at == frozenset()
 
 
+def test_a_cell_that_goes_on_is_told_of_where_nothing_was_said_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rllib_mamql.evaluation import benchmark_run
+    from rllib_mamql.evaluation.benchmark_trial import ITERATIONS, NUMBER
+
+    lines: list[str] = []
+    recorder = benchmark_run.Recorder([job(cell())], tmp_path, lambda row: None, lines.append)
+    trial = SimpleNamespace(config={NUMBER: 0})
+    recorder.on_trial_start(0, [], trial)
+    recorder.on_trial_result(0, [], trial, {ITERATIONS: 1})
+    assert lines == ["gems, 100 steps, MAMQL, seed 0: begins"]
+    monkeypatch.setattr(benchmark_run, "NOTED_EVERY_S", 0.0)
+    recorder.on_trial_result(0, [], trial, {ITERATIONS: 4})
+    assert lines[1:] == ["gems, 100 steps, MAMQL, seed 0: iteration 4 of 10"]
+
+
 # -- the page -----------------------------------------------------------------------------------------------------
 
 
@@ -218,15 +249,26 @@ def filled(tmp_path: Path) -> Path:
 
 
 def test_the_page_has_returns_scores_and_who_is_better(filled: Path) -> None:
-    file = write_report(filled, "mine", "rllib benchmark --suite mine.yaml", ["spread", "gems"], ["MAMQL", "MABC"])
+    command = f"rllib benchmark --suite mine.yaml --out {'out' * 15} --method MAMQL --method MABC"
+    file = write_report(filled, "mine", command, ["spread", "gems"], ["MAMQL", "MABC"])
     text = file.read_text()
-    lines = [line for line in text.splitlines() if line.startswith("| spread | 50 |")]
-    assert len(lines) == 1 and "**1.70** [" in lines[0] and "| 1.15 [" in lines[0] and "| 4, 4 |" in lines[0]
-    assert text.index("| spread | 50 |") < text.index("| gems | 100 |") < text.index("| gems | 400 |")
-    assert "| fewest | MABC | 1.00 |" in text and "| all | MABC | 1.00 |" in text
-    assert "| MAMQL | 1,000 | 500 | 3 | 4 |" in text
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:2] == "| "]
+    (spread,) = (number for number, row in enumerate(rows) if row[0] == "spread")
+    assert rows[spread] == ["spread", "50", "expert", "2.00", ""]
+    assert rows[spread + 1][:3] == ["", "", "MAMQL"] and rows[spread + 1][4] == "4"
+    assert rows[spread + 1][3].startswith("**1.70** [") and rows[spread + 2][3].startswith("1.15 [")
+    assert [row[:2] for row in rows if row[0] in ("spread", "gems")] == [
+        ["spread", "50"],
+        ["gems", "100"],
+        ["gems", "400"],
+    ]
+    better = {tuple(row[:3]) for row in rows}
+    assert {("fewest", "MABC", "1.00"), ("all", "MABC", "1.00")} <= better
+    assert ["MAMQL", "1,000", "500", "3", "4"] in rows
+    assert " ".join(text.replace("\\\n", " ").split()).count(command) == 1
+    assert max(map(len, (line for line in text.splitlines() if line[:1] != "!"))) <= 80, "a terminal's width"
     named = ["MAMQL", "MABC", "MAMQL"]  # as `--method MAMQL` on the command line adds to the suite's own
-    write_report(filled, "mine", "rllib benchmark --suite mine.yaml", ["spread", "gems"], named)
+    write_report(filled, "mine", command, ["spread", "gems"], named)
     assert file.read_text() == text
     for name in PICTURES:
         assert f"({name})" in text

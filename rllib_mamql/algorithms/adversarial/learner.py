@@ -16,8 +16,8 @@ from torch import Tensor
 from rllib_mamql.algorithms.adversarial.episodes import paid_episodes
 from rllib_mamql.algorithms.adversarial.generator import GeneratorLearner
 from rllib_mamql.algorithms.adversarial.losses import AdversarialLosses, terminations
-from rllib_mamql.algorithms.adversarial.objective import absorbing_logit
-from rllib_mamql.columns import ALIVE, OBS, JointColumns, column, concatenate, num_rows
+from rllib_mamql.algorithms.adversarial.objective import absorbing_logit, payment
+from rllib_mamql.columns import ALIVE, OBS, TERMINATEDS, JointColumns, column, concatenate, num_rows
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.learning.replay import TensorColumns, to_tensors
@@ -75,16 +75,33 @@ class AdversarialLearner(ImitationLearner):
     def paid(self, columns: JointColumns) -> list[SingleAgentEpisode]:
         """Rollouts of the present policies as the episodes of single agents, paid by their discriminators."""
         steps, episodes = to_tensors(columns, self._device), []
-        absorbing = self.absorbing(steps) if self.config.absorbing_states else {}
+        logits = self.absorbing(steps) if self.config.absorbing_states else {}
         for module_id, agents in self.agents_of.items():
-            for agent in agents:
-                log_policies = self._log_policies(module_id, steps[column(OBS, agent)])
-                rewards = self.losses.rewards(steps, agent, log_policies, absorbing.get(module_id))
+            policies = [self._log_policies(module_id, steps[column(OBS, agent)]) for agent in agents]
+            rewards = [
+                self.losses.rewards(steps, agent, chosen) for agent, chosen in zip(agents, policies, strict=True)
+            ]
+            absorbing: Tensor | float = 0.0
+            living: Tensor | float = 0.0
+            if module_id in logits:
+                discriminator, logit = self.network(module_id).discriminator, logits[module_id]
+                absorbing = discriminator.reward(logit) - discriminator.reward(torch.zeros_like(logit))
+                living = self.living(steps, agents, rewards)
+            for agent, found, log_policies in zip(agents, rewards, policies, strict=True):
                 alive = steps[column(ALIVE, agent)].bool()
                 if alive.any():
-                    self.metrics.log_value((module_id, agent, "reward_mean"), float(rewards[alive].mean()), window=1)
-                episodes += paid_episodes(columns, agent, module_id, rewards.cpu().numpy(), log_policies.cpu().numpy())
+                    self.metrics.log_value((module_id, agent, "reward_mean"), float(found[alive].mean()), window=1)
+                paid = payment(found, steps[column(TERMINATEDS, agent)], self.config.gamma, absorbing, living)
+                episodes += paid_episodes(columns, agent, module_id, paid.cpu().numpy(), log_policies.cpu().numpy())
         return episodes
+
+    def living(self, steps: TensorColumns, agents: list[str], rewards: list[Tensor]) -> Tensor:
+        """Mean reward of a step in which an agent is alive, over some agents and all learners, scalar."""
+        alive = torch.stack([steps[column(ALIVE, agent)].bool() for agent in agents])
+        sums = torch.stack([torch.stack(rewards).where(alive, 0.0).sum(), alive.sum()])
+        if self.config.num_learners > 1:
+            dist.all_reduce(sums)
+        return sums[0] / sums[1].clamp_min(1.0)
 
     def absorbing(self, steps: TensorColumns) -> dict[str, Tensor]:
         """The absorbing state's logit of each module, by how often its agents terminate here and in demonstrations."""

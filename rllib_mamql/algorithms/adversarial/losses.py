@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rllib_mamql.algorithms.adversarial.discriminators import Steps, steepness
 from rllib_mamql.algorithms.adversarial.module import AdversarialModule
-from rllib_mamql.algorithms.adversarial.objective import discriminator_loss, with_absorbing
+from rllib_mamql.algorithms.adversarial.objective import discriminator_loss
 from rllib_mamql.columns import ACTIONS, ALIVE, NEXT_OBS, OBS, TERMINATEDS, column
 from rllib_mamql.learning.losses import Losses
 from rllib_mamql.learning.metrics import by_agent, explained
@@ -26,7 +26,6 @@ PART = 4096
 class Settings(Protocol):
     """What losses and rewards read from ``AdversarialConfig``, which says what each means."""
 
-    gamma: float
     rationality: float
     gradient_penalty: float
 
@@ -87,16 +86,13 @@ class AdversarialLosses(Losses):
         return losses
 
     @torch.no_grad()
-    def rewards(
-        self, columns: TensorColumns, agent: str, log_policies: Tensor, absorbing: Tensor | None = None
-    ) -> Tensor:
-        """What an agent's discriminator pays.
+    def rewards(self, columns: TensorColumns, agent: str, log_policies: Tensor) -> Tensor:
+        """An agent's rewards by its discriminator.
 
         Args:
             columns: Joint rows, R of them.
             agent: Whose.
             log_policies: Log-probabilities of all actions by the policy that chose ``(R, A)``.
-            absorbing: Logit of the absorbing state, scalar; None: nothing follows a termination.
 
         Returns:
             ``(R,)``; means nothing where the agent is dead.
@@ -106,11 +102,7 @@ class AdversarialLosses(Losses):
         )
         taken = take_actions(log_policies, columns[column(ACTIONS, agent)])
         parts = steps_of(columns, [agent], taken).split(PART)
-        paid = torch.cat([discriminator.reward(discriminator(part)) for part in parts])
-        if absorbing is None:
-            return paid
-        ends = columns[column(TERMINATEDS, agent)]
-        return with_absorbing(paid, discriminator.reward(absorbing), ends, self._config.gamma)
+        return torch.cat([discriminator.reward(discriminator(part)) for part in parts])
 
 
 def steps_of(columns: TensorColumns, agents: Sequence[str], log_policy: Tensor) -> Steps:

@@ -8,6 +8,12 @@ MAAIRL's is that of ``D = exp f / (exp f + pi(a | s))``, which is ``f - log pi(a
 Where agents terminate, rewards of one sign say that ending is good or bad, whatever the expert does. With absorbing
 states (arXiv 1809.02925) an agent that terminated goes on for ever in a state of its own, and a discriminator judges
 that as well. Nothing is seen or chosen there, so that counting terminations gives its logit.
+
+Rewards have a mean over rollouts that says nothing of endings. AIRL's is minus a Kullback-Leibler divergence: life
+would be a cost, and ending it a way out as soon as terminations are too few to be counted. GAIL's is above zero: life
+would pay, whatever is done with it. With absorbing states rewards are therefore centred over each round's rollouts
+(``living``), and the absorbing state's is what it exceeds the reward of logit 0 by: counts alone say how often to end.
+Where policies play as the expert all logits are 0, and nothing is paid for anything.
 """
 
 from __future__ import annotations
@@ -53,19 +59,25 @@ def absorbing_logit(ended: Tensor, rows: Tensor) -> Tensor:
     return surplus[..., 0] - surplus[..., 1]
 
 
-def with_absorbing(rewards: Tensor, absorbing: Tensor, terminated: Tensor, discount: float) -> Tensor:
-    """Rewards with what follows a termination: the absorbing state's, at every step from the next one on.
+def payment(
+    rewards: Tensor, terminated: Tensor, discount: float, absorbing: Tensor | float = 0.0, living: Tensor | float = 0.0
+) -> Tensor:
+    """What PPO is paid: rewards, and at a termination the absorbing state's of every step from the next one on.
+
+    All of it is scaled by ``1 - gamma``, so that values are as large as rewards: unscaled, the hundredfold reward at a
+    termination drives the value's loss up to where its share of the clipped gradient leaves none for the policy.
 
     Args:
         rewards: ``(...)``.
-        absorbing: Reward of a step in the absorbing state, scalar; 0 leaves all as it is.
         terminated: ``(...)``, bool.
         discount: ``gamma`` in [0, 1).
+        absorbing: Reward of a step in the absorbing state, scalar.
+        living: What a step of life is worth on average, scalar; it is taken off each.
 
     Returns:
-        ``(...)``: ``r + terminated gamma / (1 - gamma) r_absorbing``.
+        ``(...)``: ``(1 - gamma) (r - living) + terminated gamma r_absorbing``.
     """
-    return rewards + terminated * (discount / (1.0 - discount) * absorbing)
+    return (1.0 - discount) * (rewards - living) + terminated * (discount * absorbing)
 
 
 def gail_reward(logits: Tensor) -> Tensor:
