@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from rllib_mamql.data.masks import seen_space
 from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata
 from rllib_mamql.errors import DatasetError, one_line
 
+DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)
+"""What pyarrow raises at files that are not as they were written."""
 SUFFIXES = (".parquet", ".pq", ".parq")
 
 _GLOB = re.compile(r"[*?\[]")
@@ -60,7 +63,7 @@ class ParquetFile:
                     yield pa.Table.from_batches([batch])
         except FileNotFoundError as error:
             raise DatasetError(f"{self.name} is gone: leave the dataset where it is until training ends") from error
-        except (OSError, pa.ArrowException) as error:
+        except DAMAGE as error:
             raise self._damaged(error) from error
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -72,7 +75,7 @@ class ParquetFile:
         try:
             with self.filesystem.open_input_file(self.path) as source:
                 return pq.read_table(source, columns=columns)
-        except (OSError, pa.ArrowException) as error:
+        except DAMAGE as error:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> DatasetError:
@@ -117,6 +120,8 @@ def _found(path: str | Sequence[str], filesystem: Any) -> dict[str, tuple[pafs.F
         raise DatasetError("no path of a dataset is given, expected a folder, file or glob: set input_")
     found: dict[str, tuple[pafs.FileSystem, str]] = {}
     for one in map(str, paths):
+        if not one.isascii() and one.encode(errors="replace").decode() != one:
+            raise DatasetError(f"{one!r} cannot be a path: it holds characters that no file's name has")
         where, inside, prefix = _locate(one, filesystem)
         try:
             for file in _expand(where, inside, one):
@@ -204,25 +209,74 @@ def _is_data(path: str) -> bool:
 
 def _glob(where: pafs.FileSystem, pattern: str) -> list[pafs.FileInfo]:
     cut = pattern.rfind("/", 0, _GLOB.search(pattern).start())  # type: ignore[union-attr]
-    base = pattern[:cut] or "/"
-    selector = pafs.FileSelector(base, recursive="/" in pattern[cut + 1 :] or "**" in pattern, allow_not_found=True)
     try:
-        matcher = re.compile(_translate(pattern))
+        tokens = [_token(text) for text in _TOKENS.findall(pattern)]
     except re.error as error:
         raise DatasetError(f"{pattern} is no glob ({error}): check what stands in brackets") from error
-    return [one for one in where.get_file_info(selector) if matcher.fullmatch(one.path)]
+    levels = None if "**" in pattern else pattern.count("/", cut + 1)
+    return [one for one in _below(where, pattern[:cut] or "/", levels) if _matches(tokens, one.path)]
 
 
-def _translate(pattern: str) -> str:
-    """A glob as a regular expression in which ``*`` stops at a slash and ``**/`` does not."""
-    result, at = "", 0
-    for token in re.finditer(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]", pattern):
-        result += re.escape(pattern[at : token.start()])
-        text = token.group()
-        known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-        result += known.get(text) or text.replace("[!", "[^")
-        at = token.end()
-    return result + re.escape(pattern[at:])
+def _below(where: pafs.FileSystem, base: str, levels: int | None) -> Iterator[pafs.FileInfo]:
+    """What lies below a folder, so many levels down; None: all of it, but not what links lead to.
+
+    Links may lead back up, or to the whole machine.
+    """
+    if levels == 0 or not isinstance(where, pafs.LocalFileSystem):
+        yield from where.get_file_info(pafs.FileSelector(base, recursive=levels != 0, allow_not_found=True))
+        return
+    waiting = [(base, 0)]
+    while waiting:
+        folder, level = waiting.pop()
+        for one in where.get_file_info(pafs.FileSelector(folder, recursive=False, allow_not_found=True)):
+            yield one
+            further = not os.path.islink(one.path) if levels is None else level < levels
+            if one.type == pafs.FileType.Directory and further:
+                waiting.append((one.path, level + 1))
+
+
+_TOKENS = re.compile(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", re.DOTALL)
+
+
+def _token(text: str) -> str | re.Pattern[str]:
+    """A part of a glob: stars and single characters as they are, the rest as what one character has to match."""
+    if text == "?":
+        return re.compile("[^/]")
+    return re.compile(text.replace("[!", "[^")) if len(text) > 1 and text[0] == "[" else text
+
+
+def _matches(tokens: Sequence[str | re.Pattern[str]], path: str) -> bool:
+    """Whether a glob is a whole path; ``*`` stops at a slash, ``**/`` does not.
+
+    All ways to match go on side by side: a regular expression would try them one by one, of which a few stars have more
+    than there is time for.
+    """
+    at = _skipped(tokens, {0})
+    for char in path:
+        further: set[int] = set()
+        for index in at:
+            token = tokens[index] if index < len(tokens) else None
+            if token in ("**", "**/") or (token == "*" and char != "/"):
+                further.add(index)
+            if token == "**/" and char == "/":
+                further.add(index + 1)
+            elif isinstance(token, re.Pattern):
+                further |= {index + 1} if token.fullmatch(char) else set()
+            elif token == char and char != "*":
+                further.add(index + 1)
+        at = _skipped(tokens, further)
+    return len(tokens) in at
+
+
+def _skipped(tokens: Sequence[str | re.Pattern[str]], at: set[int]) -> set[int]:
+    """Places in a glob, and those behind its stars, which may be empty."""
+    waiting = list(at)
+    while waiting:
+        index = waiting.pop()
+        if index < len(tokens) and tokens[index] in ("*", "**", "**/") and index + 1 not in at:
+            at.add(index + 1)
+            waiting.append(index + 1)
+    return at
 
 
 def _open(name: str, path: str, where: pafs.FileSystem) -> ParquetFile:
@@ -235,7 +289,7 @@ def _open(name: str, path: str, where: pafs.FileSystem) -> ParquetFile:
             groups = tuple(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
     except FileNotFoundError as error:
         raise DatasetError(f"{name} does not exist: check the path") from error
-    except (OSError, pa.ArrowException) as error:
+    except DAMAGE as error:
         raise DatasetError(f"{name} is corrupt ({one_line(error)}): copy or record it again") from error
     document = (schema.metadata or {}).get(METADATA_KEY.encode())
     try:
@@ -255,7 +309,10 @@ def _check_declared(name: str, metadata: DatasetMetadata, footer: Any) -> None:
     held = dict.fromkeys(agents, 0)
     for group in map(footer.row_group, range(footer.num_row_groups)):
         for chunk in map(group.column, range(group.num_columns)):
-            top = chunk.path_in_schema
+            try:
+                top = chunk.path_in_schema
+            except UnicodeDecodeError as error:
+                raise DatasetError(f"{name} is corrupt ({one_line(error)}): copy or record it again") from error
             while top not in held and "." in top:
                 top = top.rpartition(".")[0]
             if top in held:

@@ -40,6 +40,9 @@ def observation(document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+RETURN = {"mean": 1, "ci95": [0, 2], "per_agent": {}}
+
+
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
@@ -49,6 +52,7 @@ def observation(document: dict[str, Any]) -> dict[str, Any]:
         (lambda d: d["spaces"]["agent_1"]["action"].update(n=10**9), "n is 1000000000"),
         (lambda d: "[" * 20_000 + "]" * 20_000, "nested too deeply"),
         (lambda d: d["spaces"]["agent_0"]["action"].update(n="many"), "agent_0"),
+        (lambda d: d.update(expert_return={**RETURN, "episodes": float("inf")}), "a return in the metadata is wrong"),
     ],
 )
 def test_declared_sizes_are_held_against_the_columns(
@@ -249,3 +253,10 @@ def test_a_dataset_of_null_observations_says_so(toy_dataset: Path, tmp_path: Pat
     pq.write_table(table, tmp_path / "null.parquet")
     with pytest.raises(DatasetError):
         read_dataset(str(tmp_path / "null.parquet"))
+
+
+def test_names_of_columns_that_are_no_text_say_so(toy_dataset: Path, tmp_path: Path) -> None:
+    content, odd = parquet_file(toy_dataset).read_bytes(), tmp_path / "odd.parquet"
+    odd.write_bytes(content.replace(b"obs.agent_0", b"obs.agent_\xff"))
+    with pytest.raises(DatasetError, match="is corrupt"):
+        read_dataset(str(odd))
