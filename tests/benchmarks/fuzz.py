@@ -293,6 +293,7 @@ class Watch:
         if "fault" in event:
             if sum(fault["kind"] == kind for fault in self.faults) < SHOWN:
                 self.faults.append(event)
+                print(json.dumps(event)[:1500], file=sys.stderr, flush=True)
             return
         counted = self.tally[kind]
         for name in ("tried", "refused", "faults", "not made"):
@@ -328,7 +329,8 @@ def main() -> int:
     for index, kind in enumerate(kinds):
         share = arguments.inputs * (index + 1) // len(kinds) - arguments.inputs * index // len(kinds)
         watch.kind(kind, share, arguments.seconds)
-    tell(watch, arguments)
+        write(watch, arguments)
+    tell(watch)
     return 1 if any(counted["faults"] for counted in watch.tally.values()) else 0
 
 
@@ -344,25 +346,26 @@ def show(kind: str, number: int, seed: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def tell(watch: Watch, arguments: argparse.Namespace) -> None:
-    """The tally as a table, and into a file."""
+def tell(watch: Watch) -> None:
+    """The tally as a table."""
     print("| kind | inputs | refused | read | faults | slowest | memory |\n| --- | --- | --- | --- | --- | --- | --- |")
-    everything = collections.Counter[str]()
     for kind, counted in watch.tally.items():
-        everything.update({name: counted[name] for name in ("tried", "refused", "faults")})
         print(
             f"| {kind} | {counted['tried']:,} | {counted['refused']:,} | "
             f"{counted['tried'] - counted['refused'] - counted['faults']:,} | {counted['faults']:,} | "
             f"{counted['slowest']:.2f} s | {counted['peak']:,.0f} MB |"
         )
-    for fault in watch.faults:
-        print(json.dumps(fault))
-    if arguments.json:
-        found = {
-            "command": f"python tests/benchmarks/fuzz.py --inputs {arguments.inputs} --seed {arguments.seed}",
-            "all": dict(everything), "kinds": watch.tally, "faults": watch.faults,
-        }  # fmt: skip
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def write(watch: Watch, arguments: argparse.Namespace) -> None:
+    """The tally so far, in the file of ``--json``."""
+    if arguments.json is None:
+        return
+    everything = {name: sum(each[name] for each in watch.tally.values()) for name in ("tried", "refused", "faults")}
+    kinds = {kind: {name: round(value, 2) for name, value in each.items()} for kind, each in watch.tally.items()}
+    command = f"python tests/benchmarks/fuzz.py --inputs {arguments.inputs} --seed {arguments.seed}"
+    found = {"command": command, "all": everything, "kinds": kinds, "faults": watch.faults}
+    arguments.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
