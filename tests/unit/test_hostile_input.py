@@ -98,6 +98,9 @@ def laughs(levels: int) -> str:
         ("a: &a [*a]", "an alias stands for what it is part of"),
         ("[" * 5_000 + "]" * 5_000, "nested over 50 levels deep"),
         ("day: 2024-99-99", "a value cannot be read"),
+        ("day: !!timestamp soon", "a value cannot be read"),
+        ("on: !!bool maybe", "a value cannot be read"),
+        ("number: !!int ''", "a value cannot be read"),
         ("? [a, b]\n: c\n? {d: e}\n: f", "must be a plain word"),
     ],
 )
