@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
@@ -311,6 +312,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=100_000, help="in all; the kinds share them")
     parser.add_argument("--seconds", type=float, help="of each kind, at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="kinds at once")
     parser.add_argument("--kind", choices=sorted(KINDS), help="this one alone")
     parser.add_argument("--only", type=int, metavar="NUMBER", help="make this input of --kind, and show what it does")
     parser.add_argument("--json", type=pathlib.Path, help="where the tally goes")
@@ -326,10 +328,14 @@ def main() -> int:
         return 0
     kinds = [arguments.kind] if arguments.kind else list(KINDS)
     watch = Watch(arguments.seed)
-    for index, kind in enumerate(kinds):
+
+    def tried(index: int) -> None:
         share = arguments.inputs * (index + 1) // len(kinds) - arguments.inputs * index // len(kinds)
-        watch.kind(kind, share, arguments.seconds)
+        watch.kind(kinds[index], share, arguments.seconds)
         write(watch, arguments)
+
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        list(pool.map(tried, range(len(kinds))))
     tell(watch)
     return 1 if any(counted["faults"] for counted in watch.tally.values()) else 0
 
@@ -361,8 +367,8 @@ def write(watch: Watch, arguments: argparse.Namespace) -> None:
     """The tally so far, in the file of ``--json``."""
     if arguments.json is None:
         return
-    everything = {name: sum(each[name] for each in watch.tally.values()) for name in ("tried", "refused", "faults")}
-    kinds = {kind: {name: round(value, 2) for name, value in each.items()} for kind, each in watch.tally.items()}
+    everything = {name: sum(each[name] for each in [*watch.tally.values()]) for name in ("tried", "refused", "faults")}
+    kinds = {kind: {name: round(value, 2) for name, value in each.items()} for kind, each in [*watch.tally.items()]}
     command = f"python tests/benchmarks/fuzz.py --inputs {arguments.inputs} --seed {arguments.seed}"
     found = {"command": command, "all": everything, "kinds": kinds, "faults": watch.faults}
     arguments.json.write_text(json.dumps(found, indent=1) + "\n")
