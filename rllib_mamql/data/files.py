@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import pathlib
 import re
@@ -14,9 +13,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from rllib_mamql.columns import OBS, column
-from rllib_mamql.data.masks import seen_space
 from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata
+from rllib_mamql.data.places import opened
 from rllib_mamql.errors import DatasetError, one_line
 
 DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)
@@ -128,7 +126,7 @@ def _found(path: str | Sequence[str], filesystem: Any) -> dict[str, tuple[pafs.F
                 found[prefix + file] = (where, file)
         except DatasetError:
             raise
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError) as error:  # pyarrow's own are of both kinds
             raise DatasetError(f"cannot read {one}: {one_line(error)}") from error
     return found
 
@@ -152,7 +150,7 @@ def _locate(path: str, filesystem: Any) -> tuple[pafs.FileSystem, str, str]:
     cut = path.rfind("/", 0, glob.start()) if glob else len(path)
     base, tail = path[:cut], path[cut:]
     try:
-        where, inside = pafs.FileSystem.from_uri(base)
+        where, inside = opened(base)
     except (pa.ArrowException, OSError, ValueError) as first:
         try:
             import fsspec  # type: ignore[import-untyped]
@@ -286,6 +284,7 @@ def _open(name: str, path: str, where: pafs.FileSystem) -> ParquetFile:
             source.seek(0)
             file = pq.ParquetFile(source)
             schema, footer = file.schema_arrow, file.metadata
+            # Of a footer's columns pyarrow cannot be asked: where they are damaged it ends the process.
             groups = tuple(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
     except FileNotFoundError as error:
         raise DatasetError(f"{name} does not exist: check the path") from error
@@ -296,34 +295,7 @@ def _open(name: str, path: str, where: pafs.FileSystem) -> ParquetFile:
         metadata = DatasetMetadata.from_json(document) if document is not None else None
     except DatasetError as error:
         raise DatasetError(f"{name}: {error}") from error
-    if metadata is not None:
-        _check_declared(name, metadata, footer)
     return ParquetFile(name, path, where, schema, metadata, groups)
-
-
-def _check_declared(name: str, metadata: DatasetMetadata, footer: Any) -> None:
-    """Refuses an observation that is declared larger than its whole column: memory is taken by what is declared."""
-    if not footer.num_rows:
-        return
-    agents = {column(OBS, agent): agent for agent in metadata.agents}
-    held = dict.fromkeys(agents, 0)
-    for group in map(footer.row_group, range(footer.num_row_groups)):
-        for chunk in map(group.column, range(group.num_columns)):
-            try:
-                top = chunk.path_in_schema
-            except UnicodeDecodeError as error:
-                raise DatasetError(f"{name} is corrupt ({one_line(error)}): copy or record it again") from error
-            while top not in held and "." in top:
-                top = top.rpartition(".")[0]
-            if top in held:
-                held[top] += chunk.num_values
-    for top, numbers in held.items():
-        shape = seen_space(metadata.spaces[agents[top]].observation).shape
-        if 0 < numbers < math.prod(shape):
-            raise DatasetError(
-                f"{name}: column {top!r} has {numbers} numbers in all, but its metadata declares observations of shape "
-                f"{list(shape)}: write the dataset again"
-            )
 
 
 def _check_magic(name: str, source: Any) -> None:

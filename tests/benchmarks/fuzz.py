@@ -210,12 +210,11 @@ class Watch:
     """Runs workers, starts the next one where one dies or hangs, and adds up what they tell.
 
     Args:
-        seed: Of the inputs.
-        log: Where progress goes.
+        arguments: Of the command line.
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.arguments, self.seed = arguments, arguments.seed
         self.tally: dict[str, dict[str, Any]] = {}
         self.faults: list[dict[str, Any]] = []
 
@@ -266,6 +265,7 @@ class Watch:
             if time.monotonic() - told > 60.0 or ended:
                 found = {name: round(value, 2) for name, value in self.tally[kind].items()}
                 print(f"{kind}: {found}", file=sys.stderr, flush=True)
+                write(self, self.arguments)
                 told = time.monotonic()
             if ended:
                 break
@@ -327,15 +327,15 @@ def main() -> int:
         show(arguments.kind, arguments.only, arguments.seed)
         return 0
     kinds = [arguments.kind] if arguments.kind else list(KINDS)
-    watch = Watch(arguments.seed)
+    watch = Watch(arguments)
 
     def tried(index: int) -> None:
         share = arguments.inputs * (index + 1) // len(kinds) - arguments.inputs * index // len(kinds)
         watch.kind(kinds[index], share, arguments.seconds)
-        write(watch, arguments)
 
     with ThreadPoolExecutor(arguments.workers) as pool:
         list(pool.map(tried, range(len(kinds))))
+    write(watch, arguments)
     tell(watch)
     return 1 if any(counted["faults"] for counted in watch.tally.values()) else 0
 

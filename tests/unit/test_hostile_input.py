@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import subprocess
+import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +51,7 @@ RETURN = {"mean": 1, "ci95": [0, 2], "per_agent": {}}
     ("edit", "says"),
     [
         (lambda d: observation(d).update(shape=[10**9], low=None, high=None), "1000000008 numbers a joint step"),
-        (lambda d: observation(d).update(shape=[4000, 4000], low=None, high=None), "480 numbers in all"),
+        (lambda d: observation(d).update(shape=[4000, 4000], low=None, high=None), "the metadata says (4000, 4000)"),
         (lambda d: observation(d).update(shape=[-5], low=None, high=None), "shape is [-5]"),
         (lambda d: d["spaces"]["agent_1"]["action"].update(n=10**9), "n is 1000000000"),
         (lambda d: "[" * 20_000 + "]" * 20_000, "nested too deeply"),
@@ -263,3 +267,25 @@ def test_names_of_columns_that_are_no_text_say_so(toy_dataset: Path, tmp_path: P
     odd.write_bytes(content.replace(b"obs.agent_0", b"obs.agent_\xff"))
     with pytest.raises(DatasetError, match="is corrupt"):
         read_dataset(str(odd))
+
+
+def test_cells_that_are_declared_and_not_there_take_no_memory(toy_dataset: Path, tmp_path: Path) -> None:
+    odd = rewritten(
+        toy_dataset, tmp_path / "odd.parquet", lambda d: observation(d).update(shape=[4000, 4000], low=None, high=None)
+    )
+    table = pq.read_table(odd)
+    for name in ("obs.agent_0", "next_obs.agent_0"):
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, name, pa.nulls(len(table), pa.list_(pa.float32())))
+    pq.write_table(table, odd)
+    with pytest.raises(DatasetError, match=r"has 0 numbers in all, but its metadata declares 60 rows of shape"):
+        read_dataset(str(odd))
+
+
+def test_a_damaged_footer_does_not_end_the_process(tmp_path: Path) -> None:
+    """Its columns' histograms have another size than they should: who asks pyarrow for one is gone, without a word."""
+    content = base64.b85decode((Path(__file__).parents[1] / "support" / "damaged_footer.b85").read_text().strip())
+    (tmp_path / "odd.parquet").write_bytes(zlib.decompress(content))
+    code = "from rllib_mamql.data.reading import read_dataset; import sys; read_dataset(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1 and "DatasetError" in done.stderr, done
