@@ -86,6 +86,21 @@ def test_status_lists_runs(tmp_path: Path, rllib: Rllib, monkeypatch: pytest.Mon
     assert rllib("status", "results/third").err.startswith("next: rllib record --env ENV --expert results/third ")
 
 
+@pytest.mark.parametrize("odd", ['"many"', "{}", "[1]", "true", "NaN", "1e999", "9" * 400, "[" * 20_000])
+def test_status_shows_no_number_where_a_log_has_none(rllib: Rllib, tmp_path: Path, odd: str) -> None:
+    trial = write_trial(tmp_path / "run", 0)
+    log = '{"training_iteration": ODD, "done": true, "return_mean": ODD}\n'.replace("ODD", odd)
+    (trial / "result.json").write_text(log)
+    (trial / "evaluation.json").write_text(
+        '{"return_mean": ODD, "normalised_score": ODD, "iterations": null}'.replace("ODD", odd)
+    )
+    done = rllib("status", tmp_path)
+    assert (
+        done.status == 0
+        and [word for line in done.out.splitlines() if "0000" in line for word in line.split()][-4:-1] == ["-"] * 3
+    ), done
+
+
 def test_the_best_trials_settings_run_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     file = tmp_path / "search.yaml"
