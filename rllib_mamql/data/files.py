@@ -240,7 +240,11 @@ def _token(text: str) -> str | re.Pattern[str]:
     """A part of a glob: stars and single characters as they are, the rest as what one character has to match."""
     if text == "?":
         return re.compile("[^/]")
-    return re.compile(text.replace("[!", "[^")) if len(text) > 1 and text[0] == "[" else text
+    if len(text) == 1 or text[0] != "[":
+        return text
+    inside = text[2:-1] if text[1] == "!" else text[1:-1]
+    plain = "".join(char if char in "-^" or char.isalnum() else f"\\{char}" for char in inside)
+    return re.compile(f"[{'^' if text[1] == '!' else ''}{plain}]")
 
 
 def _matches(tokens: Sequence[str | re.Pattern[str]], path: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -12,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rllib_mamql.data.untrusted import parse_json
+from rllib_mamql.data.memory import width
+from rllib_mamql.data.untrusted import LARGEST_OBSERVATION, MOST_ACTIONS, parse_json
 from rllib_mamql.errors import UserError, one_line
 from rllib_mamql.export.programs import Program, ProgramError, from_bytes
 
@@ -95,6 +97,36 @@ def read_file(folder: pathlib.Path, name: str, digest: str) -> bytes:
             "anew"
         )
     return content
+
+
+def check_sizes(agent: str, seen: tuple[Any, ...], actions: Any, steps: Any) -> None:
+    """Refuses what no agent has.
+
+    Args:
+        agent: Its name.
+        seen: Shape of an observation.
+        actions: How many it has.
+        steps: How many back its policy sees.
+
+    Raises:
+        ValueError: If one is no whole number, or too large.
+    """
+    if not all(type(size) is int and size >= 0 for size in (*seen, actions, steps)):
+        raise ValueError(f"{agent}: sizes are {seen}, {actions} and {steps}, not whole numbers")
+    if not 1 <= actions <= MOST_ACTIONS or width(math.prod(seen), actions, steps) > LARGEST_OBSERVATION:
+        raise ValueError(f"{agent}: shape {seen} with {actions} actions and a history of {steps} is larger than may be")
+
+
+def above_zero(value: Any) -> float:
+    """A rationality.
+
+    Raises:
+        ValueError: If it is not above 0.
+    """
+    number = float(value)
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError(f"a rationality is {value!r}, not a number above 0")
+    return number
 
 
 def open_program(folder: pathlib.Path, entry: Mapping[str, Any], contents: Mapping[str, bytes]) -> Network:

@@ -27,7 +27,6 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_mamql.data.memory import Memory, width
-from rllib_mamql.data.untrusted import LARGEST_OBSERVATION, MOST_ACTIONS
 from rllib_mamql.errors import one_line
 from rllib_mamql.export.files import (
     DAMAGE,
@@ -35,6 +34,8 @@ from rllib_mamql.export.files import (
     Array,
     ExportError,
     Network,
+    above_zero,
+    check_sizes,
     open_onnx,
     open_program,
     read_file,
@@ -367,14 +368,14 @@ def _assemble(
     for agent, module in metadata["module_of"].items():
         spaces, steps = metadata["spaces"][agent], metadata["modules"][module].get("history", 0)
         seen, actions = tuple(spaces["observation"]["shape"]), spaces["action"]["n"]
-        _check_sizes(agent, seen, actions, steps)
+        check_sizes(agent, seen, actions, steps)
         policies[agent] = Policy(
             agent=agent,
             shape=(width(math.prod(seen), actions, steps),) if steps else seen,
             dtype=np.dtype(spaces["observation"]["dtype"]),
             num_actions=actions,
-            rationality=_above_zero(metadata["modules"][module]["evaluation_rationality"]),
-            training_rationality=_above_zero(metadata["modules"][module]["rationality"]),
+            rationality=above_zero(metadata["modules"][module]["evaluation_rationality"]),
+            training_rationality=above_zero(metadata["modules"][module]["rationality"]),
             _network=networks[module]["policy"],
             masked=spaces.get("action_mask") is True,
             history=steps,
@@ -390,20 +391,6 @@ def _assemble(
     ):
         raise ValueError("its agents are not those that have policies")
     return Exported(folder, tuple(metadata["agents"]), policies, rewards, metadata)
-
-
-def _check_sizes(agent: str, seen: tuple[Any, ...], actions: Any, steps: Any) -> None:
-    if not all(type(size) is int and size >= 0 for size in (*seen, actions, steps)):
-        raise ValueError(f"{agent}: sizes are {seen}, {actions} and {steps}, not whole numbers")
-    if not 1 <= actions <= MOST_ACTIONS or width(math.prod(seen), actions, steps) > LARGEST_OBSERVATION:
-        raise ValueError(f"{agent}: shape {seen} with {actions} actions and a history of {steps} is larger than may be")
-
-
-def _above_zero(value: Any) -> float:
-    number = float(value)
-    if not (number > 0 and math.isfinite(number)):
-        raise ValueError(f"a rationality is {value!r}, not a number above 0")
-    return number
 
 
 def _checked(values: Array, shape: tuple[int, ...], agent: str) -> Array:
