@@ -212,7 +212,10 @@ def text_column(table: pa.Table, name: str) -> Array:
     texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
     if not any(is_kind(kind) for is_kind in texts):
         raise DatasetError(f"column '{name}' has type {values.type}, expected string")
-    return np.asarray(values.cast(pa.string()).to_pylist(), dtype=np.str_)
+    try:
+        return np.asarray(values.cast(pa.string()).to_pylist(), dtype=np.str_)
+    except (UnicodeDecodeError, pa.ArrowInvalid) as error:
+        raise DatasetError(f"column '{name}' holds what is no text ({error}): copy or record the file again") from None
 
 
 def array_column(table: pa.Table, name: str, shape: tuple[int, ...] | None, dtype: Any) -> tuple[Array, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import tokenize
 import zipfile
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -84,5 +85,8 @@ def _header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in readers:
         raise ValueError(f"its arrays have format {version}, expected 1.0 or 2.0")
-    shape, _, dtype = readers[version](member)
+    try:
+        shape, _, dtype = readers[version](member)
+    except (SyntaxError, tokenize.TokenError) as error:  # numpy reads headers as Python reads literals
+        raise ValueError(f"an array's header cannot be read ({error})") from None
     return shape, dtype

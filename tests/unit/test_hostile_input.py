@@ -196,6 +196,14 @@ def test_arrays_that_declare_more_than_they_have_are_refused(checkpoint: Path) -
         read_checkpoint(checkpoint)
 
 
+@pytest.mark.parametrize("header", [b"{'descr': (", b"{'descr': '", b"(" * 200, b"\xff" * 20])
+def test_arrays_whose_headers_are_no_python_are_refused(checkpoint: Path, header: bytes) -> None:
+    with zipfile.ZipFile(checkpoint / "networks.npz", "a") as archive:
+        archive.writestr("more.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(UserError, match="damaged"):
+        read_checkpoint(checkpoint)
+
+
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
@@ -289,3 +297,13 @@ def test_a_damaged_footer_does_not_end_the_process(tmp_path: Path) -> None:
     code = "from rllib_mamql.data.reading import read_dataset; import sys; read_dataset(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=100)
     assert done.returncode == 1 and "DatasetError" in done.stderr, done
+
+
+def test_names_of_episodes_that_are_no_text_say_so(toy_dataset: Path, tmp_path: Path) -> None:
+    table = pq.read_table(parquet_file(toy_dataset))
+    offsets, odd = pa.array(range(len(table) + 1), pa.int32()).buffers()[1], pa.py_buffer(b"\xb1" * len(table))
+    names = pa.StringArray.from_buffers(len(table), offsets, odd)
+    index = table.schema.get_field_index("eps_id")
+    pq.write_table(table.set_column(index, "eps_id", names), tmp_path / "odd.parquet")
+    with pytest.raises(DatasetError, match="holds what is no text"):
+        read_dataset(str(tmp_path / "odd.parquet"))
