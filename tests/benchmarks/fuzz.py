@@ -79,6 +79,8 @@ class Worker:
     """
 
     def __init__(self, folder: pathlib.Path, seed: int) -> None:
+        import fsspec.asyn  # type: ignore[import-untyped]
+
         from rllib_mamql.errors import UserError
         from rllib_mamql.export.files import ExportError
         from tests.support.toy_checkpoint import toy_checkpoint
@@ -91,6 +93,7 @@ class Worker:
         sys.path.insert(0, str(folder / "cwd"))
         self.events = (folder / "events").open("a", buffering=1)
         self.current = os.open(folder / "current", os.O_WRONLY | os.O_CREAT)
+        fsspec.asyn.get_loop()  # A thread and three files, for the whole process, from the first URI on.
         self.process, self.guard = psutil.Process(), Guard(folder)
         size = self.process.memory_info().vms + EXTRA_MB * MB
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
@@ -150,7 +153,7 @@ class Worker:
             if self.guard.seen:
                 problem = f"did what no input may: {self.guard.seen[:3]}"
                 self.guard.seen.clear()
-            if (part["tried"] % LOOK_EVERY == 0 or number + 1 == stop) and number - start >= WARM_UP:
+            if ((number + 1) % LOOK_EVERY == 0 or number + 1 == stop) and number - start >= WARM_UP:
                 problem = problem or self._left(held)
             if problem is not None:
                 part["faults"] += 1
