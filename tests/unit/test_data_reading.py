@@ -416,6 +416,7 @@ def test_links_lead_to_files_and_folders_but_not_for_ever(folder: Path, tmp_path
     assert len(find_files(f"{tmp_path}/linked/*.parquet")) == len(find_files(f"{tmp_path}/link*/*.parquet")) == 1
 
 
-def test_names_that_no_file_has_are_refused() -> None:
-    with pytest.raises(DatasetError, match="cannot be a path"):
-        read_dataset("data/\ud800.parquet")
+@pytest.mark.parametrize("path", ["data/\ud800.parquet", "data/\0.parquet", "local://data/\0"])
+def test_names_that_no_file_has_are_refused(path: str) -> None:
+    with pytest.raises(DatasetError, match="cannot"):
+        read_dataset(path)
