@@ -13,8 +13,6 @@ import shutil
 from collections.abc import Iterable
 from typing import Any
 
-from rapidfuzz import process
-
 
 class UserError(ValueError):
     """Something in the user's input is wrong: says what, the value found and the remedy.
@@ -126,6 +124,8 @@ MOST_LISTED = 30
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint naming the nearest known word, or where none is near the known ones, if they fit on a screen."""
+    from rapidfuzz import process  # Who only reads an export need not have it.
+
     choices = sorted(known)
     match = process.extractOne(word, choices, score_cutoff=60)
     if match:

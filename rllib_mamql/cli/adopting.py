@@ -65,7 +65,7 @@ def _result_of(trial: Path, iteration: int) -> dict[str, Any] | None:
     with (trial / LOG).open(encoding="utf-8", errors="replace") as log:
         for line in log:
             try:
-                content = json.loads(line)
+                content = parse_json(line)
             except ValueError:
                 continue
             if isinstance(content, dict) and content.get("training_iteration") == iteration:

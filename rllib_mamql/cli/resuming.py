@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,68 @@ from rllib_mamql.cli.settings import Prepared
 from rllib_mamql.data.places import folders_in, has_file, is_elsewhere
 from rllib_mamql.errors import ConfigError, UserError, no_space, one_line
 
+WHOSE = ".experiment"
+"""File in a run's folder on this machine: the experiment's name."""
 LEAST_SPACE = 2**20
 """Bytes that must be free where results go."""
 
 
-def results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
-    """Storage path and folder name: the newest run to resume, else a name that is not taken yet."""
+@dataclass(frozen=True)
+class Place:
+    """Where a run is.
+
+    Attributes:
+        storage: Storage path.
+        name: The run's folder there.
+        resumes: Whether it goes on, or is new.
+    """
+
+    storage: str
+    name: str
+    resumes: bool = False
+
+
+def places_of(experiments: Sequence[Experiment], resume: bool) -> list[Place]:
+    """Where each experiment of a file runs: with ``resume`` those go on that have a run, and the others begin.
+
+    Raises:
+        ConfigError: If all are to be resumed and none has a run.
+    """
+    names = {experiment.name for experiment in experiments}
+    if not resume:
+        return [Place(*results_folder(each, False, names - {each.name})) for each in experiments]
+    found, missing = [], []
+    for each in experiments:
+        try:
+            found.append(Place(*results_folder(each, True, names - {each.name}), resumes=True))
+        except NoRun as error:
+            missing.append(error)
+            found.append(Place(*results_folder(each, False, names - {each.name})))
+    if len(missing) == len(experiments):
+        raise missing[0]
+    for place, each in zip(found, experiments, strict=True):
+        if not place.resumes:
+            say(f"{each.name} has no run to resume, and begins")
+    return found
+
+
+class NoRun(ConfigError):
+    """An experiment has no run that could go on."""
+
+
+def results_folder(experiment: Experiment, resume: bool, others: Collection[str] = ()) -> tuple[str, str]:
+    """Storage path and folder name: the newest run to resume, else a name that is not taken yet.
+
+    Args:
+        experiment: Whose run it is.
+        resume: Whether it is to go on.
+        others: Names of the experiments beside it: a folder ``gems-2`` is a second run of ``gems``, or a run of
+            ``gems-2``, as is written in it; where nothing is, it is the latter's.
+
+    Raises:
+        NoRun: If there is none to resume.
+        ConfigError: If the storage path is a file, or a bucket cannot be reached.
+    """
     storage = experiment.settings.storage_path or DEFAULT_STORAGE
     name = experiment.name
     if is_elsewhere(storage):
@@ -42,11 +99,26 @@ def results_folder(experiment: Experiment, resume: bool) -> tuple[str, str]:
     pattern = re.compile(re.escape(name) + r"(-(\d+))?")
     runs = {int(match.group(2) or 1): found for found in folders if (match := pattern.fullmatch(found))}
     if not resume:
-        return root, name if not runs else f"{name}-{max(runs) + 1}"
+        number = max(runs, default=0) + 1
+        while number > 1 and f"{name}-{number}" in others:
+            number += 1
+        return root, name if number == 1 else f"{name}-{number}"
     for _, found in sorted(runs.items(), reverse=True):
-        if has_file(f"{root}/{found}/{ray_internals.TUNER_FILE}") or has_checkpoints(f"{root}/{found}"):
+        run = f"{root}/{found}"
+        if not _is_run_of(run, name, found in others):
+            continue
+        if has_file(f"{run}/{ray_internals.TUNER_FILE}") or has_checkpoints(run):
             return root, found
-    raise ConfigError(f"--resume: no run of {name!r} in {root}; leave --resume out, or correct --storage-path")
+    raise NoRun(f"--resume: no run of {name!r} in {root}; leave --resume out, or correct --storage-path")
+
+
+def _is_run_of(run: str, name: str, is_name_of_another: bool) -> bool:
+    """Whether a folder holds a run of an experiment: as is written in it, or as its name says."""
+    file = Path(run) / WHOSE
+    try:
+        return file.read_text(encoding="utf-8") == name
+    except (OSError, UnicodeDecodeError):
+        return not is_name_of_another
 
 
 def has_checkpoints(run: str) -> bool:
@@ -56,29 +128,32 @@ def has_checkpoints(run: str) -> bool:
 
 
 @contextmanager
-def claimed(folders: Sequence[tuple[str, str]], experiments: Sequence[Experiment]) -> Iterator[list[tuple[str, str]]]:
+def claimed(places: Sequence[Place], experiments: Sequence[Experiment]) -> Iterator[list[Place]]:
     """Makes the folders of new runs, which no other process then takes; those in buckets are left as they are.
 
     Where the user's input then turns out to be wrong, nothing is left of them.
 
     Args:
-        folders: Storage path and name of each run, as :func:`results_folder` found them.
-        experiments: Of each run.
+        places: Of each run, as :func:`places_of` found them.
+        experiments: Likewise.
 
     Yields:
         The same, with the names of the folders that were made.
     """
-    new_roots = [Path(storage) for storage, _ in folders if not is_elsewhere(storage) and not Path(storage).exists()]
+    here = [place for place in places if not place.resumes and not is_elsewhere(place.storage)]
+    new_roots = [Path(place.storage) for place in here if not Path(place.storage).exists()]
     made = [
-        (storage, name if is_elsewhere(storage) else claim_folder(storage, experiment.name, name))
-        for (storage, name), experiment in zip(folders, experiments, strict=True)
+        replace(place, name=claim_folder(place.storage, experiment.name, place.name)) if place in here else place
+        for place, experiment in zip(places, experiments, strict=True)
     ]
     try:
         yield made
     except UserError:
-        for folder in (*(Path(storage) / name for storage, name in made if not is_elsewhere(storage)), *new_roots):
-            (folder / LOCK).unlink(missing_ok=True)
-            if folder.is_dir() and not any(folder.iterdir()):
+        new = (Path(now.storage) / now.name for now, place in zip(made, places, strict=True) if place in here)
+        for folder in (*new, *new_roots):
+            if folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, WHOSE}:
+                for name in (LOCK, WHOSE):
+                    (folder / name).unlink(missing_ok=True)
                 folder.rmdir()
         raise
 
@@ -106,6 +181,7 @@ def claim_folder(storage: str, stem: str, name: str) -> str:
                 break
             except FileExistsError:
                 name = f"{stem}-{int(name[len(stem) + 1 :] or 1) + 1}"
+        (root / name / WHOSE).write_text(stem, encoding="utf-8")
         probe = root / name / ".probe"
         try:
             with probe.open("wb") as file:
@@ -114,7 +190,8 @@ def claim_folder(storage: str, stem: str, name: str) -> str:
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:
-        if (root / name).is_dir() and not any((root / name).iterdir()):
+        if (root / name).is_dir() and {path.name for path in (root / name).iterdir()} <= {WHOSE}:
+            (root / name / WHOSE).unlink(missing_ok=True)
             (root / name).rmdir()
         why = no_space(error) or f"it cannot be written to ({error.strerror})"
         raise ConfigError(f"--storage-path {storage}: {why}; nothing was started") from error

@@ -6,7 +6,6 @@ A run is a folder of trials, a trial a folder with Tune's logs and checkpoints. 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rllib_mamql.data.untrusted import parse_json
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.ray_internals import RLLIB_DOCUMENT
 
@@ -138,14 +138,15 @@ def read_trial(path: Path, being_trained: bool = False) -> Trial:
     else:
         state = "failed" if (path / "error.txt").is_file() else "interrupted"
     iteration = last.get("training_iteration")
+    iteration = iteration if type(iteration) is int and 0 <= iteration < 2**63 else None
     evaluation = read_evaluation(path, iteration)
-    mean = evaluation.get("return_mean")
+    mean = _number(evaluation.get("return_mean"))
     evaluated = mean is not None
     if not evaluated:
-        mean = next((value for value in _returns(last) if isinstance(value, float | int) and value == value), None)
+        mean = next((value for value in map(_number, _returns(last)) if value is not None), None)
     saved = checkpoints(path)
     return Trial(
-        path, state, iteration, mean, evaluated, evaluation.get("normalised_score"),
+        path, state, iteration, mean, evaluated, _number(evaluation.get("normalised_score")),
         saved[-1] if saved else None,
     )  # fmt: skip
 
@@ -153,7 +154,7 @@ def read_trial(path: Path, being_trained: bool = False) -> Trial:
 def read_evaluation(trial: Path, iteration: int | None) -> dict[str, Any]:
     """The final evaluation of a trial; empty where there is none, or only one of fewer iterations than it has now."""
     try:
-        content = json.loads((trial / EVALUATION).read_text(encoding="utf-8"))
+        content = parse_json((trial / EVALUATION).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) and content.get("iterations") == iteration else {}
@@ -169,7 +170,7 @@ def last_result(trial: Path) -> dict[str, Any] | None:
         return None
     for line in reversed(lines):
         try:
-            content = json.loads(line)
+            content = parse_json(line)
         except ValueError:
             continue
         return content if isinstance(content, dict) else None
@@ -184,6 +185,11 @@ def best_trial(trials: Sequence[Trial]) -> Trial | None:
     known = [trial for trial in trials if trial.checkpoint is not None and trial.return_mean is not None]
     known = [trial for trial in known if trial.evaluated] or known
     return max(known, key=lambda trial: trial.return_mean or 0.0) if known else None
+
+
+def _number(value: Any) -> float | None:
+    """A value out of a file, if it is a number."""
+    return value if type(value) in (int, float) and abs(value) < 1e300 else None
 
 
 def _returns(result: dict[str, Any]) -> tuple[Any, Any]:

@@ -22,7 +22,7 @@ from rllib_mamql.cli.paths import shown
 from rllib_mamql.cli.progress import INTERRUPTION, TrialMonitor
 from rllib_mamql.cli.progress_csv import ProgressTable
 from rllib_mamql.cli.report import TrialReport
-from rllib_mamql.cli.resuming import claimed, results_folder, resumed
+from rllib_mamql.cli.resuming import Place, claimed, places_of, resumed
 from rllib_mamql.cli.room import check_room
 from rllib_mamql.cli.runs import training
 from rllib_mamql.cli.searching import check_search, scheduler_of, search_of
@@ -47,7 +47,7 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> l
         Interrupted: If the user stopped the run.
     """
     quiet(options.verbose)
-    folders = [results_folder(experiment, options.resume) for experiment in experiments]
+    folders = places_of(experiments, options.resume)
     with working("checking the experiments"):
         prepared = [prepare(experiment) for experiment in experiments]
         for item in prepared:
@@ -55,18 +55,19 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> l
             scheduler_of(item)
     reports: list[TrialReport] = []
     largest = {of: max((getattr(item, of) for item in prepared), default=0.0) for of in ("cpus", "gpus")}
-    with nullcontext(folders) if options.resume else claimed(folders, experiments) as places:
+    with claimed(folders, experiments) as places:
         with ray_session(options, **largest):
             check_room(options, [parts for item in prepared for parts in item.trials])
-            for item, (storage, name) in zip(prepared, places, strict=True):
-                reports += _run(item, storage, name, options)
+            for item, place in zip(prepared, places, strict=True):
+                reports += _run(item, place, options)
     return reports
 
 
-def _run(item: Prepared, storage: str, name: str, options: RunOptions) -> list[TrialReport]:
+def _run(item: Prepared, place: Place, options: RunOptions) -> list[TrialReport]:
+    storage, name = place.storage, place.name
     remote = is_elsewhere(storage)
     with nullcontext() if remote else training(Path(storage) / name):
-        tuner = resumed(item, storage, name, options.stop) if options.resume else None
+        tuner = resumed(item, storage, name, options.stop) if place.resumes else None
         if tuner is None:
             tuner = _new(item, storage, name)
         with INTERRUPTION.watch():

@@ -80,7 +80,7 @@ def parse_yaml(text: str, where: str) -> Any:
             loader.dispose()
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    except (ValueError, OverflowError) as error:
+    except (ValueError, OverflowError, AttributeError, LookupError, TypeError) as error:
         raise ConfigError(f"{where}: a value cannot be read ({one_line(error)}); put words in quotes") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import os
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from rllib_mamql.columns import OBS, column
-from rllib_mamql.data.masks import seen_space
 from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata
+from rllib_mamql.data.places import opened
 from rllib_mamql.errors import DatasetError, one_line
 
+DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)
+"""What pyarrow raises at files that are not as they were written."""
 SUFFIXES = (".parquet", ".pq", ".parq")
 
 _GLOB = re.compile(r"[*?\[]")
@@ -60,7 +61,7 @@ class ParquetFile:
                     yield pa.Table.from_batches([batch])
         except FileNotFoundError as error:
             raise DatasetError(f"{self.name} is gone: leave the dataset where it is until training ends") from error
-        except (OSError, pa.ArrowException) as error:
+        except DAMAGE as error:
             raise self._damaged(error) from error
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -72,7 +73,7 @@ class ParquetFile:
         try:
             with self.filesystem.open_input_file(self.path) as source:
                 return pq.read_table(source, columns=columns)
-        except (OSError, pa.ArrowException) as error:
+        except DAMAGE as error:
             raise self._damaged(error) from error
 
     def _damaged(self, error: Exception) -> DatasetError:
@@ -117,13 +118,15 @@ def _found(path: str | Sequence[str], filesystem: Any) -> dict[str, tuple[pafs.F
         raise DatasetError("no path of a dataset is given, expected a folder, file or glob: set input_")
     found: dict[str, tuple[pafs.FileSystem, str]] = {}
     for one in map(str, paths):
+        if not one.isascii() and one.encode(errors="replace").decode() != one:
+            raise DatasetError(f"{one!r} cannot be a path: it holds characters that no file's name has")
         where, inside, prefix = _locate(one, filesystem)
         try:
             for file in _expand(where, inside, one):
                 found[prefix + file] = (where, file)
         except DatasetError:
             raise
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, ValueError) as error:  # pyarrow's own are of both kinds
             raise DatasetError(f"cannot read {one}: {one_line(error)}") from error
     return found
 
@@ -147,7 +150,7 @@ def _locate(path: str, filesystem: Any) -> tuple[pafs.FileSystem, str, str]:
     cut = path.rfind("/", 0, glob.start()) if glob else len(path)
     base, tail = path[:cut], path[cut:]
     try:
-        where, inside = pafs.FileSystem.from_uri(base)
+        where, inside = opened(base)
     except (pa.ArrowException, OSError, ValueError) as first:
         try:
             import fsspec  # type: ignore[import-untyped]
@@ -204,25 +207,78 @@ def _is_data(path: str) -> bool:
 
 def _glob(where: pafs.FileSystem, pattern: str) -> list[pafs.FileInfo]:
     cut = pattern.rfind("/", 0, _GLOB.search(pattern).start())  # type: ignore[union-attr]
-    base = pattern[:cut] or "/"
-    selector = pafs.FileSelector(base, recursive="/" in pattern[cut + 1 :] or "**" in pattern, allow_not_found=True)
     try:
-        matcher = re.compile(_translate(pattern))
+        tokens = [_token(text) for text in _TOKENS.findall(pattern)]
     except re.error as error:
         raise DatasetError(f"{pattern} is no glob ({error}): check what stands in brackets") from error
-    return [one for one in where.get_file_info(selector) if matcher.fullmatch(one.path)]
+    levels = None if "**" in pattern else pattern.count("/", cut + 1)
+    return [one for one in _below(where, pattern[:cut] or "/", levels) if _matches(tokens, one.path)]
 
 
-def _translate(pattern: str) -> str:
-    """A glob as a regular expression in which ``*`` stops at a slash and ``**/`` does not."""
-    result, at = "", 0
-    for token in re.finditer(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]", pattern):
-        result += re.escape(pattern[at : token.start()])
-        text = token.group()
-        known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-        result += known.get(text) or text.replace("[!", "[^")
-        at = token.end()
-    return result + re.escape(pattern[at:])
+def _below(where: pafs.FileSystem, base: str, levels: int | None) -> Iterator[pafs.FileInfo]:
+    """What lies below a folder, so many levels down; None: all of it, but not what links lead to.
+
+    Links may lead back up, or to the whole machine.
+    """
+    if levels == 0 or not isinstance(where, pafs.LocalFileSystem):
+        yield from where.get_file_info(pafs.FileSelector(base, recursive=levels != 0, allow_not_found=True))
+        return
+    waiting = [(base, 0)]
+    while waiting:
+        folder, level = waiting.pop()
+        for one in where.get_file_info(pafs.FileSelector(folder, recursive=False, allow_not_found=True)):
+            yield one
+            further = not os.path.islink(one.path) if levels is None else level < levels
+            if one.type == pafs.FileType.Directory and further:
+                waiting.append((one.path, level + 1))
+
+
+_TOKENS = re.compile(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", re.DOTALL)
+
+
+def _token(text: str) -> str | re.Pattern[str]:
+    """A part of a glob: stars and single characters as they are, the rest as what one character has to match."""
+    if text == "?":
+        return re.compile("[^/]")
+    if len(text) == 1 or text[0] != "[":
+        return text
+    inside = text[2:-1] if text[1] == "!" else text[1:-1]
+    plain = "".join(char if char in "-^" or char.isalnum() else f"\\{char}" for char in inside)
+    return re.compile(f"[{'^' if text[1] == '!' else ''}{plain}]")
+
+
+def _matches(tokens: Sequence[str | re.Pattern[str]], path: str) -> bool:
+    """Whether a glob is a whole path; ``*`` stops at a slash, ``**/`` does not.
+
+    All ways to match go on side by side: a regular expression would try them one by one, of which a few stars have more
+    than there is time for.
+    """
+    at = _skipped(tokens, {0})
+    for char in path:
+        further: set[int] = set()
+        for index in at:
+            token = tokens[index] if index < len(tokens) else None
+            if token in ("**", "**/") or (token == "*" and char != "/"):
+                further.add(index)
+            if token == "**/" and char == "/":
+                further.add(index + 1)
+            elif isinstance(token, re.Pattern):
+                further |= {index + 1} if token.fullmatch(char) else set()
+            elif token == char and char != "*":
+                further.add(index + 1)
+        at = _skipped(tokens, further)
+    return len(tokens) in at
+
+
+def _skipped(tokens: Sequence[str | re.Pattern[str]], at: set[int]) -> set[int]:
+    """Places in a glob, and those behind its stars, which may be empty."""
+    waiting = list(at)
+    while waiting:
+        index = waiting.pop()
+        if index < len(tokens) and tokens[index] in ("*", "**", "**/") and index + 1 not in at:
+            at.add(index + 1)
+            waiting.append(index + 1)
+    return at
 
 
 def _open(name: str, path: str, where: pafs.FileSystem) -> ParquetFile:
@@ -232,41 +288,18 @@ def _open(name: str, path: str, where: pafs.FileSystem) -> ParquetFile:
             source.seek(0)
             file = pq.ParquetFile(source)
             schema, footer = file.schema_arrow, file.metadata
+            # Of a footer's columns pyarrow cannot be asked: where they are damaged it ends the process.
             groups = tuple(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
     except FileNotFoundError as error:
         raise DatasetError(f"{name} does not exist: check the path") from error
-    except (OSError, pa.ArrowException) as error:
+    except DAMAGE as error:
         raise DatasetError(f"{name} is corrupt ({one_line(error)}): copy or record it again") from error
     document = (schema.metadata or {}).get(METADATA_KEY.encode())
     try:
         metadata = DatasetMetadata.from_json(document) if document is not None else None
     except DatasetError as error:
         raise DatasetError(f"{name}: {error}") from error
-    if metadata is not None:
-        _check_declared(name, metadata, footer)
     return ParquetFile(name, path, where, schema, metadata, groups)
-
-
-def _check_declared(name: str, metadata: DatasetMetadata, footer: Any) -> None:
-    """Refuses an observation that is declared larger than its whole column: memory is taken by what is declared."""
-    if not footer.num_rows:
-        return
-    agents = {column(OBS, agent): agent for agent in metadata.agents}
-    held = dict.fromkeys(agents, 0)
-    for group in map(footer.row_group, range(footer.num_row_groups)):
-        for chunk in map(group.column, range(group.num_columns)):
-            top = chunk.path_in_schema
-            while top not in held and "." in top:
-                top = top.rpartition(".")[0]
-            if top in held:
-                held[top] += chunk.num_values
-    for top, numbers in held.items():
-        shape = seen_space(metadata.spaces[agents[top]].observation).shape
-        if 0 < numbers < math.prod(shape):
-            raise DatasetError(
-                f"{name}: column {top!r} has {numbers} numbers in all, but its metadata declares observations of shape "
-                f"{list(shape)}: write the dataset again"
-            )
 
 
 def _check_magic(name: str, source: Any) -> None:

@@ -236,6 +236,8 @@ def _check_aligned(columns: JointColumns, agents: Sequence[str]) -> None:
     recorded chain breaks for every agent (noise added on reading, say) are left alone.
     """
     order, episode = episode_order(columns)
+    if len(order) < 2:
+        return
     breaks: dict[str, np.ndarray] = {}
     for agent in agents:
         alive = columns[column(ALIVE, agent)][order].astype(bool)

@@ -71,7 +71,7 @@ class ReturnSummary:
             return ReturnSummary(
                 float(document["mean"]), _interval(document["ci95"]), per_agent, int(document["episodes"])
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise DatasetError(
                 f"a return in the metadata is wrong ({error!r}), expected "
                 '{"mean", "ci95": [low, high], "per_agent": {agent: {"mean", "ci95"}}, "episodes"}'
@@ -158,7 +158,7 @@ class DatasetMetadata:
                 document[name] = getattr(self, name).to_json()
         try:
             return json.dumps(document, sort_keys=True, allow_nan=False, default=_plain)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DatasetError(f"the metadata cannot be written as JSON ({error}): use plain values") from error
 
     @staticmethod
@@ -267,7 +267,7 @@ def _events_from_json(document: Any) -> dict[str, dict[str, float]] | None:
         }
         if any(not (math.isfinite(count) and count >= 0) for kinds in events.values() for count in kinds.values()):
             raise ValueError("a count is negative or not finite")
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise DatasetError(
             f"expert_events in the metadata is wrong ({error}), expected {{agent: {{kind: mean count an episode}}}}"
         ) from error

@@ -15,6 +15,9 @@ from typing import Any
 
 from rllib_mamql.errors import ConfigError, one_line
 
+GOOGLE_TRIES_S = 15
+"""For so many seconds Google's client repeats what fails."""
+
 
 def is_elsewhere(place: str | pathlib.Path) -> bool:
     """Whether a place is a URI."""
@@ -44,6 +47,18 @@ def located(place: str, filesystem: Any = None) -> tuple[Any, str]:
         return filesystem, place
     if not is_elsewhere(place):
         return pafs.LocalFileSystem(), place
+    return opened(place)
+
+
+def opened(place: str) -> tuple[Any, str]:
+    """The file system of a URI and the path in it, as pyarrow finds them.
+
+    Google's client would go on trying for a quarter of an hour where credentials are missing.
+    """
+    from pyarrow import fs as pafs
+
+    if place.partition("://")[0] in ("gs", "gcs") and "retry_limit_seconds=" not in place:
+        place += f"{'&' if '?' in place else '?'}retry_limit_seconds={GOOGLE_TRIES_S}"
     found: tuple[Any, str] = pafs.FileSystem.from_uri(place)
     return found
 
@@ -60,10 +75,14 @@ def reaching(place: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ArrowException) as error:
-        raise ConfigError(
-            f"cannot reach {place} ({one_line(error)[:300]}): check its name and "
-            "this machine's credentials; a store of your own is named by AWS_ENDPOINT_URL"
-        ) from error
+        what = f"cannot reach {place} ({one_line(error)[:300]})"
+        raise ConfigError(f"{what}: check its name and this machine's credentials{_hint(place)}") from error
+
+
+def _hint(place: str) -> str:
+    if place.startswith(("gs://", "gcs://")):
+        return ", a file that GOOGLE_APPLICATION_CREDENTIALS names"
+    return "; a store of your own is named by AWS_ENDPOINT_URL" if place.startswith("s3://") else ""
 
 
 def folders_in(place: str) -> list[str]:

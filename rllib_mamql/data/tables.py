@@ -29,9 +29,12 @@ from rllib_mamql.columns import (
 from rllib_mamql.data.agent_spaces import AgentSpaces
 from rllib_mamql.data.masks import MaskedBox, seen_space
 from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata
+from rllib_mamql.data.untrusted import MOST_NUMBERS
 from rllib_mamql.data.validation import check_names, check_rewards
 from rllib_mamql.errors import DatasetError
 
+MOST_FILLING = 64
+"""Of a column in which cells are null, at most one in so many numbers need be there, or few in all."""
 PANDAS_INDEX = "__index_level_0__"
 STRUCTURE_PREFIXES = (REWARDS, TERMINATEDS, TRUNCATEDS, ALIVE)
 """Per-agent columns that tell episodes and returns; everything else is large."""
@@ -210,7 +213,10 @@ def text_column(table: pa.Table, name: str) -> Array:
     texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_integer)
     if not any(is_kind(kind) for is_kind in texts):
         raise DatasetError(f"column '{name}' has type {values.type}, expected string")
-    return np.asarray(values.cast(pa.string()).to_pylist(), dtype=np.str_)
+    try:
+        return np.asarray(values.cast(pa.string()).to_pylist(), dtype=np.str_)
+    except (UnicodeDecodeError, pa.ArrowInvalid) as error:
+        raise DatasetError(f"column '{name}' holds what is no text ({error}): copy or record the file again") from None
 
 
 def array_column(table: pa.Table, name: str, shape: tuple[int, ...] | None, dtype: Any) -> tuple[Array, np.ndarray]:
@@ -239,6 +245,7 @@ def array_column(table: pa.Table, name: str, shape: tuple[int, ...] | None, dtyp
             raise DatasetError(f"column '{name}' has cells of different shapes, expected one shape")
     except pa.ArrowInvalid as error:
         raise DatasetError(f"column '{name}' cannot be read: {error}") from error
+    _check_filling(name, len(null), shape or (), sum(part.size for part in parts) if null.any() else None)
     if not parts:
         empty_shape = shape or ()
         return np.zeros((len(null), *empty_shape), dtype or np.float32), null
@@ -251,6 +258,23 @@ def array_column(table: pa.Table, name: str, shape: tuple[int, ...] | None, dtyp
     elif not cast.flags.writeable:
         cast = cast.copy()
     return cast, null
+
+
+def _check_filling(name: str, rows: int, shape: tuple[int, ...], held: int | None) -> None:
+    """Refuses to take memory for cells that are declared and not there.
+
+    Args:
+        name: The column.
+        rows: Of the table.
+        shape: Of a cell.
+        held: Numbers that there are, where some cells are null; None where all are there.
+    """
+    wanted = rows * int(np.prod(shape, dtype=object))
+    if held is not None and wanted > max(MOST_NUMBERS, MOST_FILLING * held):
+        raise DatasetError(
+            f"column '{name}' has {held} numbers in all, but its metadata declares {rows} rows of shape {list(shape)}: "
+            "write the dataset again"
+        )
 
 
 def _cells(array: pa.Array, name: str, shape: tuple[int, ...] | None) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -12,7 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from rllib_mamql.export.programs import ProgramError, from_bytes
+from rllib_mamql.data.memory import width
+from rllib_mamql.data.untrusted import LARGEST_OBSERVATION, MOST_ACTIONS, parse_json
+from rllib_mamql.errors import UserError, one_line
+from rllib_mamql.export.programs import Program, ProgramError, from_bytes
 
 SCHEMA_VERSION = 1
 FORMAT = "rllib-mamql export"
@@ -23,7 +27,14 @@ Network: TypeAlias = Callable[..., Array]
 """A network on arrays: observations ``(B, *shape)``, and for a reward the others' actions ``(B, K, m)``."""
 
 
-class ExportError(ValueError):
+DAMAGE = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
+"""What json, numpy and torch raise at documents and arrays that are not as they were written."""
+
+
+class ExportError(UserError):
     """An exported folder is missing, damaged or of another format, or is asked for what it cannot do."""
 
 
@@ -43,9 +54,9 @@ def read_metadata(folder: pathlib.Path) -> dict[str, Any]:
     if not file.is_file():
         raise ExportError(f"{folder} is not an exported folder: it holds no {METADATA}; write one with `rllib export`")
     try:
-        metadata = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ExportError(f"{file} is damaged ({error}): export anew with `rllib export`") from error
+        metadata = parse_json(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{file} is damaged ({one_line(error)[:300]}): export anew with `rllib export`") from error
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise ExportError(f"{file} is not of format {FORMAT!r}: name a folder that `rllib export` wrote")
     if metadata.get("schema_version") != SCHEMA_VERSION:
@@ -53,7 +64,10 @@ def read_metadata(folder: pathlib.Path) -> dict[str, Any]:
             f"{file} has schema version {metadata.get('schema_version')!r}, this package reads {SCHEMA_VERSION}: "
             "use the release that wrote it, or export anew"
         )
-    found = metadata_digest(metadata)
+    try:
+        found = metadata_digest(metadata)
+    except DAMAGE as error:
+        raise ExportError(f"{file} is damaged ({one_line(error)[:300]}): export anew with `rllib export`") from error
     if found != metadata.get("metadata_sha256"):
         raise ExportError(
             f"{file} is damaged or was edited: its SHA-256 is {found}, expected {metadata.get('metadata_sha256')}: "
@@ -68,7 +82,7 @@ def read_file(folder: pathlib.Path, name: str, digest: str) -> bytes:
     Raises:
         ExportError: If it is missing or another.
     """
-    if pathlib.PurePath(name).name != name:
+    if pathlib.PurePath(name).name != name or not name.isprintable():
         raise ExportError(f"{folder / METADATA} names file {name!r}, which is not in the folder itself: export anew")
     try:
         content = (folder / name).read_bytes()
@@ -85,6 +99,36 @@ def read_file(folder: pathlib.Path, name: str, digest: str) -> bytes:
     return content
 
 
+def check_sizes(agent: str, seen: tuple[Any, ...], actions: Any, steps: Any) -> None:
+    """Refuses what no agent has.
+
+    Args:
+        agent: Its name.
+        seen: Shape of an observation.
+        actions: How many it has.
+        steps: How many back its policy sees.
+
+    Raises:
+        ValueError: If one is no whole number, or too large.
+    """
+    if not all(type(size) is int and size >= 0 for size in (*seen, actions, steps)):
+        raise ValueError(f"{agent}: sizes are {seen}, {actions} and {steps}, not whole numbers")
+    if not 1 <= actions <= MOST_ACTIONS or width(math.prod(seen), actions, steps) > LARGEST_OBSERVATION:
+        raise ValueError(f"{agent}: shape {seen} with {actions} actions and a history of {steps} is larger than may be")
+
+
+def above_zero(value: Any) -> float:
+    """A rationality.
+
+    Raises:
+        ValueError: If it is not above 0.
+    """
+    number = float(value)
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError(f"a rationality is {value!r}, not a number above 0")
+    return number
+
+
 def open_program(folder: pathlib.Path, entry: Mapping[str, Any], contents: Mapping[str, bytes]) -> Network:
     """A network that torch runs.
 
@@ -94,16 +138,20 @@ def open_program(folder: pathlib.Path, entry: Mapping[str, Any], contents: Mappi
         contents: Checked contents by file name.
 
     Raises:
-        ExportError: If the file holds no program.
+        ExportError: If the file holds no program; the network raises it where the program fails.
     """
+    file = folder / entry["program"]
     try:
-        program = from_bytes(contents[entry["program"]])
+        program: Program = from_bytes(contents[entry["program"]])
     except ProgramError as error:
-        raise ExportError(f"{folder / entry['program']}: {error}; export anew") from error
+        raise ExportError(f"{file}: {error}; export anew") from error
 
     def run(*inputs: Array) -> Array:
-        # A copy: torch wants arrays that it may write to, and a broadcast one is not.
-        return program(*(torch.from_numpy(np.array(values)) for values in inputs)).numpy()
+        try:
+            # A copy: torch wants arrays that it may write to, and a broadcast one is not.
+            return program(*(torch.from_numpy(np.array(values)) for values in inputs)).numpy()
+        except DAMAGE as error:
+            raise ExportError(f"{file} cannot be run ({one_line(error)[:300]}): export anew") from error
 
     return run
 
@@ -121,7 +169,11 @@ def open_onnx(folder: pathlib.Path, entry: Mapping[str, Any], contents: Mapping[
     except ImportError as error:
         raise ExportError("backend 'onnx' needs onnxruntime: `pip install onnxruntime`, or use 'torch'") from error
     names = ("observations", entry.get("second", "others"))
-    session = onnxruntime.InferenceSession(contents[entry["onnx"]], providers=["CPUExecutionProvider"])
+    content = contents[entry["onnx"]]
+    try:
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own are of no common kind
+        raise ExportError(f"{folder / entry['onnx']} is no network ({one_line(error)[:300]}): export anew") from error
     wanted = {node.name for node in session.get_inputs()}
 
     def run(*inputs: Array) -> Array:

@@ -16,13 +16,17 @@ import io
 import json
 import operator
 import zipfile
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from rllib_mamql.data.untrusted import StoredArrays, parse_json
+from rllib_mamql.export.sizes import at_most
 
 FORMAT_VERSION = 1
 DOCUMENT = "document"
@@ -65,9 +69,24 @@ OPERATORS = frozenset(
 
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64")
 
+NOT_FOR_FILES = ("device", "layout", "pin_memory", "memory_format", "out")
+"""Keywords that say where a result lies, not what it is."""
+MOST_NODES = 10_000
+NUMBERS_A_ROW = 2**24
+"""All results of a program together have at most so many numbers for each row of its input: a large image network has
+11 million."""
+LARGEST_SIZE = 2**40
+"""Sizes that a program computes with are at most this large."""
+
 
 class ProgramError(ValueError):
     """A file holds no program of this format, or one that asks for what programs may not do."""
+
+
+_DAMAGE = (
+    AttributeError, EOFError, LookupError, MemoryError, OSError, OverflowError, RuntimeError, TypeError, ValueError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class Program:
@@ -89,26 +108,40 @@ class Program:
             self.inputs = tuple(str(name) for name in document["inputs"])
             self._tensors = {name: torch.from_numpy(np.array(values)) for name, values in arrays.items()}
             known = set(self.inputs)
-            self._nodes: list[tuple[str, Callable[..., Any], list[Any], dict[str, Any]]] = []
+            self._nodes: list[tuple[str, str, Callable[..., Any], list[Any], dict[str, Any]]] = []
+            if len(document["nodes"]) > MOST_NODES:
+                raise ProgramError(f"the program has {len(document['nodes'])} nodes, at most {MOST_NODES} may be")
             for node in document["nodes"]:
                 function = _function(node["operator"])
                 args = [self._read(value, known) for value in node["args"]]
                 kwargs = {str(key): self._read(value, known) for key, value in node["kwargs"].items()}
-                self._nodes.append((str(node["name"]), function, args, kwargs))
+                if odd := sorted(set(kwargs) & set(NOT_FOR_FILES)):
+                    raise ProgramError(f"the program says where results lie ({odd[0]}), which is not for files to say")
+                self._nodes.append((str(node["name"]), node["operator"], function, args, kwargs))
                 known.add(str(node["name"]))
             self.output = str(document["output"])
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ProgramError(f"the program is malformed ({type(error).__name__}: {error})") from error
         if self.output not in known:
             raise ProgramError(f"the program's output {self.output!r} is none of its nodes")
 
     @torch.inference_mode()
     def __call__(self, *inputs: Tensor) -> Tensor:
-        """Runs the operators in order; as many tensors as ``inputs`` has names, in that order."""
+        """Runs the operators in order; as many tensors as ``inputs`` has names, in that order.
+
+        Raises:
+            ProgramError: If the results would be out of all proportion to the inputs, or the output is no tensor.
+        """
         values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
-        for name, function, args, kwargs in self._nodes:
-            arguments = [_resolve(value, values) for value in args]
-            values[name] = function(*arguments, **{key: _resolve(value, values) for key, value in kwargs.items()})
+        most, numbers = _most(inputs), 0
+        for name, operator_name, function, args, kwargs in self._nodes:
+            given = [_resolve(value, values) for value in args]
+            named = {key: _resolve(value, values) for key, value in kwargs.items()}
+            if operator_name not in PLAIN:
+                numbers += at_most(operator_name, given, named)
+                if not 0 <= numbers <= most:
+                    raise ProgramError(f"the program's results have over {most:,} numbers for inputs this small")
+            values[name] = function(*given, **named)
         result = values[self.output]
         if not isinstance(result, Tensor):
             raise ProgramError(f"the program's output {self.output!r} is a {type(result).__name__}, not a tensor")
@@ -144,9 +177,33 @@ def _resolve(value: Any, values: Mapping[str, Any]) -> Any:
     return value
 
 
+def _most(inputs: Sequence[Tensor]) -> int:
+    """Numbers that all results may have: by rows, which of a reward are observations times joint actions."""
+    rows = max(1, inputs[0].shape[0]) if inputs else 1
+    return NUMBERS_A_ROW * rows * (max(1, inputs[1].shape[1]) if len(inputs) > 1 and inputs[1].ndim == 3 else 1)
+
+
+def _on_sizes(name: str) -> Callable[..., Any]:
+    """An operator on whole numbers; ``getitem`` takes one of several results."""
+
+    def apply(first: Any, second: Any) -> Any:
+        whole = type(second) is int and abs(second) <= LARGEST_SIZE
+        if name == "getitem":
+            if not whole or not isinstance(first, (list, tuple)):
+                raise ProgramError(f"the program takes item {second!r} of a {type(first).__name__}")
+        elif not whole or type(first) is not int or abs(first) > LARGEST_SIZE:
+            raise ProgramError(f"the program uses {name} on {first!r} and {second!r}, which are no sizes")
+        return PLAIN[name](first, second)
+
+    return apply
+
+
+_ON_SIZES = {name: _on_sizes(name) for name in PLAIN}
+
+
 def _function(name: Any) -> Callable[..., Any]:
-    if name in PLAIN:
-        return PLAIN[name]
+    if name in _ON_SIZES:
+        return _ON_SIZES[name]
     if name not in OPERATORS:
         raise ProgramError(f"the program asks for operator {name!r}, which is none that programs may use")
     _, function, overload = name.split(".")
@@ -172,9 +229,8 @@ def from_bytes(content: bytes) -> Program:
         ProgramError: If these are no bytes of a program.
     """
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        document = json.loads(arrays.pop(DOCUMENT).tobytes().decode())
-    except (KeyError, ValueError, OSError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        arrays: dict[str, Any] = StoredArrays(io.BytesIO(content)).read()
+        document = parse_json(arrays.pop(DOCUMENT).tobytes().decode())
+    except _DAMAGE as error:
         raise ProgramError(f"the file holds no program ({type(error).__name__}: {error})") from error
     return Program(document, {name.removeprefix(ARRAY_PREFIX): values for name, values in arrays.items()})

@@ -27,11 +27,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rllib_mamql.data.memory import Memory, width
+from rllib_mamql.errors import one_line
 from rllib_mamql.export.files import (
+    DAMAGE,
     METADATA,
     Array,
     ExportError,
     Network,
+    above_zero,
+    check_sizes,
     open_onnx,
     open_program,
     read_file,
@@ -102,11 +106,10 @@ class Policy:
             ValueError: If observations or masks have another shape, or a mask is missing or one too many.
         """
         batch = _batch(observations, self)
-        if self.masked:
-            return self._network(batch, self._mask(action_mask, len(batch))).astype(np.float64)
-        if action_mask is not None:
+        if not self.masked and action_mask is not None:
             raise ValueError(f"the policy of {self.agent!r} was trained without action masks: leave action_mask out")
-        return self._network(batch).astype(np.float64)
+        inputs = (batch, self._mask(action_mask, len(batch))) if self.masked else (batch,)
+        return _checked(self._network(*inputs), (len(batch), self.num_actions), self.agent)
 
     def _mask(self, given: npt.ArrayLike | None, rows: int) -> Array:
         if given is None:
@@ -303,7 +306,8 @@ class Reward:
     def _score(self, batch: Array, actions: Array) -> Array:
         """``(B, K, A)`` of ``(B, K, m)``; without others, each observation is scored once."""
         given = actions if self.others else actions[:, :1]
-        values = self._network(batch, given.astype(np.int64)).astype(np.float64)
+        expected = (*given.shape[:2], self._policies[self.agent].num_actions)
+        values = _checked(self._network(batch, given.astype(np.int64)), expected, self.agent)
         return np.broadcast_to(values, (*actions.shape[:2], values.shape[-1]))
 
 
@@ -350,10 +354,11 @@ def load(path: str | pathlib.Path, backend: str = "torch") -> Exported:
             kinds = ("policy", "reward") if "reward" in entry else ("policy",)
             networks[module] = {kind: open_network(folder, entry[kind], contents) for kind in kinds}
         return _assemble(folder, metadata, networks)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ExportError(
-            f"{folder / METADATA} is not as `rllib export` writes it ({type(error).__name__}: {error}): export anew"
-        ) from error
+    except ExportError:
+        raise
+    except DAMAGE as error:
+        what = f"{type(error).__name__}: {one_line(error)[:300]}"
+        raise ExportError(f"{folder / METADATA} is not as `rllib export` writes it ({what}): export anew") from error
 
 
 def _assemble(
@@ -361,15 +366,16 @@ def _assemble(
 ) -> Exported:
     policies = {}
     for agent, module in metadata["module_of"].items():
-        spaces, steps = metadata["spaces"][agent], int(metadata["modules"][module].get("history", 0))
-        seen, actions = tuple(spaces["observation"]["shape"]), int(spaces["action"]["n"])
+        spaces, steps = metadata["spaces"][agent], metadata["modules"][module].get("history", 0)
+        seen, actions = tuple(spaces["observation"]["shape"]), spaces["action"]["n"]
+        check_sizes(agent, seen, actions, steps)
         policies[agent] = Policy(
             agent=agent,
             shape=(width(math.prod(seen), actions, steps),) if steps else seen,
             dtype=np.dtype(spaces["observation"]["dtype"]),
             num_actions=actions,
-            rationality=float(metadata["modules"][module]["evaluation_rationality"]),
-            training_rationality=float(metadata["modules"][module]["rationality"]),
+            rationality=above_zero(metadata["modules"][module]["evaluation_rationality"]),
+            training_rationality=above_zero(metadata["modules"][module]["rationality"]),
             _network=networks[module]["policy"],
             masked=spaces.get("action_mask") is True,
             history=steps,
@@ -380,7 +386,18 @@ def _assemble(
         for agent, module in metadata["module_of"].items()
         if "reward" in networks[module]
     }
+    if sorted(metadata["agents"]) != sorted(policies) or any(
+        set(each.others) - set(policies) for each in rewards.values()
+    ):
+        raise ValueError("its agents are not those that have policies")
     return Exported(folder, tuple(metadata["agents"]), policies, rewards, metadata)
+
+
+def _checked(values: Array, shape: tuple[int, ...], agent: str) -> Array:
+    """What a network gave, as float64, or that it is none of this agent's."""
+    if values.shape != shape or values.dtype.kind not in "biuf":
+        raise ExportError(f"a network of {agent!r} gives {values.dtype} {values.shape}, not {shape}: export anew")
+    return values.astype(np.float64)
 
 
 def _batch(observations: npt.ArrayLike, policy: Policy) -> Array:

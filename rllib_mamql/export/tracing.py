@@ -11,10 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rllib_mamql.errors import ConfigError
-from rllib_mamql.export.programs import DTYPES, FORMAT_VERSION, OPERATORS, PLAIN
-
-_WITHOUT_MEANING = ("device", "layout", "pin_memory", "memory_format")
-"""Keywords that say where and how a result lies, not what it is: programs run where their inputs are."""
+from rllib_mamql.export.programs import DTYPES, FORMAT_VERSION, NOT_FOR_FILES, OPERATORS, PLAIN
 
 
 def trace(network: nn.Module, inputs: Mapping[str, Tensor], dynamic: Mapping[str, Mapping[int, str]]) -> Any:
@@ -70,7 +67,7 @@ def to_program(traced: Any) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]
         elif node.op == "placeholder" and node in live:
             arrays[stored[node.name]] = values[stored[node.name]].detach().cpu().numpy()
         elif node.op == "call_function" and node in live:
-            kwargs = {key: value for key, value in node.kwargs.items() if key not in _WITHOUT_MEANING}
+            kwargs = {key: value for key, value in node.kwargs.items() if key not in NOT_FOR_FILES}
             nodes.append(
                 {
                     "name": node.name,

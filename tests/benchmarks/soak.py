@@ -2,8 +2,9 @@
 
 Runs ``rllib train`` on Gems with two env runners in processes of their own, and kills one of them every 20 seconds, or
 as soon as there are two again. Every five seconds it looks at all processes: memory, threads, open files, runners, the
-files of Ray's session. In the end the trial must have finished and been scored. ``--kill-every 0`` is the same without
-kills, to compare with. Linux only.
+files of Ray's session; of Ray's own processes each by its name, so that it can be said whose it is what grows. In the
+end the trial must have finished and been scored. ``--kill-every 0`` is the same without kills, to compare with. Linux
+only.
 """
 
 from __future__ import annotations
@@ -33,15 +34,28 @@ LOOK_EVERY_S = 5.0
 MB = 2**20
 TOLD = ("status", "return_mean", "return_ci95", "env_steps", "updates", "iterations")
 """Of the trial's report."""
+OF_RAY = {
+    "raylet": "raylet", "gcs_server": "GCS", "log_monitor": "log monitor", "monitor": "monitor",
+    "dashboard": "dashboard", "agent": "agent", "main": "agent",
+}  # fmt: skip
+"""Ray's own processes by the file that they run."""
+COME_AND_GO = ("runner", "other worker", "Ray's log monitor")
+"""What is not counted among that which lasts: killed runners' successors, and what keeps their logs open."""
+EVERY = 12
+"""Of the looks one in so many is kept in the results file."""
 
 
 def kind_of(process: psutil.Process) -> str:
-    """``command``, ``trial``, ``runner``, or Ray's own ``system``; workers call themselves after what they do."""
-    title = " ".join(process.cmdline())
+    """``command``, ``trial``, ``runner``, or which of Ray's own; workers call themselves after what they do."""
+    words = process.cmdline()
+    title = " ".join(words)
     if "rllib_mamql train" in title:
         return "command"
     if not title.startswith("ray::"):
-        return "system"
+        paths = [pathlib.PurePath(word) for word in words[:4]]
+        named = [OF_RAY[path.stem] for path in paths if path.stem in OF_RAY]
+        agent = "runtime_env" if any("runtime_env" in path.parts for path in paths) else "dashboard"
+        return f"Ray's {named[0] if named else 'rest'}".replace("agent", f"{agent} agent")
     return "runner" if "EnvRunner" in title else "trial" if "MAMQL" in title else "other worker"
 
 
@@ -71,6 +85,10 @@ def look(root: psutil.Process, session: pathlib.Path) -> dict[str, float]:
             seen["processes"] += 1
             for what, amount in (("MB", memory), ("threads", threads), ("open files", files)):
                 seen[f"{kind}, {what}"] = seen.get(f"{kind}, {what}", 0.0) + amount
+                if kind not in COME_AND_GO:
+                    lasting = f"all that last but the log monitor, {what}"
+                    seen[lasting] = seen.get(lasting, 0.0) + amount
+    seen["a runner, MB"] = seen.get("runner, MB", 0.0) / max(1, seen["runners"])
     seen["session folders"] = len(list(session.glob("ray/session_2*")))
     seen["session files"] = sum(1 for _ in session.rglob("*"))
     return seen
@@ -103,9 +121,10 @@ def soak(arguments: argparse.Namespace, folder: pathlib.Path) -> dict[str, Any]:
     while running.poll() is None:
         time.sleep(min(LOOK_EVERY_S, arguments.kill_every or LOOK_EVERY_S))
         done, now = iterations_of(results), time.monotonic() - began
-        if not done or report.exists():
+        seen = look(root, session)
+        if not done or "trial, MB" not in seen or report.exists():
             continue
-        samples.append({"t": now, "iterations": done, "kills": kills, **look(root, session)})
+        samples.append({"t": now, "iterations": done, "kills": kills, **seen})
         if len(samples) % 6 == 1:
             print({name: round(value) for name, value in samples[-1].items()}, file=sys.stderr, flush=True)
         if next_kill is None:
@@ -140,12 +159,13 @@ def words_of(process: psutil.Process) -> list[str]:
         return []
 
 
-def growth(samples: Sequence[dict[str, float]]) -> Iterator[tuple[str, float, float]]:
-    """Medians of each figure over the second and the last sixth: what is before is warm-up."""
+def growth(samples: Sequence[dict[str, float]]) -> Iterator[tuple[str, list[float]]]:
+    """Of each figure the medians over the second and the last sixth, and the most: what is before is warm-up."""
     part = max(1, len(samples) // 6)
     early, late = samples[part : 2 * part] or samples, samples[-part:]
     for name in sorted({name for sample in samples for name in sample} - {"t", "iterations", "kills"}):
-        yield name, *(statistics.median(sample.get(name, 0.0) for sample in some) for some in (early, late))
+        medians = [statistics.median(sample.get(name, 0.0) for sample in some) for some in (early, late)]
+        yield name, [*medians, max(sample.get(name, 0.0) for sample in samples[part:])]
 
 
 def main() -> None:
@@ -162,11 +182,14 @@ def main() -> None:
         found = soak(arguments, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    grown = list(growth(found["samples"]))
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
-    print(f"| {'':<20} | after warm-up | in the end |\n| --- | --- | --- |")
-    for name, early, late in growth(found["samples"]):
-        print(f"| {name:<20} | {early:,.0f} | {late:,.0f} |")
+        kept = [{name: round(value, 1) for name, value in sample.items()} for sample in found["samples"][::EVERY]]
+        table = {name: [round(value, 1) for value in values] for name, values in grown}
+        arguments.json.write_text(json.dumps({**found, "growth": table, "samples": kept}) + "\n")
+    print(f"| {'':<45} | after warm-up | in the end | most |\n| --- | --- | --- | --- |")
+    for name, values in grown:
+        print(f"| {name:<45} | {' | '.join(f'{value:,.0f}' for value in values)} |")
     print({name: value for name, value in found.items() if name != "samples"})
 
 

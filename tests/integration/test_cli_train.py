@@ -226,6 +226,37 @@ class TestTrain:
         assert [path.name for path in (command.folder / "results").iterdir()] == ["toy"]
 
     @pytest.mark.slow
+    def test_a_search_that_is_killed_repeats_no_trial(self, command: Command, toy_dataset: Path) -> None:
+        search = (
+            "--num-samples", "3", "--max-concurrent", "1", "--set", "tune.search=optuna", "--set", "tune.seed=0",
+            "--set", "lr={loguniform: [0.0001, 0.01]}", "--set", "evaluation_rationality=null", "--eval-episodes", "2",
+            "--stop", "training_iteration=2",
+        )  # fmt: skip
+        file = write(command, MAMQL, toy_dataset)
+        process = command.start("train", "--file", file, *search)
+        folder = command.folder / "results" / "toy"
+
+        def ended() -> dict[str, str]:
+            logs = {log.parent.name: log.read_text() for log in folder.glob("trial_*/result.json")}
+            return {trial: text for trial, text in logs.items() if '"training_iteration": 2' in text}
+
+        def noted() -> bool:
+            states = folder.glob("experiment_state-*.json")
+            return bool(ended()) and any('\\"status\\": \\"TERMINATED' in state.read_text() for state in states)
+
+        wait_for(noted, process)
+        process.kill()
+        process.wait()
+        command.sweep()
+        before = ended()
+        status, output = command.run("train", "--file", file, *search, "--resume")
+        assert status == 0, output
+        after = ended()
+        assert len(after) == 3 and {trial: after[trial] for trial in before} == before
+        rates = {json.loads(path.read_text())["lr"] for path in folder.glob("trial_*/params.json")}
+        assert len(rates) == 3
+
+    @pytest.mark.slow
     def test_ctrl_c_saves_and_leaves_nothing_running(self, command: Command) -> None:
         options = ("--set", "checkpoint_freq=0", "--set", "env_config.slow=0.005", "--stop", "training_iteration=1000")
         file = write(command, PPO)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -380,3 +381,42 @@ def test_a_dataset_that_was_written_anew_is_looked_into_anew(folder: Path, tmp_p
     shutil.rmtree(folder)
     with pytest.raises(DatasetError, match="does not exist"):
         metadata_of(config)
+
+
+@pytest.mark.parametrize("pattern", ["*" * 40 + "z", "*a" * 20 + "z", "**/" * 20 + "x", "**a" * 12 + "z"])
+def test_globs_with_many_stars_end(folder: Path, pattern: str) -> None:
+    (folder / ("a" * 100 + ".parquet")).touch()
+    begun = time.monotonic()
+    with pytest.raises(DatasetError, match="matches no Parquet file"):
+        read_dataset(f"{folder}/{pattern}")
+    assert time.monotonic() - begun < 2.0
+
+
+def test_globs_match_what_they_say(tmp_path: Path) -> None:
+    data = (make_columns(), make_metadata())
+    for name in ("a/x.parquet", "a/b/y.parquet", "[c].parquet", "a/b/c/xz.parquet"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write_plain(str(tmp_path / name), *data)
+    found = {
+        "*/*.parquet": ["a/x"], "**/*.parquet": ["[c]", "a/b/c/xz", "a/b/y", "a/x"], 
+        "a/**.parquet": ["a/b/c/xz", "a/b/y", "a/x"],
+        "**/[x-y]*.parquet": ["a/b/c/xz", "a/b/y", "a/x"], "a/[!y].parquet": ["a/x"], "a/b/**": ["a/b/c/xz", "a/b/y"],
+        "[[]c].parquet": ["[c]"], "a/**/c/?z.parquet": ["a/b/c/xz"],
+    }  # fmt: skip
+    for pattern, names in found.items():
+        files = [file.name for file in find_files(f"{tmp_path}/{pattern}")]
+        assert sorted(set(files)) == [f"{tmp_path}/{name}.parquet" for name in names], pattern
+
+
+def test_links_lead_to_files_and_folders_but_not_for_ever(folder: Path, tmp_path: Path) -> None:
+    (folder / "up").symlink_to("..")
+    (folder / "again").symlink_to(".")
+    assert len(find_files(f"{tmp_path}/**/*.parquet")) == 1
+    (tmp_path / "linked").symlink_to(folder)
+    assert len(find_files(f"{tmp_path}/linked/*.parquet")) == len(find_files(f"{tmp_path}/link*/*.parquet")) == 1
+
+
+@pytest.mark.parametrize("path", ["data/\ud800.parquet", "data/\0.parquet", "local://data/\0"])
+def test_names_that_no_file_has_are_refused(path: str) -> None:
+    with pytest.raises(DatasetError, match="cannot"):
+        read_dataset(path)

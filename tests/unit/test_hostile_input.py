@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import subprocess
+import sys
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,15 +44,19 @@ def observation(document: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+RETURN = {"mean": 1, "ci95": [0, 2], "per_agent": {}}
+
+
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
         (lambda d: observation(d).update(shape=[10**9], low=None, high=None), "1000000008 numbers a joint step"),
-        (lambda d: observation(d).update(shape=[4000, 4000], low=None, high=None), "480 numbers in all"),
+        (lambda d: observation(d).update(shape=[4000, 4000], low=None, high=None), "the metadata says (4000, 4000)"),
         (lambda d: observation(d).update(shape=[-5], low=None, high=None), "shape is [-5]"),
         (lambda d: d["spaces"]["agent_1"]["action"].update(n=10**9), "n is 1000000000"),
         (lambda d: "[" * 20_000 + "]" * 20_000, "nested too deeply"),
         (lambda d: d["spaces"]["agent_0"]["action"].update(n="many"), "agent_0"),
+        (lambda d: d.update(expert_return={**RETURN, "episodes": float("inf")}), "a return in the metadata is wrong"),
     ],
 )
 def test_declared_sizes_are_held_against_the_columns(
@@ -94,6 +102,9 @@ def laughs(levels: int) -> str:
         ("a: &a [*a]", "an alias stands for what it is part of"),
         ("[" * 5_000 + "]" * 5_000, "nested over 50 levels deep"),
         ("day: 2024-99-99", "a value cannot be read"),
+        ("day: !!timestamp soon", "a value cannot be read"),
+        ("on: !!bool maybe", "a value cannot be read"),
+        ("number: !!int ''", "a value cannot be read"),
         ("? [a, b]\n: c\n? {d: e}\n: f", "must be a plain word"),
     ],
 )
@@ -185,6 +196,14 @@ def test_arrays_that_declare_more_than_they_have_are_refused(checkpoint: Path) -
         read_checkpoint(checkpoint)
 
 
+@pytest.mark.parametrize("header", [b"{'descr': (", b"{'descr': '", b"(" * 200, b"\xff" * 20])
+def test_arrays_whose_headers_are_no_python_are_refused(checkpoint: Path, header: bytes) -> None:
+    with zipfile.ZipFile(checkpoint / "networks.npz", "a") as archive:
+        archive.writestr("more.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(UserError, match="damaged"):
+        read_checkpoint(checkpoint)
+
+
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
@@ -249,3 +268,42 @@ def test_a_dataset_of_null_observations_says_so(toy_dataset: Path, tmp_path: Pat
     pq.write_table(table, tmp_path / "null.parquet")
     with pytest.raises(DatasetError):
         read_dataset(str(tmp_path / "null.parquet"))
+
+
+def test_names_of_columns_that_are_no_text_say_so(toy_dataset: Path, tmp_path: Path) -> None:
+    content, odd = parquet_file(toy_dataset).read_bytes(), tmp_path / "odd.parquet"
+    odd.write_bytes(content.replace(b"obs.agent_0", b"obs.agent_\xff"))
+    with pytest.raises(DatasetError, match="is corrupt"):
+        read_dataset(str(odd))
+
+
+def test_cells_that_are_declared_and_not_there_take_no_memory(toy_dataset: Path, tmp_path: Path) -> None:
+    odd = rewritten(
+        toy_dataset, tmp_path / "odd.parquet", lambda d: observation(d).update(shape=[4000, 4000], low=None, high=None)
+    )
+    table = pq.read_table(odd)
+    for name in ("obs.agent_0", "next_obs.agent_0"):
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, name, pa.nulls(len(table), pa.list_(pa.float32())))
+    pq.write_table(table, odd)
+    with pytest.raises(DatasetError, match=r"has 0 numbers in all, but its metadata declares 60 rows of shape"):
+        read_dataset(str(odd))
+
+
+def test_a_damaged_footer_does_not_end_the_process(tmp_path: Path) -> None:
+    """Its columns' histograms have another size than they should: who asks pyarrow for one is gone, without a word."""
+    content = base64.b85decode((Path(__file__).parents[1] / "support" / "damaged_footer.b85").read_text().strip())
+    (tmp_path / "odd.parquet").write_bytes(zlib.decompress(content))
+    code = "from rllib_mamql.data.reading import read_dataset; import sys; read_dataset(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1 and "DatasetError" in done.stderr, done
+
+
+def test_names_of_episodes_that_are_no_text_say_so(toy_dataset: Path, tmp_path: Path) -> None:
+    table = pq.read_table(parquet_file(toy_dataset))
+    offsets, odd = pa.array(range(len(table) + 1), pa.int32()).buffers()[1], pa.py_buffer(b"\xb1" * len(table))
+    names = pa.StringArray.from_buffers(len(table), offsets, odd)
+    index = table.schema.get_field_index("eps_id")
+    pq.write_table(table.set_column(index, "eps_id", names), tmp_path / "odd.parquet")
+    with pytest.raises(DatasetError, match="holds what is no text"):
+        read_dataset(str(tmp_path / "odd.parquet"))

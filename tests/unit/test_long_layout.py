@@ -149,3 +149,8 @@ def test_weights_belong_to_joint_steps(tmp_path: Path) -> None:
     rows["weight"] = [0.5] * 19 + [1.0]
     with pytest.raises(DatasetError, match=r"'e1', t=5: agents have weights 0.5 and 1"):
         read_dataset(write(tmp_path / "a.parquet", rows, make_metadata()))
+
+
+def test_one_step_alone_is_a_dataset(tmp_path: Path) -> None:
+    rows = long_rows(make_columns((1,)))
+    assert len(read_dataset(write(tmp_path / "a.parquet", rows, make_metadata())).columns["t"]) == 1

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import time
 from pathlib import Path
+from typing import Any
 
+import pyarrow.fs as pafs
 import pytest
 
 from rllib_mamql.cli.experiment import Experiment, ExperimentSettings
 from rllib_mamql.cli.fetching import at_hand, place_of
 from rllib_mamql.cli.paths import newest_checkpoint, shown
 from rllib_mamql.cli.resuming import results_folder
-from rllib_mamql.data.places import Copy, write_text
+from rllib_mamql.data.places import Copy, folders_in, write_text
 from rllib_mamql.data.reading import read_dataset
 from rllib_mamql.errors import ConfigError
 from tests.support.command_line import Rllib
@@ -102,3 +107,53 @@ def test_names_that_lead_out_of_the_folder_are_refused(store: Store, tmp_path: P
     with pytest.raises(ConfigError, match="leads out of the folder"):
         copied.fetch(["../outside"])
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+@pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder that stands for Google's store: its buckets are folders."""
+    root = tmp_path / "google"
+    (root / "bucket").mkdir(parents=True)
+
+    def opened(uri: str) -> tuple[Any, str]:
+        scheme, _, path = uri.partition("://")
+        assert scheme == "gs"
+        return pafs.SubTreeFileSystem(str(root), pafs.LocalFileSystem()), path
+
+    for module in ("places", "files"):
+        monkeypatch.setattr(f"rllib_mamql.data.{module}.opened", opened)
+    return root / "bucket"
+
+
+def test_gs_is_read_and_written_as_s3_is(google: Path, toy_checkpoint_folder: Path) -> None:
+    run = google / "results" / "toy"
+    for number in range(2):
+        folder = shutil.copytree(toy_checkpoint_folder, run / "trial_a_00000" / f"checkpoint_{number:06d}")
+        os.utime(folder / "mamql.json", (number, number))
+    (run / "trial_a_00000" / "result.json").write_text('{"training_iteration": 2, "done": true}\n')
+    place = "gs://bucket/results/toy"
+    folder = newest_checkpoint(place)
+    assert place_of(folder) == f"{place}/trial_a_00000/checkpoint_000001"
+    with at_hand(place_of(folder)) as copy:
+        (copy / "rewards.npz").write_bytes(b"found")
+    assert (run / "trial_a_00000" / "checkpoint_000001" / "rewards.npz").read_bytes() == b"found"
+    write_text(f"{place}/best.yaml", "toy: {}")
+    assert (run / "best.yaml").read_text() == "toy: {}"
+    settings = ExperimentSettings(run="MAMQL", storage_path="gs://bucket/results")
+    assert results_folder(Experiment("toy", settings, Path()), False) == ("gs://bucket/results", "toy-2")
+
+
+@pytest.mark.parametrize("pattern", ["", "/*.parquet", "/part-*"])
+def test_datasets_are_read_from_gs(google: Path, toy_dataset: Path, pattern: str) -> None:
+    shutil.copytree(toy_dataset, google / "demos")
+    read = read_dataset(f"gs://bucket/demos{pattern}")
+    assert len(read.columns["t"]) == 60 and read.files[0].startswith("gs://bucket/demos/")
+
+
+def test_without_credentials_google_is_not_tried_for_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")
+    monkeypatch.setattr("rllib_mamql.data.places.GOOGLE_TRIES_S", 1)
+    begun = time.monotonic()
+    with pytest.raises(ConfigError, match=r"cannot reach gs://bucket/results .*GOOGLE_APPLICATION_CREDENTIALS names"):
+        folders_in("gs://bucket/results")
+    assert time.monotonic() - begun < 10.0

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from rllib_mamql.cli.experiment import load_experiments
+from rllib_mamql.cli.experiment import Experiment, load_experiments
 from rllib_mamql.cli.paths import newest_checkpoint
 from rllib_mamql.cli.report import TrialReport
-from rllib_mamql.cli.resuming import is_over, longer
+from rllib_mamql.cli.resuming import Place, claimed, is_over, longer, places_of
 from rllib_mamql.cli.runs import training
 from rllib_mamql.cli.trial_tables import best_first, winners
 from rllib_mamql.cli.winner import write_winner
@@ -84,6 +84,21 @@ def test_status_lists_runs(tmp_path: Path, rllib: Rllib, monkeypatch: pytest.Mon
     # Policies of RLlib's own are recorded, not evaluated.
     (results / "third" / "trial_1a2b3_00000" / "checkpoint_000000" / "mamql.json").unlink()
     assert rllib("status", "results/third").err.startswith("next: rllib record --env ENV --expert results/third ")
+
+
+@pytest.mark.parametrize("odd", ['"many"', "{}", "[1]", "true", "NaN", "1e999", "9" * 400, "[" * 20_000])
+def test_status_shows_no_number_where_a_log_has_none(rllib: Rllib, tmp_path: Path, odd: str) -> None:
+    trial = write_trial(tmp_path / "run", 0)
+    log = '{"training_iteration": ODD, "done": true, "return_mean": ODD}\n'.replace("ODD", odd)
+    (trial / "result.json").write_text(log)
+    (trial / "evaluation.json").write_text(
+        '{"return_mean": ODD, "normalised_score": ODD, "iterations": null}'.replace("ODD", odd)
+    )
+    done = rllib("status", tmp_path)
+    assert (
+        done.status == 0
+        and [word for line in done.out.splitlines() if "0000" in line for word in line.split()][-4:-1] == ["-"] * 3
+    ), done
 
 
 def test_the_best_trials_settings_run_as_they_are(tmp_path: Path) -> None:
@@ -160,3 +175,46 @@ def test_a_search_ends_with_its_best_trial_first() -> None:
     assert [each.trial for each in found] == ["3", "1", "4", "2"]
     # One trial with a return is no choice.
     assert [each.trial for each in winners(found)] == ["3"]
+
+
+def test_experiments_of_a_file_go_on_with_their_own_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``gems-2`` may be a second run of ``gems``, or a run of an experiment of that name."""
+    root, body = tmp_path / "results", {"run": "MAMQL", "env": "gems", "storage_path": str(tmp_path / "results")}
+    file = tmp_path / "file.yaml"
+    file.write_text(json.dumps({"gems": body, "gems-2": body}))
+    both = load_experiments(file)
+    with pytest.raises(ConfigError, match="no run of 'gems'"):
+        places_of(both, resume=True)
+
+    def start(experiments: list[Experiment]) -> list[str]:
+        with claimed(places_of(experiments, resume=False), experiments) as places:
+            return [place.name for place in places]
+
+    assert start(both) == ["gems", "gems-2"]
+    # Killed while the first one trained: the second has a folder and nothing in it.
+    write_trial(root / "gems", 0)
+    assert places_of(both, resume=True) == [Place(str(root), "gems", True), Place(str(root), "gems-2-2")]
+    assert "gems-2 has no run to resume, and begins" in capsys.readouterr().err
+    write_trial(root / "gems-2", 0)
+    assert [place.name for place in places_of(both, resume=True)] == ["gems", "gems-2"]
+    assert [place.name for place in places_of(both[:1], resume=True)] == ["gems"]
+    assert start(both) == ["gems-3", "gems-2-2"]
+    for name in ("gems-3", "gems-2-2"):
+        write_trial(root / name, 0)
+    assert [place.name for place in places_of(both, resume=True)] == ["gems-3", "gems-2-2"]
+
+
+def test_a_second_run_is_not_taken_for_an_experiment_of_its_name(tmp_path: Path) -> None:
+    root, body = tmp_path / "results", {"run": "MAMQL", "env": "gems", "storage_path": str(tmp_path / "results")}
+    file = tmp_path / "file.yaml"
+    file.write_text(json.dumps({"gems": body, "gems-2": body}))
+    both = load_experiments(file)
+    for name in ("gems", "gems-2"):
+        with claimed(places_of(both[:1], resume=False), both[:1]) as places:
+            assert [place.name for place in places] == [name]
+        write_trial(root / name, 0)
+    assert places_of(both, resume=True) == [Place(str(root), "gems-2", True), Place(str(root), "gems-2-2")]
+    # As written before names were noted: the folder's name is the experiment's.
+    for name in ("gems", "gems-2"):
+        (root / name / ".experiment").unlink()
+    assert [place.name for place in places_of(both, resume=True)] == ["gems", "gems-2"]
