@@ -24,6 +24,8 @@ from rllib_mamql.rewards.transitions import Transitions
 
 LOGIT_SCALE = 3.0
 """The explanation critic's outputs are multiplied by this: decided policies have logits of several units."""
+SCALE, FIRST_SCALE = 0.3, 30.0
+"""Nats of reward beyond which the gauge ``sparse`` counts paid steps rather than amounts: in the end, and at first."""
 PART = 2048
 """Rows of one pass over all joint actions, at most."""
 
@@ -34,13 +36,13 @@ class Explained:
 
     Attributes:
         error: KL(pi || explanation), a scalar in nats.
-        size: What the gauge keeps small, a scalar in nats.
+        kept: What the gauge keeps small, in nats, ``(B,)``: r, or of ``state_only`` r - g(s).
         reward: r in nats, ``(B,)``.
         value: W(s) in nats, ``(B,)``.
     """
 
     error: Tensor
-    size: Tensor
+    kept: Tensor
     reward: Tensor
     value: Tensor
 
@@ -123,7 +125,59 @@ class Explanation(nn.Module):
         kept = reward
         if self.state_reward is not None:
             kept = reward - self.state_reward(rows.states[rows.now[index]], others)[:, 0]
-        return Explained(error, kept.abs().mean(), reward, value[now])
+        return Explained(error, kept, reward, value[now])
+
+
+def sparsity(reward: Tensor, scale: float = SCALE) -> Tensor:
+    """What each reward adds to the size that the gauge ``sparse`` keeps small: ``scale log(1 + |r| / scale)``.
+
+    ``|r|`` in its place, which a large scale comes to, shrinks what is paid and pays a little at many steps of a way
+    rather than for its end. The gradient is that of ``|r| / (1 + |r| / scale)`` with its denominator held: the
+    reweighted l1 of Candes, Wakin and Boyd, *Enhancing Sparsity by Reweighted l1 Minimization* (J. Fourier Anal. Appl.
+    14, 2008), with weights that follow every gradient step. It is not convex: from a small scale at once the fit ends
+    with what explains the policy soonest. So the scale falls, as in *graduated non-convexity* (Blake and Zisserman,
+    *Visual Reconstruction*, MIT Press 1987).
+
+    Args:
+        reward: In nats, any shape.
+        scale: In nats, > 0.
+
+    Returns:
+        Of that shape.
+    """
+    return scale * (reward.abs() / scale).log1p()
+
+
+def falling_scale(share: float) -> float:
+    """The scale when so much of its fall is over, share in [0, 1]: from ``FIRST_SCALE`` to ``SCALE``, geometrically."""
+    return float(FIRST_SCALE * (SCALE / FIRST_SCALE) ** share)
+
+
+@torch.no_grad()
+def levelled(targets: tuple[Tensor, Tensor], rows: Transitions, discount: float) -> tuple[Tensor, Tensor]:
+    """The same explanation with a constant taken from its values, so that what the policy does most is paid nothing.
+
+    Values that are less by a constant c make every reward less by ``(1 - gamma (1 - terminated)) c`` and explain the
+    policy as well. Where tasks hardly ever end, the fit hardly feels it, and would end with a wage for any step. Here c
+    has the least ``sum pi(a | s) |r - (1 - gamma (1 - terminated)) c|``: a weighted median.
+
+    Args:
+        targets: Reward and value of all rows, in nats, ``(N,)`` each.
+        rows: The transitions.
+        discount: gamma.
+
+    Returns:
+        Reward and value, likewise.
+    """
+    reward, value = targets
+    ratio = 1.0 - discount * (~rows.terminated).float()
+    weight = rows.policy[rows.now].gather(-1, rows.action[:, None])[:, 0] * ratio
+    if not weight.sum() > 0.0:
+        return targets
+    order = torch.argsort(candidates := reward / ratio.clamp_min(1e-8))
+    heavy = torch.cumsum(weight[order].double(), 0)
+    level = candidates[order][torch.searchsorted(heavy, 0.5 * heavy[-1:])[0]]
+    return reward - ratio * level, value - level
 
 
 @torch.no_grad()

@@ -4,15 +4,16 @@ The policy of a critic is explained by many rewards: ``rbar + gamma (1 - termina
 potential Phi, and, where the policy is known with an error only, by those of policies close by. Of all these an
 *explanation critic* ``Q_i(s, a_i, a_-i)`` picks the one that the gauge prefers::
 
-    minimise  E[ KL(pi_i || softmax(Qbar_i)) ] + k E[ |r| ]            (sparse)
-    minimise  E[ KL(pi_i || softmax(Qbar_i)) ] + k E[ |r - g(s)| ]     (state_only)
+    minimise  E[ KL(pi_i || softmax(Qbar_i)) ] + k E[ s log(1 + |r| / s) ]     (sparse)
+    minimise  E[ KL(pi_i || softmax(Qbar_i)) ] + k E[ |r - g(s)| ]             (state_only)
 
     Qbar_i(s, a_i) = E_{a_-i ~ pi_-i}[ Q_i(s, a_i, a_-i) ]
     r              = Q_i(s, a_i, a_-i) - gamma (1 - terminated) W(s'),   W(s) = log mean_a exp Qbar_i(s, a)
 
 over transitions in which a share of the actions is random, so that all actions are covered; where some are illegal,
-sums and means over actions are over the legal ones. Q is in units of the inverse temperature (``explanation``). The
-difference between W and the critic's own soft value is the potential Phi.
+sums and means over actions are over the legal ones. ``explanation.sparsity`` says why the logarithm; its s is 0.3
+nats. A constant in W that the fit hardly feels is found afterwards (``explanation.levelled``). Q is in units of the
+inverse temperature (``explanation``). The difference between W and the critic's own soft value is the potential Phi.
 W is the mean in place of the sum, so that the reward zero is its own explanation. The reward network R_i is the
 regression of r, divided by the rationality. A potential network is the regression of W, divided likewise: R_i shaped
 by it is dense, an advantage (Ng, Harada and Russell, *Policy invariance under reward transformations*, ICML 1999).
@@ -23,7 +24,6 @@ policies. Each fit lasts until held-out play gains no more by it (``fitting``).
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import pathlib
 import time
@@ -33,19 +33,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.columns import JointColumns
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.learning.demonstrations import find_demonstrations
-from rllib_mamql.networks.forms import form_of
-from rllib_mamql.networks.heads import JointHead
-from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
-from rllib_mamql.networks.tensors import in_parts, rows_at_once
+from rllib_mamql.networks.tensors import rows_at_once
 from rllib_mamql.play.rollout import Watch
-from rllib_mamql.rewards.explanation import Explanation, implied_targets, targets_of
+from rllib_mamql.rewards.explanation import (
+    FIRST_SCALE,
+    SCALE,
+    Explained,
+    Explanation,
+    falling_scale,
+    implied_targets,
+    levelled,
+    sparsity,
+    targets_of,
+)
 from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.fitting import Budget, Ending, fit
+from rllib_mamql.rewards.regression import Regression
 from rllib_mamql.rewards.settings import RecoverySettings
 from rllib_mamql.rewards.store import Recovered, write_rewards
 from rllib_mamql.rewards.transitions import Transitions, transitions_of
@@ -64,6 +71,10 @@ HEADS = 0.2
 """Share of a fit's budget that heads alone may use, on features that are computed once: encoders are what costs."""
 HEAD_UPDATES = 400
 """Gradient steps of the explanation's heads alone, at most."""
+FALL_UPDATES = 400
+"""Gradient steps after these over which the scale of the gauge ``sparse`` falls, at most."""
+FALL = 0.4
+"""Share of what is left of the explanation's budget that this may use."""
 TOTAL = 100
 """What a recovery tells its watch in the end: it counts in hundredths."""
 
@@ -222,6 +233,8 @@ class _Fit:
         else:
             explanation = self._explain()
             targets = targets_of(explanation, self.rows)
+            if self.settings.gauge == "sparse":
+                targets = levelled(targets, self.rows, self.discount)
             regressed = self._regress(targets, explanation, EXPLAINING)
         self.watch(1.0)
         return regressed.reward.requires_grad_(False), regressed.potential.requires_grad_(False)
@@ -231,53 +244,86 @@ class _Fit:
         budget = self.budget.until(EXPLAINING)
         explanation = Explanation(self.module, rows, self.discount, settings)
         encoded, done = explanation.without_encoder(rows), 0.0
+
+        def tell(share: float) -> Callable[[float], None]:
+            return lambda part: self.watch(EXPLAINING * (done + share * part))
+
         if encoded is not None:
             explanation, _ = self._settle(
                 explanation,
                 encoded,
+                FIRST_SCALE,
                 rate=2 * settings.lr,
                 updates=min(settings.updates, HEAD_UPDATES),
                 budget=budget.until(HEADS),
-                watch=lambda part: self.watch(EXPLAINING * HEADS * part),
+                watch=tell(HEADS),
             )
             explanation, done = explanation.with_encoder(), HEADS
+        if settings.gauge == "sparse":
+            falling = budget.until(FALL)
+            explanation = self._fall(explanation, falling, tell(FALL * (1.0 - done)))
+            done += FALL * (1.0 - done)
         explanation, ending = self._settle(
             explanation,
             rows,
+            SCALE,
             rate=settings.lr,
             updates=settings.updates,
-            budget=budget,
-            watch=lambda part: self.watch(EXPLAINING * (done + (1.0 - done) * part)),
+            budget=budget.until(1.0),
+            watch=tell(1.0 - done),
         )
         self.updates, self.ended_by = ending.updates, ending.why
         with torch.no_grad():
-            self._judge(explanation, rows)
+            self._judge(explanation, rows, SCALE)
         return explanation
 
-    def _judge(self, explanation: Explanation, rows: Transitions) -> float:
-        found = explanation(rows, rows.judged)
-        self.policy_error, self.mean_absolute = float(found.error), float(found.size)
-        return self.policy_error + self.settings.strength * self.mean_absolute
+    def _fall(self, explanation: Explanation, budget: Budget, watch: Callable[[float], None]) -> Explanation:
+        """Fits while the scale falls, with the updates or, where it ends sooner, the budget."""
+        updates = min(self.settings.updates, FALL_UPDATES)
+        done = 0
 
-    def _settle(self, explanation: Explanation, rows: Transitions, **how: Any) -> tuple[Explanation, Ending]:
         def loss(explanation: Explanation) -> Tensor:
-            count = rows_at_once(rows.states, self.settings.rows)
-            found = explanation(rows, rows.segments(count, STRETCH, self.generator))
-            return found.error + self.settings.strength * found.size
+            nonlocal done
+            share, done = min(1.0, max(done / updates, budget.used)), done + 1
+            return self._loss(explanation, self.rows, falling_scale(share))
 
-        return fit(explanation, loss, lambda each: self._judge(each, rows), **how)
+        how: dict[str, Any] = {"rate": self.settings.lr, "updates": updates, "budget": budget, "watch": watch}
+        return fit(explanation, loss, None, **how)[0].requires_grad_(True)
 
-    def _regress(self, targets: tuple[Tensor, Tensor], start: Explanation | None, done: float) -> _Regression:
+    def _size(self, found: Explained, scale: float) -> Tensor:
+        return (sparsity(found.kept, scale) if self.settings.gauge == "sparse" else found.kept.abs()).mean()
+
+    def _loss(self, explanation: Explanation, rows: Transitions, scale: float) -> Tensor:
+        count = rows_at_once(rows.states, self.settings.rows)
+        found = explanation(rows, rows.segments(count, STRETCH, self.generator))
+        return found.error + self.settings.strength * self._size(found, scale)
+
+    def _judge(self, explanation: Explanation, rows: Transitions, scale: float) -> float:
+        found = explanation(rows, rows.judged)
+        self.policy_error, self.mean_absolute = float(found.error), float(found.kept.abs().mean())
+        return self.policy_error + self.settings.strength * float(self._size(found, scale))
+
+    def _settle(
+        self, explanation: Explanation, rows: Transitions, scale: float, **how: Any
+    ) -> tuple[Explanation, Ending]:
+        return fit(
+            explanation,
+            lambda each: self._loss(each, rows, scale),
+            lambda each: self._judge(each, rows, scale),
+            **how,
+        )
+
+    def _regress(self, targets: tuple[Tensor, Tensor], start: Explanation | None, done: float) -> Regression:
         """The reward follows r, the potential W."""
         settings, rows = self.settings, self.rows
         reward, value = (values / self.rationality for values in targets)
         spread = reward.var().clamp_min(1e-8) + value.var().clamp_min(1e-8)
 
-        def error(networks: _Regression, index: Tensor) -> Tensor:
+        def error(networks: Regression, rows: Transitions, index: Tensor) -> Tensor:
             return networks.error(rows, index, reward[index], value[index])
 
-        def draw(networks: _Regression, most: int) -> Tensor:
-            count = rows_at_once(networks.states(rows), most)
+        def draw(rows: Transitions, most: int) -> Tensor:
+            count = rows_at_once(rows.states, most)
             return rows.train[torch.randint(len(rows.train), (count,), generator=self.generator)]
 
         settled = 0.5 if settings.regression else 1.0
@@ -286,27 +332,31 @@ class _Fit:
             self.watch(done + (1.0 - done) * share)
 
         def settle(
-            networks: _Regression, *, rate: float, budget: Budget, part: float, of: float
-        ) -> tuple[_Regression, Ending]:
+            networks: Regression, rows: Transitions, *, rate: float, budget: Budget, part: float, of: float
+        ) -> tuple[Regression, Ending]:
             return fit(
                 networks,
-                lambda each: error(each, draw(each, settings.rows)),
-                lambda each: float(error(each, rows.judged) / spread),
+                lambda each: error(each, rows, draw(rows, settings.rows)),
+                lambda each: float(error(each, rows, rows.judged) / spread),
                 rate=rate,
                 updates=settings.updates,
                 budget=budget,
                 watch=lambda share: tell(settled * (part + of * share)),
             )
 
-        networks = _Regression(self.module, rows, settings, start)
-        if networks.encoded is not None:
-            networks, _ = settle(networks, rate=2 * settings.lr, budget=self.budget.until(HEADS), part=0.0, of=HEADS)
+        networks = Regression(self.module, rows, settings)
+        nn.init.constant_(networks.potential.head.bias, float(value.mean()))
+        encoded = networks.without_encoders(rows, start)
+        if encoded is not None:
+            budget = self.budget.until(HEADS)
+            networks, _ = settle(networks, encoded, rate=2 * settings.lr, budget=budget, part=0.0, of=HEADS)
             networks = networks.with_encoders()
-        networks, ending = settle(networks, rate=settings.lr, budget=self.budget.until(1.0), part=HEADS, of=1.0 - HEADS)
+        budget = self.budget.until(1.0)
+        networks, ending = settle(networks, rows, rate=settings.lr, budget=budget, part=HEADS, of=1.0 - HEADS)
         if settings.regression:
             networks, ending = fit(
                 networks.unsettled(),
-                lambda each: error(each, draw(each, REGRESSION_ROWS)),
+                lambda each: error(each, rows, draw(rows, REGRESSION_ROWS)),
                 None,
                 rate=settings.lr,
                 updates=settings.regression,
@@ -316,61 +366,3 @@ class _Fit:
         if start is None or ending.why == "budget":
             self.ended_by = ending.why
         return networks
-
-
-class _Regression(nn.Module):
-    """The reward network and the potential network.
-
-    Where their encoders are of the explanation's form they start as it, and stand aside until :meth:`with_encoders`.
-    The potential keeps that encoder: W follows from its features and the others' policies, so that its head is enough.
-
-    Attributes:
-        encoded: Features of all states ``(S, F)`` while the encoders stand aside, else None.
-        settled: Whether the potential is learned, so that only the reward counts.
-    """
-
-    def __init__(
-        self, module: Any, rows: Transitions, settings: RecoverySettings, explanation: Explanation | None
-    ) -> None:
-        super().__init__()
-        small = reward_model_config(dict(module.model_config))
-        space, actions = module.observation_space, module.action_space
-        other_actions = tuple(policy.shape[1] for policy in rows.other_policies)
-        self.reward: Any = build_reward(
-            space, actions, small, other_actions, network=settings.network, inputs=settings.inputs
-        )
-        self.potential: Any = build_potential(space, actions, small)
-        self.encoded: Tensor | None = None
-        self.settled = False
-        self._aside: nn.Module | None = None
-        if explanation is None or not isinstance(self.reward, JointHead):
-            return
-        encoder = explanation.critic.encoder
-        if form_of(encoder) == form_of(self.reward.encoder) == form_of(self.potential.encoder):
-            self.encoded, self._aside = in_parts(encoder, rows.states), encoder.requires_grad_(False)
-            self.reward.encoder, self.potential.encoder = nn.Identity(), nn.Identity()
-
-    def with_encoders(self) -> _Regression:
-        """The same with an encoder of its own for each network; the reward alone is still to be learned."""
-        assert self._aside is not None
-        self.reward.encoder, self.potential.encoder = copy.deepcopy(self._aside), self._aside
-        self.encoded, self._aside, self.settled = None, None, True
-        self.reward.requires_grad_(True)
-        self.potential.requires_grad_(False)
-        return self
-
-    def unsettled(self) -> _Regression:
-        """The same, with both networks to be learned."""
-        self.settled = False
-        return self.requires_grad_(True)
-
-    def states(self, rows: Transitions) -> Tensor:
-        """What the networks read of each state ``(S, ...)``: features while the encoders stand aside."""
-        return rows.states if self.encoded is None else self.encoded
-
-    def error(self, rows: Transitions, index: Tensor, reward: Tensor, value: Tensor) -> Tensor:
-        """Squared error of what is to be learned, a scalar."""
-        observations = self.states(rows)[rows.now[index]]
-        predicted = objective.take_actions(self.reward(observations, rows.others[index]), rows.action[index])
-        error = (predicted - reward).square().mean()
-        return error if self.settled else error + (self.potential(observations) - value).square().mean()
