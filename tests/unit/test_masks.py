@@ -444,7 +444,7 @@ def test_the_zero_reward_explains_uniform_play_among_legal_actions() -> None:
     nn.init.zeros_(explanation.critic.head.bias)
     with torch.no_grad():
         found = explanation(rows, torch.arange(len(rows.now)))
-    for values in (found.reward, found.value, found.error, found.size):
+    for values in (found.reward, found.value, found.error, found.kept):
         assert float(values.abs().max()) == pytest.approx(0.0, abs=1e-5)
 
 

@@ -132,7 +132,7 @@ def test_random_play_beside_a_recording_is_no_longer_than_it_need_be(length: int
     played: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(record, "random_returns", lambda *args, episodes, **rest: played.append(episodes))
-        record._random_return(AWKWARD, {}, [episode, episode], 0, steps)
+        record._random_return(AWKWARD, {}, [episode, episode], 0, steps, None)
     assert played == [count]
 
 
