@@ -92,7 +92,8 @@ def measure(quick: bool) -> Result:
         {"start/train over bare": start},
         ("rllib train, s", "bare import and ray.init, s", "ratio"),
         [(medians["train"], medians["bare"], start.value)],
-        [f"{at:6.2f} s {process}: {text}" for at, process, text in breakdown()],
+        # Paths of this machine's are of no use to others.
+        [f"{at:6.2f} s {process}: {text.rpartition('site-packages/')[-1]}" for at, process, text in breakdown()],
     )
 
 
