@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 from tests.benchmarks.measuring import ROOT, Result, interleave, ratio, run_alone
 
 TARGET = 1.5
+PACKAGES = re.compile(r"\S*site-packages/")
+"""Where this machine keeps packages, which is of no use to others."""
 BARE = "import ray, ray.rllib; ray.init(address='local', include_dashboard=False, log_to_driver=False); print('up')"
 EXAMPLE = ROOT / "tuned_examples" / "gems.yaml"
 # One round of 160 joint steps, and one update.
@@ -92,8 +95,7 @@ def measure(quick: bool) -> Result:
         {"start/train over bare": start},
         ("rllib train, s", "bare import and ray.init, s", "ratio"),
         [(medians["train"], medians["bare"], start.value)],
-        # Paths of this machine's are of no use to others.
-        [f"{at:6.2f} s {process}: {text.rpartition('site-packages/')[-1]}" for at, process, text in breakdown()],
+        [f"{at:6.2f} s {process}: {PACKAGES.sub('', text)}" for at, process, text in breakdown()],
     )
 
 
