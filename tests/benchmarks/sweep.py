@@ -32,7 +32,7 @@ from typing import Any
 ROOT = pathlib.Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "envs")]
 
-from tests.support.all_the_way import LEFT_OUT, STEPS, Case, Row, cases, read_rows, run  # noqa: E402
+from tests.support.all_the_way import STEPS, Case, Row, cases, read_rows, run  # noqa: E402
 
 ROWS = ROOT / "docs/results/environments.jsonl"
 PAGE = ROOT / "docs/results/environments.md"
@@ -156,8 +156,6 @@ def page(rows: list[Row]) -> str:
         "",
         f"Packages: {', '.join(installed())}.",
         "Where one of the last six is missing, which this project does not ask for, the line says which to install.",
-        "",
-        f"Left out, not finished here: {'; '.join(f'{name} ({why})' for name, why in LEFT_OUT.items())}.",
         "",
         "Remade by `python tests/benchmarks/sweep.py --again`; rows in `environments.jsonl`, with the seconds of each.",
     ]

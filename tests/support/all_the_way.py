@@ -23,14 +23,10 @@ SHORT = {
     "pistonball_v6": {"max_cycles": 40},
 }
 """Keywords by which episodes of slow environments are short: some of random play are a part of each recording."""
-LEFT_OUT = {
-    "pistonball_v6 with continuous: false": "20 agents with images of 165 KB: recorded, inspected, trained and "
-    "evaluated in 4 GB; recovery was not waited for",
-}
-"""Discrete ones that the sweep has not finished, and why: these are gaps, not refusals."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "simple_spread_v3": {"continuous_actions": True},
     "go_v5": {"board_size": 9},
+    "pistonball_v6": {"continuous": False},
 }
 """Keywords with which an environment is another one, in what agents see or do."""
 AWKWARD = "pettingzoo:tests.support.awkward_env"
