@@ -25,7 +25,7 @@ from rllib_mamql.rewards.transitions import Transitions
 LOGIT_SCALE = 3.0
 """The explanation critic's outputs are multiplied by this: decided policies have logits of several units."""
 SCALE, FIRST_SCALE = 0.3, 30.0
-"""Nats of reward beyond which the gauge ``sparse`` counts paid steps rather than amounts: in the end, and at first."""
+"""Nats of reward beyond which the gauge ``rare`` counts paid steps rather than amounts: in the end, and at first."""
 PART = 2048
 """Rows of one pass over all joint actions, at most."""
 
@@ -129,7 +129,7 @@ class Explanation(nn.Module):
 
 
 def sparsity(reward: Tensor, scale: float = SCALE) -> Tensor:
-    """What each reward adds to the size that the gauge ``sparse`` keeps small: ``scale log(1 + |r| / scale)``.
+    """What each reward adds to the size that the gauge ``rare`` keeps small: ``scale log(1 + |r| / scale)``.
 
     ``|r|`` in its place, which a large scale comes to, shrinks what is paid and pays a little at many steps of a way
     rather than for its end. The gradient is that of ``|r| / (1 + |r| / scale)`` with its denominator held: the

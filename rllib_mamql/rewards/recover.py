@@ -4,7 +4,8 @@ The policy of a critic is explained by many rewards: ``rbar + gamma (1 - termina
 potential Phi, and, where the policy is known with an error only, by those of policies close by. Of all these an
 *explanation critic* ``Q_i(s, a_i, a_-i)`` picks the one that the gauge prefers::
 
-    minimise  E[ KL(pi_i || softmax(Qbar_i)) ] + k E[ s log(1 + |r| / s) ]     (sparse)
+    minimise  E[ KL(pi_i || softmax(Qbar_i)) ] + k E[ |r| ]                    (sparse)
+    minimise  E[ KL(pi_i || softmax(Qbar_i)) ] + k E[ s log(1 + |r| / s) ]     (rare)
     minimise  E[ KL(pi_i || softmax(Qbar_i)) ] + k E[ |r - g(s)| ]             (state_only)
 
     Qbar_i(s, a_i) = E_{a_-i ~ pi_-i}[ Q_i(s, a_i, a_-i) ]
@@ -72,7 +73,7 @@ HEADS = 0.2
 HEAD_UPDATES = 400
 """Gradient steps of the explanation's heads alone, at most."""
 FALL_UPDATES = 400
-"""Gradient steps after these over which the scale of the gauge ``sparse`` falls, at most."""
+"""Gradient steps after these over which the scale of the gauge ``rare`` falls, at most."""
 FALL = 0.4
 """Share of what is left of the explanation's budget that this may use."""
 TOTAL = 100
@@ -233,7 +234,7 @@ class _Fit:
         else:
             explanation = self._explain()
             targets = targets_of(explanation, self.rows)
-            if self.settings.gauge == "sparse":
+            if self.settings.gauge == "rare":
                 targets = levelled(targets, self.rows, self.discount)
             regressed = self._regress(targets, explanation, EXPLAINING)
         self.watch(1.0)
@@ -259,7 +260,7 @@ class _Fit:
                 watch=tell(HEADS),
             )
             explanation, done = explanation.with_encoder(), HEADS
-        if settings.gauge == "sparse":
+        if settings.gauge == "rare":
             falling = budget.until(FALL)
             explanation = self._fall(explanation, falling, tell(FALL * (1.0 - done)))
             done += FALL * (1.0 - done)
@@ -291,7 +292,7 @@ class _Fit:
         return fit(explanation, loss, None, **how)[0].requires_grad_(True)
 
     def _size(self, found: Explained, scale: float) -> Tensor:
-        return (sparsity(found.kept, scale) if self.settings.gauge == "sparse" else found.kept.abs()).mean()
+        return (sparsity(found.kept, scale) if self.settings.gauge == "rare" else found.kept.abs()).mean()
 
     def _loss(self, explanation: Explanation, rows: Transitions, scale: float) -> Tensor:
         count = rows_at_once(rows.states, self.settings.rows)

@@ -18,7 +18,7 @@ class RecoverySettings:
     """How to recover rewards.
 
     Attributes:
-        gauge: ``sparse``, ``state_only``, or ``none`` (the critic's own implied reward).
+        gauge: ``sparse``, ``rare``, ``state_only``, or ``none`` (the critic's own implied reward).
         strength: k >= 0, nats of policy error that one nat of reward is worth; larger is sparser and less faithful.
         network: Of the reward: ``plain`` or ``entity_additive``.
         inputs: Of the reward: ``joint``, ``state_action`` or ``state``.

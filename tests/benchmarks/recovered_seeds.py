@@ -18,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tests.benchmarks.rewards import ROOT, checkpoint, scores
 
+GAUGE = "rare"
 BUDGET_S = 60
 """Processor seconds, as `rllib train` has it."""
 METRICS = ("pearson", "epic")
@@ -26,7 +27,7 @@ METRICS = ("pearson", "epic")
 def row(work: pathlib.Path, example: str, seed: int) -> dict[str, Any]:
     """Figures of one seed on the policies' own states: means over agents."""
     work.mkdir(parents=True, exist_ok=True)
-    folder = checkpoint(work, example, seed, [], f"--budget {BUDGET_S} --seed {seed}")
+    folder = checkpoint(work, example, seed, [], f"--budget {BUDGET_S} --seed {seed} --gauge {GAUGE}")
     report = scores(work, folder, [])["states"]["policy"]
     trial = json.loads((work / "train.json").read_text())["trials"][0]
     found: dict[str, Any] = {"seed": seed, "return_mean": trial["return_mean"]}
@@ -43,8 +44,8 @@ def page(rows: list[dict[str, Any]], example: str, name: str) -> str:
         f"# Rewards recovered on `{example}`, by seed",
         "",
         f"`python tests/benchmarks/recovered_seeds.py --example {example} --work DIR --seeds 10 --out "
-        f"docs/results/{name}` writes this page and its JSON after each seed. Recovery has {BUDGET_S} processor "
-        "seconds, as in `rllib train`. Against the true marginal reward on the policies' play, means over agents.",
+        f"docs/results/{name}` writes this page and its JSON after each seed. Recovery is in gauge "
+        f"`{GAUGE}` with {BUDGET_S} processor seconds, as in `rllib train`. Against the true marginal reward on the policies' play, means over agents.",
         "",
         f"{len(rows)} seed(s): Pearson {statistics.mean(pearson):.2f} in the mean, {min(pearson):.2f} in the lowest; "
         f"EPIC {statistics.mean(epic):.2f} in the mean, {max(epic):.2f} in the highest.",

@@ -155,9 +155,7 @@ def main() -> None:
                 policy = learn(transitions(arguments.steps, size), seed)
                 took = time.monotonic() - began
                 score, _ = evaluate_policy(policy, envs(seed + 1000), n_eval_episodes=50, deterministic=False)
-                played = {"BC": {}, "SQIL (DQN)": {"env_steps": ENV_STEPS}}.get(
-                    name, {"env_steps": MORE_STEPS * ENV_STEPS}
-                )
+                played = {"env_steps": PLAYED[name]} if name in PLAYED else {}
                 row = cell | played | {"return": round(float(score), 3), "train_s": round(took, 1)}
                 print(json.dumps(row), flush=True)
                 with arguments.rows.open("a") as out:

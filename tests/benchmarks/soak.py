@@ -2,7 +2,7 @@
 
 Runs ``rllib train`` on Gems with two env runners in processes of their own, and kills one of them every 20 seconds, or
 as soon as there are two again. Every five seconds it looks at all processes: memory, threads, open files, runners, the
-files of Ray's session; of Ray's own processes each by its name, so that it can be said whose it is what grows. In the
+files of Ray's session; of Ray's own processes each by its name, so that growth can be put down to one. In the
 end the trial must have finished and been scored. ``--kill-every 0`` is the same without kills, to compare with. Linux
 only.
 """

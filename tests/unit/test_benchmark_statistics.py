@@ -256,6 +256,7 @@ def test_the_page_has_returns_scores_and_who_is_better(filled: Path) -> None:
     (spread,) = (number for number, row in enumerate(rows) if row[0] == "spread")
     assert rows[spread] == ["spread", "50", "expert", "2.00", ""]
     assert rows[spread + 1][:3] == ["", "", "MAMQL"] and rows[spread + 1][4] == "4"
+    assert rows[spread + 2][:3] == ["", "", "MABC"] and rows[spread + 2][4] == "4"
     assert rows[spread + 1][3].startswith("**1.70** [") and rows[spread + 2][3].startswith("1.15 [")
     assert [row[:2] for row in rows if row[0] in ("spread", "gems")] == [
         ["spread", "50"],

@@ -49,20 +49,18 @@ def recovered(stored: Checkpoint, played: JointColumns) -> Recovered:
 def test_a_sparse_gauge_finds_the_reward_that_the_pair_plays_for(stored: Checkpoint, recovered: Recovered) -> None:
     write_rewards(stored.path, recovered, FAST)
     read, _ = read_with_rewards(stored.path)
-    assert recovered.policy_error["shared"] < 0.01
-    # On the pair's own play the paid step is the rule rather than the exception, so that the gauge gains little there.
-    # Bars that 0.69 (policy) and 0.77 (exploring) hold in every seed; converged fits of |r| reach the same.
-    for states, least, gain in (("policy", 0.65, 0.0), ("exploring", 0.72, 0.2)):
+    assert recovered.policy_error["shared"] < 0.03
+    for states in ("policy", "exploring"):
         held_out = play_held_out(read, states, steps=400, seed=0, exact=True)
         scores = score(read, held_out, "agent_0", resamples=0)
         found, implied = scores["recovered"], scores["implied"]
         assert found["pearson"].value is not None and implied["pearson"].value is not None
-        assert found["pearson"].value > least
-        assert found["pearson"].value > implied["pearson"].value + gain
-        assert found["epic"].value is not None and found["epic"].value < 0.27
+        assert found["pearson"].value > 0.7
+        assert found["pearson"].value > implied["pearson"].value + 0.1
+        assert found["epic"].value is not None and found["epic"].value < 0.3
         assert scores["zero"]["epic"].value == pytest.approx(0.5**0.5)
         paid = by_event(read, held_out, "agent_1")
-        assert paid["reward 1"] > paid["reward 0"] + 0.2
+        assert paid["reward 1"] > paid["reward 0"] + 0.1
 
 
 def test_no_gauge_regresses_what_the_critic_implies(stored: Checkpoint, played: JointColumns) -> None:
@@ -102,7 +100,7 @@ def test_a_regression_afterwards_follows_the_critic_more_closely(stored: Checkpo
     assert errors[1] < errors[0]
 
 
-@pytest.mark.parametrize("gauge", ["sparse", "state_only"])
+@pytest.mark.parametrize("gauge", ["sparse", "rare", "state_only"])
 @pytest.mark.parametrize("inputs", ["state", "state_action", "joint"])
 def test_a_reward_depends_on_what_it_may_see(stored: Checkpoint, played: JointColumns, gauge: str, inputs: str) -> None:
     settings = dataclasses.replace(FAST, gauge=gauge, inputs=inputs, updates=60)

@@ -1,4 +1,4 @@
-"""What the gauge ``sparse`` keeps small, on games whose reward is known."""
+"""What the gauge ``rare`` keeps small, on games whose reward is known."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class MAMQLConfig(ImitationConfig):
             reward_inputs: What rewards depend on: ``joint`` (s, a_i, a_-i), ``state_action`` (s, a_i) or ``state``.
             reward_network: ``plain`` or ``entity_additive`` (a sum over entities and pairs of them).
             reward_gauge: Which of the rewards that explain the policy `rllib train` recovers when it has trained:
-                ``sparse``, ``state_only``, or ``none`` (what the regression beside the critics gave); see
+                ``sparse``, ``rare``, ``state_only``, or ``none`` (what the regression beside the critics gave); see
                 ``rewards.recover``.
             reward_gauge_strength: k >= 0 of the gauge: nats of policy error that one nat of reward is worth.
             **kwargs: Settings of ``ImitationConfig.training`` and RLlib's.
