@@ -100,26 +100,32 @@ def concatenate(parts: list[JointColumns]) -> JointColumns:
     Raises:
         ValueError: If the parts do not have the same columns.
     """
-    if not parts:
-        return {}
-    names = parts[0].keys()
-    for part in parts[1:]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in _names_of(parts)}
+
+
+def _names_of(parts: list[JointColumns]) -> list[str]:
+    """The columns of all parts."""
+    names = parts[0].keys() if parts else ()
+    for part in parts:
         if part.keys() != names:
             raise ValueError(f"parts have different columns: {sorted(set(names) ^ set(part.keys()))}")
-    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+    return list(names)
 
 
 def nbytes(columns: JointColumns) -> int:
-    """Bytes that joint steps take, >= 1."""
-    return max(1, sum(values.nbytes for values in columns.values()))
+    """Bytes that joint steps take."""
+    return sum(values.nbytes for values in columns.values())
 
 
 def pour_together(parts: list[JointColumns]) -> JointColumns:
     """The same as :func:`concatenate`, column by column out of the parts, which are empty afterwards.
 
     Images in parts and joined would need twice their memory.
+
+    Raises:
+        ValueError: If the parts do not have the same columns.
     """
-    names = list(parts[0]) if parts else []
-    joined = {name: np.concatenate([part.pop(name) for part in parts]) for name in names}
+    names = _names_of(parts)
+    joined = dict(parts[0]) if len(parts) == 1 else {n: np.concatenate([p.pop(n) for p in parts]) for n in names}
     parts.clear()
     return joined

@@ -32,9 +32,10 @@ def batched_env(num_envs: int, **config: Any) -> IntersectionBatch | None:
         num_envs: Environments in the batch, at least 1.
         **config: Arguments of `intersection_v0.parallel_env`.
     """
+    if checks.positive("num_envs", num_envs) == 1:
+        return None
     single = IntersectionParallelEnv(**config)
-    alone = checks.positive("num_envs", num_envs) == 1
-    return None if alone or single.traffic or single.challenger else IntersectionBatch(num_envs, single)
+    return None if single.traffic or single.challenger else IntersectionBatch(num_envs, single)
 
 
 class IntersectionBatch(BatchedEnv):

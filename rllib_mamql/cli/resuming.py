@@ -32,7 +32,7 @@ LEAST_SPACE = 2**20
 
 
 @dataclass(frozen=True)
-class Place:
+class RunPlace:
     """Where a run is.
 
     Attributes:
@@ -46,7 +46,7 @@ class Place:
     resumes: bool = False
 
 
-def places_of(experiments: Sequence[Experiment], resume: bool) -> list[Place]:
+def places_of(experiments: Sequence[Experiment], resume: bool) -> list[RunPlace]:
     """Where each experiment of a file runs: with ``resume`` those go on that have a run, and the others begin.
 
     Raises:
@@ -54,14 +54,14 @@ def places_of(experiments: Sequence[Experiment], resume: bool) -> list[Place]:
     """
     names = {experiment.name for experiment in experiments}
     if not resume:
-        return [Place(*results_folder(each, False, names - {each.name})) for each in experiments]
+        return [RunPlace(*results_folder(each, False, names - {each.name})) for each in experiments]
     found, missing = [], []
     for each in experiments:
         try:
-            found.append(Place(*results_folder(each, True, names - {each.name}), resumes=True))
+            found.append(RunPlace(*results_folder(each, True, names - {each.name}), resumes=True))
         except NoRun as error:
             missing.append(error)
-            found.append(Place(*results_folder(each, False, names - {each.name})))
+            found.append(RunPlace(*results_folder(each, False, names - {each.name})))
     if len(missing) == len(experiments):
         raise missing[0]
     for place, each in zip(found, experiments, strict=True):
@@ -128,7 +128,7 @@ def has_checkpoints(run: str) -> bool:
 
 
 @contextmanager
-def claimed(places: Sequence[Place], experiments: Sequence[Experiment]) -> Iterator[list[Place]]:
+def claimed(places: Sequence[RunPlace], experiments: Sequence[Experiment]) -> Iterator[list[RunPlace]]:
     """Makes the folders of new runs, which no other process then takes; those in buckets are left as they are.
 
     Where the user's input then turns out to be wrong, nothing is left of them.
@@ -151,11 +151,16 @@ def claimed(places: Sequence[Place], experiments: Sequence[Experiment]) -> Itera
     except UserError:
         new = (Path(now.storage) / now.name for now, place in zip(made, places, strict=True) if place in here)
         for folder in (*new, *new_roots):
-            if folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, WHOSE}:
-                for name in (LOCK, WHOSE):
-                    (folder / name).unlink(missing_ok=True)
-                folder.rmdir()
+            _drop_unused(folder)
         raise
+
+
+def _drop_unused(folder: Path) -> None:
+    """Removes a new run's folder, or the results' own, in which no run has written."""
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {LOCK, WHOSE}:
+        for name in (LOCK, WHOSE):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 def claim_folder(storage: str, stem: str, name: str) -> str:
@@ -190,9 +195,7 @@ def claim_folder(storage: str, stem: str, name: str) -> str:
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:
-        if (root / name).is_dir() and {path.name for path in (root / name).iterdir()} <= {WHOSE}:
-            (root / name / WHOSE).unlink(missing_ok=True)
-            (root / name).rmdir()
+        _drop_unused(root / name)
         why = no_space(error) or f"it cannot be written to ({error.strerror})"
         raise ConfigError(f"--storage-path {storage}: {why}; nothing was started") from error
     return name

@@ -48,19 +48,6 @@ class Prepared:
     aggregation: str = "mean"
     trials: tuple[tuple[Mapping[str, float], ...], ...] = ()
 
-    @property
-    def cpus(self) -> float:
-        """Logical CPUs that one trial asks for, at most."""
-        return self._most("CPU")
-
-    @property
-    def gpus(self) -> float:
-        """GPUs that one trial asks for, at most."""
-        return self._most("GPU")
-
-    def _most(self, resource: str) -> float:
-        return max((sum(part.get(resource, 0.0) for part in parts) for parts in self.trials), default=0.0)
-
     def setting(self, name: str, config: Mapping[str, Any] | None = None) -> Any:
         """A setting of a trial's config, or of the space that trials are drawn from, or else the algorithm's default.
 

@@ -22,8 +22,8 @@ from rllib_mamql.cli.paths import shown
 from rllib_mamql.cli.progress import INTERRUPTION, TrialMonitor
 from rllib_mamql.cli.progress_csv import ProgressTable
 from rllib_mamql.cli.report import TrialReport
-from rllib_mamql.cli.resuming import Place, claimed, places_of, resumed
-from rllib_mamql.cli.room import check_room
+from rllib_mamql.cli.resuming import RunPlace, claimed, places_of, resumed
+from rllib_mamql.cli.room import check_room, largest
 from rllib_mamql.cli.runs import training
 from rllib_mamql.cli.searching import check_search, scheduler_of, search_of
 from rllib_mamql.cli.session import quiet, ray_session
@@ -47,23 +47,23 @@ def run_experiments(experiments: Sequence[Experiment], options: RunOptions) -> l
         Interrupted: If the user stopped the run.
     """
     quiet(options.verbose)
-    folders = places_of(experiments, options.resume)
+    wanted = places_of(experiments, options.resume)
     with working("checking the experiments"):
         prepared = [prepare(experiment) for experiment in experiments]
         for item in prepared:
             check_search(item)
             scheduler_of(item)
     reports: list[TrialReport] = []
-    largest = {of: max((getattr(item, of) for item in prepared), default=0.0) for of in ("cpus", "gpus")}
-    with claimed(folders, experiments) as places:
-        with ray_session(options, **largest):
-            check_room(options, [parts for item in prepared for parts in item.trials])
+    asked = [parts for item in prepared for parts in item.trials]
+    with claimed(wanted, experiments) as places:
+        with ray_session(options, largest(asked, "CPU"), largest(asked, "GPU")):
+            check_room(options, asked)
             for item, place in zip(prepared, places, strict=True):
                 reports += _run(item, place, options)
     return reports
 
 
-def _run(item: Prepared, place: Place, options: RunOptions) -> list[TrialReport]:
+def _run(item: Prepared, place: RunPlace, options: RunOptions) -> list[TrialReport]:
     storage, name = place.storage, place.name
     remote = is_elsewhere(storage)
     with nullcontext() if remote else training(Path(storage) / name):

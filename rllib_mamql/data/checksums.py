@@ -8,6 +8,8 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
+from rllib_mamql.data.untrusted import parse_json
+
 CHECKSUMS = "checksums.json"
 """File in a checkpoint: ``{path in the folder: [bytes, SHA-256]}``."""
 
@@ -20,7 +22,7 @@ def write_checksums(folder: pathlib.Path) -> None:
 def renew_checksum(folder: pathlib.Path, name: str) -> None:
     """Lists a file as it is now, which was replaced; others as they were. Does nothing where there is no list."""
     if (folder / CHECKSUMS).is_file():
-        listed = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        listed = parse_json((folder / CHECKSUMS).read_text(encoding="utf-8"))
         _write(folder, listed | _sums(folder, [name]))
 
 
@@ -40,7 +42,7 @@ def is_whole(folder: pathlib.Path) -> bool:
     Files that were added later are not on it and do not matter.
     """
     try:
-        listed = json.loads((folder / CHECKSUMS).read_text(encoding="utf-8"))
+        listed = parse_json((folder / CHECKSUMS).read_text(encoding="utf-8"))
         return bool(listed) and all(
             not (folder / name).is_symlink()
             and (folder / name).stat().st_size == size

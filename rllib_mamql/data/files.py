@@ -126,7 +126,7 @@ def _found(path: str | Sequence[str], filesystem: Any) -> dict[str, tuple[pafs.F
                 found[prefix + file] = (where, file)
         except DatasetError:
             raise
-        except (OSError, ValueError) as error:  # pyarrow's own are of both kinds
+        except (*DAMAGE, ValueError) as error:
             raise DatasetError(f"cannot read {one}: {one_line(error)}") from error
     return found
 

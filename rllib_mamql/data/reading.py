@@ -17,8 +17,8 @@ from rllib_mamql.columns import (
     JointColumns,
     T,
     column,
-    concatenate,
     num_rows,
+    pour_together,
 )
 from rllib_mamql.data.files import ParquetFile, find_files
 from rllib_mamql.data.long_layout import convert_long_tables, infer_metadata, is_long_layout
@@ -84,6 +84,7 @@ def read_files(files: Sequence[ParquetFile]) -> JointDataset:
         if metadata is None:
             metadata = infer_metadata(tables)
         columns = convert_long_tables(list(zip(_names(files), tables, strict=True)), metadata)
+        del tables
         _order_columns(columns, metadata.agents)
         validate_columns(columns, metadata, _locator(files) if len(files) == 1 else None)
     else:
@@ -228,7 +229,7 @@ def _concatenate(parts: list[JointColumns]) -> JointColumns:
     for part in parts:
         if set(part) != names:
             raise DatasetError(f"columns {sorted(names - set(part))} are in some files only: write all files alike")
-    return concatenate(parts) if len(parts) > 1 else parts[0]
+    return pour_together(parts)
 
 
 def _add_next_obs(columns: JointColumns, agents: Sequence[str], locate: Locate | None) -> None:

@@ -7,6 +7,7 @@ that it gets stuck: two chefs in each other's way who insist. Play that is stuck
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -61,9 +62,11 @@ def decide(stored: Checkpoint, demonstrations: JointColumns | None, *, seed: int
     agents = list(stored.module_of)
     if demonstrations is not None:
         demonstrations = _as_shown(stored, demonstrations)
-    widths = widths_of(next(_play(stored, 1.0, seed)) if demonstrations is None else demonstrations, agents)
+    as_trained = _play(stored, 1.0, seed)
+    first = next(as_trained)
+    widths = widths_of(first if demonstrations is None else demonstrations, agents)
     shown = None if demonstrations is None else coming_back([demonstrations], agents, widths)
-    shares = {1.0: coming_back(_play(stored, 1.0, seed), agents, widths)}
+    shares = {1.0: coming_back(itertools.chain([first], as_trained), agents, widths)}
     most = max(shares[1.0], shown or 0.0) + ALLOWED
     for multiple in MULTIPLES:
         shares[multiple] = coming_back(_play(stored, multiple, seed), agents, widths)

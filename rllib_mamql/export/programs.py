@@ -131,6 +131,7 @@ class Program:
 
         Raises:
             ProgramError: If the results would be out of all proportion to the inputs, or the output is no tensor.
+            ValueError, TypeError, IndexError, RuntimeError: If an operator cannot take what it is given.
         """
         values: dict[str, Any] = dict(zip(self.inputs, inputs, strict=True))
         most, numbers = _most(inputs), 0

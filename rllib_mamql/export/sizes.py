@@ -24,7 +24,7 @@ def at_most(operator: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> in
     """
     if any(isinstance(value, (Tensor, list, tuple)) for value in kwargs.values()):
         raise ValueError(f"{operator} is given a tensor or a list by keyword")
-    bound = _BOUNDS.get(operator.split(".")[1] if "." in operator else operator, _broadcast)
+    bound = _BOUNDS.get(operator.split(".")[1], _broadcast)
     return int(bound(args))
 
 

@@ -12,13 +12,14 @@ from rllib_mamql.data.masks import is_masked
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.environments.standard import StandardEnv
 from rllib_mamql.errors import ConfigError
+from rllib_mamql.play.actors import Playable
 from rllib_mamql.play.batched import make_rollout
 from rllib_mamql.play.rollout import ColumnarRollout
 
 SINCE = "it has changed since that training; take back the change, or train anew"
 
 
-class TrainedSomewhere(Protocol):
+class TrainedSomewhere(Playable, Protocol):
     """What a checkpoint says about the environment that its policies were trained in."""
 
     @property
@@ -32,14 +33,6 @@ class TrainedSomewhere(Protocol):
     @property
     def history(self) -> int:
         """How many steps back the policies see, >= 0."""
-
-    @property
-    def modules(self) -> Mapping[str, Any]:
-        """Modules by id, with the spaces that they were trained for."""
-
-    @property
-    def module_of(self) -> Mapping[str, str]:
-        """``{agent: module}``, agents in order."""
 
 
 def named_rollout(
@@ -80,8 +73,21 @@ def checkpoint_env(stored: TrainedSomewhere, render_mode: str | None = None) -> 
         ConfigError: If it has changed since, so that agents see or do something else than their policies know.
     """
     env = make_env(stored.env, stored.env_config, render_mode, history=stored.history)
-    if list(env.possible_agents) != list(stored.module_of):
+    try:
+        check_unchanged(stored, env)
+    except ConfigError:
         env.close()
+        raise
+    return env
+
+
+def check_unchanged(stored: TrainedSomewhere, env: ParallelEnv) -> None:
+    """Refuses an environment in which agents see or do something else than a checkpoint's policies know.
+
+    Raises:
+        ConfigError: If agents or spaces are others.
+    """
+    if list(env.possible_agents) != list(stored.module_of):
         raise ConfigError(
             f"environment {stored.env!r} has agents {env.possible_agents}, the checkpoint's policies are of "
             f"{list(stored.module_of)}: {SINCE}"
@@ -93,12 +99,10 @@ def checkpoint_env(stored: TrainedSomewhere, render_mode: str | None = None) -> 
             ("has", f"{env.action_space(agent).n} actions", f"{module.action_space.n} actions"),
         ):
             if now != then:
-                env.close()
                 raise ConfigError(
                     f"environment {stored.env!r}: agent {agent!r} {what} {now}, its policy was trained on {then}: "
                     f"{SINCE}"
                 )
-    return env
 
 
 def _told(space: Any) -> str:
@@ -109,9 +113,18 @@ def _told(space: Any) -> str:
 def checkpoint_rollout(
     stored: TrainedSomewhere, num_envs: int, seed: int | None, *, name: str = "eps"
 ) -> ColumnarRollout:
-    """:func:`named_rollout` of a checkpoint's environment."""
-    checkpoint_env(stored).close()
-    return named_rollout(stored.env, stored.env_config, num_envs, seed, history=stored.history, name=name)
+    """:func:`named_rollout` of a checkpoint's environment.
+
+    Raises:
+        ConfigError: As :func:`check_unchanged`.
+    """
+    rollout = named_rollout(stored.env, stored.env_config, num_envs, seed, history=stored.history, name=name)
+    try:
+        check_unchanged(stored, rollout.envs[0])
+    except ConfigError:
+        rollout.close()
+        raise
+    return rollout
 
 
 def single_rollout(

@@ -228,7 +228,7 @@ class ColumnarRollout(Retraceable):
             after_step: Called after each batched step with the indices whose episode ended (before they restart).
             most_steps: Gives episodes up that are still under way after so many joint steps; None never does.
             watch: Told how many episodes have ended, or how many joint steps are taken.
-            show: Given the joint steps of each batched step, where they are not to be kept.
+            show: Given the joint steps of each batched step.
 
         Returns:
             The joint steps taken (empty if not ``keep``) and the episodes that ended.

@@ -174,7 +174,8 @@ def levelled(targets: tuple[Tensor, Tensor], rows: Transitions, discount: float)
     weight = rows.policy[rows.now].gather(-1, rows.action[:, None])[:, 0] * ratio
     if not weight.sum() > 0.0:
         return targets
-    order = torch.argsort(candidates := reward / ratio.clamp_min(1e-8))
+    candidates = reward / ratio.clamp_min(1e-8)
+    order = torch.argsort(candidates)
     heavy = torch.cumsum(weight[order].double(), 0)
     level = candidates[order][torch.searchsorted(heavy, 0.5 * heavy[-1:])[0]]
     return reward - ratio * level, value - level

@@ -12,20 +12,22 @@ potential Phi, and, where the policy is known with an error only, by those of po
     r              = Q_i(s, a_i, a_-i) - gamma (1 - terminated) W(s'),   W(s) = log mean_a exp Qbar_i(s, a)
 
 over transitions in which a share of the actions is random, so that all actions are covered; where some are illegal,
-sums and means over actions are over the legal ones. ``explanation.sparsity`` says why the logarithm; its s is 0.3
-nats. A constant in W that the fit hardly feels is found afterwards (``explanation.levelled``). Q is in units of the
-inverse temperature (``explanation``). The difference between W and the critic's own soft value is the potential Phi.
+sums and means over actions are over the legal ones. ``explanation.sparsity`` says why the logarithm; its s
+falls from 30 to 0.3 nats. A constant in W that the fit hardly feels is found afterwards (``explanation.levelled``). Q
+is in units of the inverse temperature (``explanation``). The difference between W and the critic's own soft value is
+the potential Phi.
 W is the mean in place of the sum, so that the reward zero is its own explanation. The reward network R_i is the
 regression of r, divided by the rationality. A potential network is the regression of W, divided likewise: R_i shaped
 by it is dense, an advantage (Ng, Harada and Russell, *Policy invariance under reward transformations*, ICML 1999).
 Other sources: MAMQL (arXiv 2503.04679); reward-regularised classification (Piot, Geist and Pietquin, *Boosted and
 Reward-regularized Classification for Apprenticeship Learning*, AAMAS 2014), here for several agents and Boltzmann
-policies. Each fit lasts until held-out play gains no more by it (``fitting``).
+policies. Each fit lasts until held-out play gains no more by it (``fitting``), but for that in which s falls.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
 import time
 from collections.abc import Callable
@@ -73,7 +75,7 @@ HEADS = 0.2
 HEAD_UPDATES = 400
 """Gradient steps of the explanation's heads alone, at most."""
 FALL_UPDATES = 400
-"""Gradient steps after these over which the scale of the gauge ``rare`` falls, at most."""
+"""Gradient steps over which the scale of the gauge ``rare`` falls, at most."""
 FALL = 0.4
 """Share of what is left of the explanation's budget that this may use."""
 TOTAL = 100
@@ -205,7 +207,7 @@ class _Fit:
     Attributes:
         policy_error: KL(pi || explanation) on held-out rows, in nats.
         mean_absolute: E|r| there, in nats.
-        updates: Gradient steps of the whole explanation, after those of its heads alone.
+        updates: Gradient steps of the whole explanation, after those of its heads alone and of a falling scale.
         ended_by: What ended it (``fitting.Ending``); ``budget`` also where the regression after it was cut off.
     """
 
@@ -236,6 +238,7 @@ class _Fit:
             targets = targets_of(explanation, self.rows)
             if self.settings.gauge == "rare":
                 targets = levelled(targets, self.rows, self.discount)
+            self.mean_absolute = float(targets[0][self.rows.judged].abs().mean())
             regressed = self._regress(targets, explanation, EXPLAINING)
         self.watch(1.0)
         return regressed.reward.requires_grad_(False), regressed.potential.requires_grad_(False)
@@ -281,15 +284,14 @@ class _Fit:
     def _fall(self, explanation: Explanation, budget: Budget, watch: Callable[[float], None]) -> Explanation:
         """Fits while the scale falls, with the updates or, where it ends sooner, the budget."""
         updates = min(self.settings.updates, FALL_UPDATES)
-        done = 0
+        made = itertools.count()
 
         def loss(explanation: Explanation) -> Tensor:
-            nonlocal done
-            share, done = min(1.0, max(done / updates, budget.used)), done + 1
+            share = min(1.0, max(next(made) / updates, budget.used))
             return self._loss(explanation, self.rows, falling_scale(share))
 
-        how: dict[str, Any] = {"rate": self.settings.lr, "updates": updates, "budget": budget, "watch": watch}
-        return fit(explanation, loss, None, **how)[0].requires_grad_(True)
+        fitted, _ = fit(explanation, loss, None, rate=self.settings.lr, updates=updates, budget=budget, watch=watch)
+        return fitted.requires_grad_(True)
 
     def _size(self, found: Explained, scale: float) -> Tensor:
         return (sparsity(found.kept, scale) if self.settings.gauge == "rare" else found.kept.abs()).mean()
@@ -301,7 +303,7 @@ class _Fit:
 
     def _judge(self, explanation: Explanation, rows: Transitions, scale: float) -> float:
         found = explanation(rows, rows.judged)
-        self.policy_error, self.mean_absolute = float(found.error), float(found.kept.abs().mean())
+        self.policy_error = float(found.error)
         return self.policy_error + self.settings.strength * float(self._size(found, scale))
 
     def _settle(

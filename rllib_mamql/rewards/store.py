@@ -42,7 +42,8 @@ class Recovered:
         mean_absolute: ``{module: E|r|}`` there, in nats.
         seconds: Wall seconds of the fit.
         potentials: ``{module: network}``, ``observations (B, *obs) -> (B,)``, in the units of the rewards.
-        updates: ``{module: gradient steps of the whole explanation}``, after those of its heads alone.
+        updates: ``{module: gradient steps of the whole explanation}``, after those of its heads alone and of
+            a falling scale.
         ended_by: ``{module: why there were no more}``: ``judged`` (held-out rows gained no more), ``budget``, or
             ``updates`` (as many as were allowed).
     """

@@ -45,7 +45,8 @@ def page(rows: list[dict[str, Any]], example: str, name: str) -> str:
         "",
         f"`python tests/benchmarks/recovered_seeds.py --example {example} --work DIR --seeds 10 --out "
         f"docs/results/{name}` writes this page and its JSON after each seed. Recovery is in gauge "
-        f"`{GAUGE}` with {BUDGET_S} processor seconds, as in `rllib train`. Against the true marginal reward on the policies' play, means over agents.",
+        f"`{GAUGE}` with {BUDGET_S} processor seconds, as in `rllib train`. "
+        "Against the true marginal reward on the policies' play, means over agents.",
         "",
         f"{len(rows)} seed(s): Pearson {statistics.mean(pearson):.2f} in the mean, {min(pearson):.2f} in the lowest; "
         f"EPIC {statistics.mean(epic):.2f} in the mean, {max(epic):.2f} in the highest.",

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from rllib_mamql.cli.experiment import Overrides, load_experiments, to_param_space, variants
+from rllib_mamql.cli.room import largest
 from rllib_mamql.errors import ConfigError, DatasetError, UserError
 
 GOOD = """
@@ -129,13 +130,13 @@ def test_prepared_is_what_departs_from_the_defaults(tmp_path: Path) -> None:
     assert set(space["policies"]) == {"agent_0", "agent_1"}
     assert space["policy_mapping_fn"]("agent_1", None) == "agent_1"
     assert "gamma" not in space
-    assert prepared.cpus >= 1
+    assert largest(prepared.trials, "CPU") >= 1
 
 
 def test_trial_resources_follow_the_runners(tmp_path: Path) -> None:
     few = prepare(tmp_path)
     many = prepare(tmp_path, config={"num_env_runners": 2, "num_learners": 2})
-    assert many.cpus >= few.cpus + 3
+    assert largest(many.trials, "CPU") >= largest(few.trials, "CPU") + 3
 
 
 def test_samples_with_a_seed_get_a_seed_each(tmp_path: Path) -> None:

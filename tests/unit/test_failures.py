@@ -22,7 +22,7 @@ from rllib_mamql.cli.adopting import Adopt, newer_checkpoint
 from rllib_mamql.cli.experiment import Experiment, ExperimentSettings
 from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.cli.progress import INTERRUPTION, TrialMonitor
-from rllib_mamql.cli.resuming import Place, claim_folder, claimed, results_folder, resumed
+from rllib_mamql.cli.resuming import RunPlace, claim_folder, claimed, results_folder, resumed
 from rllib_mamql.cli.room import check_room
 from rllib_mamql.data.checksums import is_whole, renew_checksum, write_checksums
 from rllib_mamql.environments.patience import PATIENCE
@@ -202,8 +202,8 @@ def test_storage_that_cannot_be_written_is_refused(tmp_path: Path, monkeypatch: 
 
 def test_nothing_is_left_of_a_run_that_is_refused(tmp_path: Path) -> None:
     root, experiment = tmp_path / "results", Experiment("toy", ExperimentSettings(run="MAMQL"), tmp_path)
-    with pytest.raises(ConfigError, match="no room"), claimed([Place(str(root), "toy")], [experiment]) as places:
-        assert places == [Place(str(root), "toy")] and (root / "toy").is_dir()
+    with pytest.raises(ConfigError, match="no room"), claimed([RunPlace(str(root), "toy")], [experiment]) as places:
+        assert places == [RunPlace(str(root), "toy")] and (root / "toy").is_dir()
         raise ConfigError("no room")
     assert not root.exists()
 

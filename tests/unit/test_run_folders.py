@@ -14,7 +14,7 @@ import pytest
 from rllib_mamql.cli.experiment import Experiment, load_experiments
 from rllib_mamql.cli.paths import newest_checkpoint
 from rllib_mamql.cli.report import TrialReport
-from rllib_mamql.cli.resuming import Place, claimed, is_over, longer, places_of
+from rllib_mamql.cli.resuming import RunPlace, claimed, is_over, longer, places_of
 from rllib_mamql.cli.runs import training
 from rllib_mamql.cli.trial_tables import best_first, winners
 from rllib_mamql.cli.winner import write_winner
@@ -193,7 +193,7 @@ def test_experiments_of_a_file_go_on_with_their_own_runs(tmp_path: Path, capsys:
     assert start(both) == ["gems", "gems-2"]
     # Killed while the first one trained: the second has a folder and nothing in it.
     write_trial(root / "gems", 0)
-    assert places_of(both, resume=True) == [Place(str(root), "gems", True), Place(str(root), "gems-2-2")]
+    assert places_of(both, resume=True) == [RunPlace(str(root), "gems", True), RunPlace(str(root), "gems-2-2")]
     assert "gems-2 has no run to resume, and begins" in capsys.readouterr().err
     write_trial(root / "gems-2", 0)
     assert [place.name for place in places_of(both, resume=True)] == ["gems", "gems-2"]
@@ -213,7 +213,7 @@ def test_a_second_run_is_not_taken_for_an_experiment_of_its_name(tmp_path: Path)
         with claimed(places_of(both[:1], resume=False), both[:1]) as places:
             assert [place.name for place in places] == [name]
         write_trial(root / name, 0)
-    assert places_of(both, resume=True) == [Place(str(root), "gems-2", True), Place(str(root), "gems-2-2")]
+    assert places_of(both, resume=True) == [RunPlace(str(root), "gems-2", True), RunPlace(str(root), "gems-2-2")]
     # As written before names were noted: the folder's name is the experiment's.
     for name in ("gems", "gems-2"):
         (root / name / ".experiment").unlink()

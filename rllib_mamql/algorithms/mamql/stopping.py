@@ -86,7 +86,7 @@ class Scouts:
         module_of = {agent: module_id for module_id, agents in learner.agents_of.items() for agent in agents}
         self._scouts: list[tuple[ImitationLearner, JointColumns]] = []
         with torch.random.fork_rng(devices=[]):  # The learner's own draws stay as they are without scouts.
-            for split in range(min(MOST_SCOUTS, math.ceil(wanted), max(1, MOST_BYTES // nbytes(columns)))):
+            for split in range(min(MOST_SCOUTS, math.ceil(wanted), max(1, MOST_BYTES // max(1, nbytes(columns))))):
                 kept, judged = hold_out(columns, HELD_OUT_SHARE, (config.seed or 0) + split)
                 scout = config.build_learner(spaces=spaces)
                 scout.set_expert({agent: module_of[agent] for agent in learner.agents}, kept)
