@@ -20,7 +20,7 @@ WARM_UP = 20
 LOOK = 50
 """Gradient steps between two looks at the held-out rows."""
 GAIN, PATIENCE = 0.003, 3
-"""A fit ends when its held-out loss fell by no more than this share within so many looks."""
+"""A fit ends when its held-out loss fell by no more than this share within so many looks, unless told otherwise."""
 CLIP = 10.0
 """Largest norm of a gradient."""
 
@@ -76,6 +76,7 @@ def fit(
     updates: int,
     budget: Budget,
     watch: Callable[[float], None],
+    patience: int = PATIENCE,
 ) -> tuple[Network, Ending]:
     """Minimises a loss until held-out rows say that it is enough.
 
@@ -87,6 +88,7 @@ def fit(
         updates: Gradient steps at most.
         budget: When to end at the latest, after one step.
         watch: Told the share that is done, of the most that it may be.
+        patience: Looks without a gain after which it ends.
 
     Returns:
         The network with averaged weights, and how the fit ended.
@@ -113,15 +115,15 @@ def fit(
         if judge is not None and update % LOOK == 0:
             with torch.no_grad():
                 found.append(judge(average))
-            if _enough(found):
+            if _enough(found, patience):
                 return average, Ending(update, "judged")
     return average, Ending(updates, "updates")
 
 
-def _enough(losses: Iterable[float]) -> bool:
+def _enough(losses: Iterable[float], patience: int) -> bool:
     """Whether the last looks gained too little over those before them."""
     found = [loss if math.isfinite(loss) else math.inf for loss in losses]
-    if len(found) <= PATIENCE:
+    if len(found) <= patience:
         return False
-    before, since = min(found[:-PATIENCE]), min(found[-PATIENCE:])
+    before, since = min(found[:-patience]), min(found[-patience:])
     return not since < before - GAIN * abs(before)
