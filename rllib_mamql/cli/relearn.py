@@ -27,6 +27,7 @@ from rllib_mamql.rewards.settings import REWARD_KINDS, RelearnSettings
 
 if TYPE_CHECKING:
     from rllib_mamql.learning.checkpoint import Checkpoint
+    from rllib_mamql.rewards.refits import Refits
     from rllib_mamql.rewards.sources import RewardSource
 
 
@@ -54,6 +55,11 @@ if TYPE_CHECKING:
 )
 @count_option("--iterations", RelearnSettings.iterations)
 @count_option("--episodes", RelearnSettings.episodes, "Of the final evaluation.")
+@count_option(
+    "--rounds",
+    RelearnSettings.rounds,
+    "Parts of the training; rewards are recovered anew between them, from the learners' play too.",
+)
 @assignments("--set", "sets", help="Change a setting of the algorithm.")
 @seed_option
 @out_option
@@ -79,12 +85,13 @@ def relearn(checkpoint: str | Path, algo: str, out: Path, json_path: Path | None
         where = shown(folder)
         say(f"{where} holds no rewards in a gauge, only those that training regressed; `rllib recover` recovers them")
     source, clone = _source(stored, options)
+    refits = _refits(stored, how, source, settings)
     reference = options["reference"]
     against = None if reference is None else read_metadata(str(reference))
     check_environments(stored, settings, algorithm)
     out.mkdir(parents=True, exist_ok=True)
     with ray_session(RunOptions()):
-        result = learn(stored, source, algorithm, settings, out, say, against)
+        result = learn(stored, source, algorithm, settings, out, say, against, refits)
     print_relearned(f"{algo} from scratch on the {source.kind} reward", result)
     print(f"{shown(result.checkpoint)}: {result.env_steps:,} joint steps, {result.train_time_s:.0f} s")
     inside, judged_in = env_configs(stored, settings)
@@ -92,6 +99,7 @@ def relearn(checkpoint: str | Path, algo: str, out: Path, json_path: Path | None
     fields: dict[str, Any] = {
         "env": stored.env, "env_config": inside, "judged_in": judged_in, "seed": settings.seed, "algo": algo,
         "reward": source.kind, "shaped": options["shaped"], "sticky_actions": settings.sticky_actions,
+        "rounds": settings.rounds,
         "clone_updates": clone and clone.updates, "clone_held_out": clone and clone.held_out,
         "return_mean": None if result.teams else result.returns.mean,
         "return_ci95": None if result.teams else result.returns.ci95,
@@ -124,7 +132,30 @@ def _settings(options: dict[str, Any]) -> RelearnSettings:
         env_config=parse_assignments(options["env_config"], "--env-config"),
         judged_in=parse_assignments(options["judged_in"], "--judged-in"),
         algorithm=parse_assignments(options["sets"], "--set"),
-        **{name: options[name] for name in ("sticky_actions", "iterations", "episodes", "seed")},
+        **{name: options[name] for name in ("sticky_actions", "iterations", "episodes", "rounds", "seed")},
+    )
+
+
+def _refits(
+    stored: Checkpoint, how: dict[str, Any] | None, source: RewardSource, settings: RelearnSettings
+) -> Refits | None:
+    """What recovers rewards anew between the rounds, where there are several."""
+    from rllib_mamql.cli.working import working
+    from rllib_mamql.rewards.recover import TOTAL
+    from rllib_mamql.rewards.refits import Refits
+    from rllib_mamql.rewards.settings import RecoverySettings
+
+    if settings.rounds == 1:
+        return None
+    if source.kind != "recovered" or how is None:
+        raise ConfigError(
+            f"--rounds {settings.rounds} recovers rewards anew: it needs --reward recovered, and rewards that "
+            "`rllib recover` has written"
+        )
+    return Refits(
+        stored,
+        RecoverySettings(**how["settings"]),
+        lambda: working("recovering rewards with the learners' play", TOTAL),
     )
 
 

@@ -80,8 +80,10 @@ def scheduler_of(item: Prepared) -> Any | None:
             return schedulers.AsyncHyperBandScheduler(**common, **given)
         if settings.scheduler == "median":
             return schedulers.MedianStoppingRule(**common, **{"grace_period": 1, **options})
+        from rllib_mamql.cli.with_gaps import PopulationBasedTraining
+
         given = {"perturbation_interval": max(1, longest // 4), **options}
-        return schedulers.PopulationBasedTraining(**common, hyperparam_mutations=_mutations(item), **given)
+        return PopulationBasedTraining(**common, hyperparam_mutations=_mutations(item), **given)
     except (AssertionError, TypeError, ValueError) as error:
         raise ConfigError(
             f"experiment {item.experiment.name!r}: tune.scheduler_options: {one_line(error) or 'they do not fit'}"
@@ -99,7 +101,8 @@ def search_of(item: Prepared) -> Any:
     seed = seed if isinstance(seed, int) else None
     if settings.search == "optuna":
         import optuna
-        from ray.tune.search.optuna import OptunaSearch
+
+        from rllib_mamql.cli.with_gaps import OptunaSearch
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         return OptunaSearch(metric=metric_of(item), mode=settings.mode, seed=seed)

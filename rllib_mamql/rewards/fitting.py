@@ -19,8 +19,10 @@ WARM_UP = 20
 """Gradient steps over which the learning rate rises."""
 LOOK = 50
 """Gradient steps between two looks at the held-out rows."""
-GAIN, PATIENCE = 0.003, 3
-"""A fit ends when its held-out loss fell by no more than this share within so many looks, unless told otherwise."""
+GAIN, PATIENCE = 0.003, 6
+"""A fit ends when its held-out loss fell by no more than this share within so many looks. Half as many end some on a
+plateau: of four recoveries from `gems_soft` two stopped at a correlation of 0.85 to 0.88 with the true reward, and
+reach 0.93 with twice the patience."""
 CLIP = 10.0
 """Largest norm of a gradient."""
 
@@ -76,7 +78,6 @@ def fit(
     updates: int,
     budget: Budget,
     watch: Callable[[float], None],
-    patience: int = PATIENCE,
 ) -> tuple[Network, Ending]:
     """Minimises a loss until held-out rows say that it is enough.
 
@@ -88,7 +89,6 @@ def fit(
         updates: Gradient steps at most.
         budget: When to end at the latest, after one step.
         watch: Told the share that is done, of the most that it may be.
-        patience: Looks without a gain after which it ends.
 
     Returns:
         The network with averaged weights, and how the fit ended.
@@ -115,15 +115,15 @@ def fit(
         if judge is not None and update % LOOK == 0:
             with torch.no_grad():
                 found.append(judge(average))
-            if _enough(found, patience):
+            if _enough(found):
                 return average, Ending(update, "judged")
     return average, Ending(updates, "updates")
 
 
-def _enough(losses: Iterable[float], patience: int) -> bool:
+def _enough(losses: Iterable[float]) -> bool:
     """Whether the last looks gained too little over those before them."""
     found = [loss if math.isfinite(loss) else math.inf for loss in losses]
-    if len(found) <= patience:
+    if len(found) <= PATIENCE:
         return False
-    before, since = min(found[:-patience]), min(found[-patience:])
+    before, since = min(found[:-PATIENCE]), min(found[-PATIENCE:])
     return not since < before - GAIN * abs(before)

@@ -16,11 +16,14 @@ from rllib_mamql.environments.registry import make_env, opposed_teams, resolve_e
 from rllib_mamql.environments.wrappers import StickyActionsEnv
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.play.named import named_rollout
 from rllib_mamql.play.returns import TeamReturn, normalised_score, return_aggregation, summarise_returns, team_returns
 from rllib_mamql.play.rollout import Actor, ColumnarRollout, Episode
 from rllib_mamql.rewards.environment import RecoveredRewardEnv
+from rllib_mamql.rewards.refits import Refits
 from rllib_mamql.rewards.settings import RelearnSettings
 from rllib_mamql.rewards.sources import RewardSource
+from rllib_mamql.rewards.store import write_rewards
 
 ENV = "recovered-reward"
 LINE_EVERY_S = 5.0
@@ -122,6 +125,7 @@ def relearn(
     out: pathlib.Path,
     report: Callable[[str], None] = print,
     reference: DatasetMetadata | None = None,
+    refits: Refits | None = None,
 ) -> Relearned:
     """Trains from scratch on a source's rewards.
 
@@ -133,50 +137,115 @@ def relearn(
         out: Folder for the checkpoint.
         report: Takes a line of progress.
         reference: Whose expert and random play the score is normalised by; None: the checkpoint's demonstrations.
+        refits: Recovers the source's rewards anew where there are several rounds.
     """
     env_config, judged = env_configs(stored, settings)
-    inside = functools.partial(build_env, stored.env, env_config, settings.sticky_actions, history=stored.history)
     outside = functools.partial(build_env, stored.env, judged, settings.sticky_actions, history=stored.history)
-    config = _config(stored, algorithm, settings, functools.partial(inside, source))
-    trainer = config.build_algo()
-    teams = opposed_teams(stored.env, list(stored.module_of))
-    curve: list[dict[str, float]] = []
-    spent, said = 0.0, time.monotonic()
+    learner, checkpoint = _Learner(stored, source, algorithm, settings, outside, report), out / "checkpoint"
     try:
-        for iteration in range(1, settings.iterations + 1):
-            started = time.monotonic()
-            result = trainer.train()
-            spent += time.monotonic() - started
-            steps = int(result["env_runners"]["num_env_steps_sampled_lifetime"])
-            last = iteration == settings.iterations
-            if iteration % max(1, settings.iterations // LOOKS) == 0 and not last:
-                played = _true_returns(_actor(trainer, stored, settings.seed), outside, 50, settings.seed)
-                means = {team: one.mean for team, one in team_returns(*played, teams).items()}
-                means = means or {"": summarise_returns(*played).mean}
-                point = {f"return_mean{team and f'_{team}'}": mean for team, mean in means.items()}
-                curve.append({"env_steps": steps, "train_time_s": spent, **point})
-                told = ", ".join(f"true return {team and f'of {team} '}{mean:.2f}" for team, mean in means.items())
-                report(f"{_how_far(iteration, settings.iterations, spent)}: {told}")
-            elif time.monotonic() - said > LINE_EVERY_S or last:
-                report(_how_far(iteration, settings.iterations, spent))
-            else:
-                continue
-            said = time.monotonic()
-        checkpoint = out / "checkpoint"
-        trainer.save_to_path(str(checkpoint.resolve()))
-        actor = _actor(trainer, stored, settings.seed)
-        judged_by = _true_returns(actor, outside, settings.episodes, settings.seed + 1)
+        for one in range(1, settings.rounds + 1):
+            learner.train_until(settings.iterations * one // settings.rounds)
+            learner.trainer.save_to_path(str(checkpoint.resolve()))
+            if refits is not None and one < settings.rounds:
+                rollout = named_rollout(
+                    stored.env, env_config, 50, settings.seed + one, history=stored.history, name=f"learner{one}"
+                )
+                try:
+                    played, _ = rollout.run(learner.actor(), num_steps=refits.steps)
+                finally:
+                    rollout.close()
+                found = refits(played)
+                write_rewards(out, found, refits.settings)
+                report(f"round {one} of {settings.rounds}: rewards recovered anew in {found.seconds:.0f} s")
+                learner.go_on(checkpoint)
+        judged_by = _true_returns(learner.actor(), outside, settings.episodes, settings.seed + 1)
     finally:
-        trainer.stop()
+        learner.trainer.stop()
     played_in = stored.env_config if reference is None else dict(reference.env_config or {})
     reference = stored.metadata if reference is None else reference
     resolved = [resolve_env_config(stored.env, config) for config in (judged, played_in)]
     same = not settings.sticky_actions and resolved[0] == resolved[1]
     expert, random = reference.expert_return, reference.random_return
     returns = summarise_returns(*judged_by)
-    sides = team_returns(*judged_by, teams, *((expert, random) if same else ()))
+    sides = team_returns(*judged_by, learner.teams, *((expert, random) if same else ()))
     score = normalised_score(returns.mean, expert.mean if expert else None, random.mean if random else None)
-    return Relearned(returns, score if same and not sides else None, curve, steps, spent, checkpoint, sides)
+    return Relearned(
+        returns, score if same and not sides else None, learner.curve, learner.steps, learner.spent, checkpoint, sides
+    )
+
+
+class _Learner:
+    """RLlib's algorithm, learning from a source's rewards.
+
+    Attributes:
+        trainer: The algorithm.
+        teams: Of agents that have opponents.
+        curve: True returns so far; see ``Relearned``.
+        steps: Joint steps so far.
+        spent: Wall seconds of training.
+    """
+
+    def __init__(
+        self,
+        stored: Checkpoint,
+        source: RewardSource,
+        algorithm: type[Any],
+        settings: RelearnSettings,
+        outside: Callable[[None], Any],
+        report: Callable[[str], None],
+    ) -> None:
+        self._stored, self._source, self._algorithm, self._settings = stored, source, algorithm, settings
+        self._outside, self._report = outside, report
+        self.teams = opposed_teams(stored.env, list(stored.module_of))
+        self.curve: list[dict[str, float]] = []
+        self.steps, self.spent = 0, 0.0
+        self._iteration, self._said = 0, time.monotonic()
+        self.trainer = self._built()
+
+    def _built(self) -> Any:
+        stored, settings = self._stored, self._settings
+        inside, _ = env_configs(stored, settings)
+        build = functools.partial(
+            build_env, stored.env, inside, settings.sticky_actions, self._source, history=stored.history
+        )
+        return _config(stored, self._algorithm, settings, build).build_algo()
+
+    def go_on(self, checkpoint: pathlib.Path) -> None:
+        """Learns from the source's rewards as they are now, wherever it runs."""
+        self.trainer.stop()
+        self.trainer = self._built()
+        self.trainer.restore_from_path(str(checkpoint.resolve()))
+
+    def actor(self) -> Actor:
+        """Plays as it has learned so far."""
+        return _actor(self.trainer, self._stored, self._settings.seed)
+
+    def train_until(self, iteration: int) -> None:
+        """Trains up to an iteration."""
+        while self._iteration < iteration:
+            self._iteration += 1
+            started = time.monotonic()
+            result = self.trainer.train()
+            self.spent += time.monotonic() - started
+            self.steps = int(result["env_runners"]["num_env_steps_sampled_lifetime"])
+            self._tell()
+
+    def _tell(self) -> None:
+        iteration, settings = self._iteration, self._settings
+        last = iteration == settings.iterations
+        if iteration % max(1, settings.iterations // LOOKS) == 0 and not last:
+            played = _true_returns(self.actor(), self._outside, 50, settings.seed)
+            means = {team: one.mean for team, one in team_returns(*played, self.teams).items()}
+            means = means or {"": summarise_returns(*played).mean}
+            point = {f"return_mean{team and f'_{team}'}": mean for team, mean in means.items()}
+            self.curve.append({"env_steps": self.steps, "train_time_s": self.spent, **point})
+            told = ", ".join(f"true return {team and f'of {team} '}{mean:.2f}" for team, mean in means.items())
+            self._report(f"{_how_far(iteration, settings.iterations, self.spent)}: {told}")
+        elif time.monotonic() - self._said > LINE_EVERY_S or last:
+            self._report(_how_far(iteration, settings.iterations, self.spent))
+        else:
+            return
+        self._said = time.monotonic()
 
 
 def _how_far(iteration: int, iterations: int, seconds: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rllib_mamql.errors import check_choice, check_integer, check_number
+from rllib_mamql.errors import ConfigError, check_choice, check_integer, check_number
 from rllib_mamql.networks.choices import REWARD_GAUGES, REWARD_INPUTS, REWARD_NETWORKS
 
 REWARD_KINDS = ("recovered", "implied", "cloning", "true")
@@ -107,6 +107,7 @@ class RelearnSettings:
         sticky_actions: Probability in [0, 1) with which an action is repeated in place of the one chosen.
         iterations: Training iterations, >= 1.
         episodes: Episodes of the final evaluation, >= 1.
+        rounds: Parts of the training, >= 1, between which rewards are recovered anew with the learners' play in it.
         seed: Seed.
         algorithm: What the algorithm's settings depart from; see ``relearn.PPO_SETTINGS``.
     """
@@ -116,9 +117,17 @@ class RelearnSettings:
     sticky_actions: float = 0.0
     iterations: int = 30
     episodes: int = 200
+    rounds: int = 1
     seed: int = 0
     algorithm: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("iterations", "episodes"):
+        for name in ("iterations", "episodes", "rounds"):
             check_integer(name, getattr(self, name))
+        if self.rounds > self.iterations:
+            raise ConfigError(f"rounds is {self.rounds}, but there are {self.iterations} iterations: use fewer")
+        if self.rounds > 1 and self.sticky_actions:
+            raise ConfigError(
+                f"rounds is {self.rounds} and sticky_actions {self.sticky_actions}: rewards explain what actions do "
+                "where the policies were trained; leave one of them out"
+            )

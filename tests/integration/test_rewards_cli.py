@@ -60,6 +60,15 @@ def test_recover_reward_and_relearn(
     document = json.loads(result.read_text())
     assert document["shaped"] and document["env_config"]["steps"] == 7 and document["judged_in"]["steps"] == 10
 
+    printed = rllib(
+        "relearn", folder, "--rounds", 2, "--iterations", 3, "--episodes", 5, *sets, "--out", tmp_path / "rounds",
+        "--json", result,
+    )  # fmt: skip
+    document = json.loads(result.read_text())
+    assert "round 1 of 2: rewards recovered anew" in printed and document["rounds"] == 2
+    assert document["env_steps"] >= 300, "the learner goes on where it was"
+    assert (tmp_path / "rounds" / "rewards.npz").is_file()
+
 
 @pytest.fixture(scope="module")
 def recovered(toy_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -84,6 +93,9 @@ def recovered(toy_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFact
         (["relearn", "{}", "--judged-in", "stepps=3", "--out", "{out}"], "stepps"),
         (["relearn", "{}", "--shaped", "--reward", "implied", "--out", "{out}"], "potential"),
         (["relearn", "{}", "--reference", "nowhere", "--out", "{out}"], "nowhere"),
+        (["relearn", "{}", "--rounds", "2", "--reward", "implied", "--out", "{out}"], "--reward recovered"),
+        (["relearn", "{}", "--rounds", "9", "--iterations", "3", "--out", "{out}"], "rounds is 9"),
+        (["relearn", "{}", "--rounds", "2", "--sticky-actions", "0.1", "--out", "{out}"], "sticky_actions 0.1"),
         (["recover", "{out}"], "no folder"),
     ],
 )

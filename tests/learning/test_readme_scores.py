@@ -98,7 +98,7 @@ def train(folder: Path, example: str, options: tuple[str, ...], episodes: int) -
 
 
 def train_and_recover(folder: Path) -> dict[str, Any]:
-    """Rewards recovered in the example's gauge from the play of a soft-optimal pair on Gems, scored on held-out play."""
+    """Rewards of a soft-optimal pair on Gems, recovered in the example's gauge, scored on held-out play."""
     checkpoint = train(folder, "gems_soft", (), 10)["checkpoint"]
     (example,) = yaml.safe_load((ROOT / "tuned_examples" / "gems_soft.yaml").read_text()).values()
     rllib("recover", checkpoint, "--gauge", example["config"]["reward_gauge"])

@@ -75,6 +75,24 @@ def test_optuna_draws_the_same_again_from_its_own_seed(tmp_path: Path) -> None:
     assert all(1e-4 <= value <= 1e-2 for value in drawn[0])
 
 
+def test_a_result_before_any_episode_has_ended_fails_no_search(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    from ray.tune.schedulers import TrialScheduler
+
+    item = prepared(tmp_path)
+    search = search_of(item)
+    search.set_search_properties(metric_of(item), "max", item.param_space)
+    search.suggest("one")
+    search.on_trial_result("one", {"training_iteration": 1})
+    search.on_trial_result("one", {"training_iteration": 2, "return_mean": 1.0})
+    assert search._ot_trials["one"].study.trials[0].intermediate_values == {2: 1.0}
+
+    text = SEARCH.replace("scheduler: asha", "scheduler: pbt").replace("{grace_period: 2}", "{}")
+    population = scheduler_of(prepared(tmp_path, text))
+    trial = SimpleNamespace(trial_id="one", config={"lr": 1e-3}, status="RUNNING", stub=True)
+    assert population.on_trial_result(None, trial, {"training_iteration": 1}) == TrialScheduler.CONTINUE
+
+
 def test_optuna_draws_from_no_grid(tmp_path: Path) -> None:
     pytest.importorskip("optuna")
     with pytest.raises(ConfigError, match=r"config.lr is a grid_search"):

@@ -1,0 +1,67 @@
+"""Rewards that are recovered anew while somebody learns from them, with the learner's own play among what is explained.
+
+A learner is paid for whatever the reward pays by mistake, and finds it in states that nobody visited: there the gauge
+had nothing to keep small. Once its play is among the transitions, what the policies' explanation does not need is zero
+in these states as well. The loop is that of imitation by data aggregation (Ross, Gordon and Bagnell, *A Reduction of
+Imitation Learning and Structured Prediction to No-Regret Online Learning*, AISTATS 2011), for rewards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+from rllib_mamql.columns import JointColumns, pour_together
+from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.play.rollout import Watch
+from rllib_mamql.rewards.exploration import explore
+from rllib_mamql.rewards.recover import recover
+from rllib_mamql.rewards.settings import RecoverySettings
+from rllib_mamql.rewards.store import Recovered
+
+LEARNERS_SHARE = 1 / 3
+"""Joint steps of a learner's play, as a share of those that the policies play for a recovery."""
+
+
+class Refits:
+    """Recovers a checkpoint's rewards again and again; the checkpoint's modules and potentials are replaced by them.
+
+    Args:
+        stored: The checkpoint, with rewards that were recovered before.
+        settings: How they were.
+        shown: Entered for each recovery; gives what is told how far that is, of ``recover.TOTAL``.
+
+    Attributes:
+        settings: How.
+    """
+
+    def __init__(
+        self,
+        stored: Checkpoint,
+        settings: RecoverySettings,
+        shown: Callable[[], AbstractContextManager[Watch | None]] = nullcontext,
+    ) -> None:
+        self._stored, self.settings, self._shown = stored, settings, shown
+        self._played: list[JointColumns] = []
+
+    @property
+    def steps(self) -> int:
+        """Joint steps that a learner is to play before each recovery."""
+        return max(1, round(LEARNERS_SHARE * self.settings.steps))
+
+    def __call__(self, played: JointColumns) -> Recovered:
+        """Recovers from the policies' play and from all that learners have played so far.
+
+        Args:
+            played: Joint steps of the present learner, in episodes with names of their own.
+        """
+        stored, settings = self._stored, self.settings
+        if not self._played:
+            self._played.append(explore(stored, settings.steps, settings.explore, settings.seed))
+        self._played = [pour_together([*self._played, played])]
+        with self._shown() as watch:
+            recovered = recover(stored, self._played[0], settings, watch)
+        for module_id, module in stored.modules.items():
+            module.reward = recovered.rewards[module_id]
+        stored.potentials.update(recovered.potentials)
+        return recovered
