@@ -12,6 +12,7 @@ from typing import Any
 from rllib_mamql import ray_internals
 from rllib_mamql.algorithms.registry import ALGORITHMS, algorithm_class, is_ours
 from rllib_mamql.cli.experiment import Experiment, is_search, to_param_space, variants
+from rllib_mamql.data.places import is_elsewhere
 from rllib_mamql.errors import ConfigError, DatasetError, UnknownEnvironmentError, UserError, nearest
 from rllib_mamql.networks.choices import MEMORY
 
@@ -182,7 +183,7 @@ def resolve_input(value: Any, folder: Path) -> Any:
         return [resolve_input(item, folder) for item in value]
     if not isinstance(value, str | Path) and value is not None:
         raise DatasetError(f"input_ is {value!r}; give the path of a dataset, or a list of paths")
-    if value is None or "://" in str(value) or value == "sampler":
+    if value is None or is_elsewhere(str(value)) or value == "sampler":
         return value
     path = Path(value).expanduser()
     tried = [path] if path.is_absolute() else [base / path for base in (Path.cwd(), folder, *folder.parents)]

@@ -14,7 +14,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from rllib_mamql.data.metadata import METADATA_KEY, DatasetMetadata
-from rllib_mamql.data.places import opened
+from rllib_mamql.data.places import is_elsewhere, opened
 from rllib_mamql.errors import DatasetError, one_line
 
 DAMAGE = (OSError, pa.ArrowException, UnicodeDecodeError)
@@ -139,11 +139,8 @@ def _locate(path: str, filesystem: Any) -> tuple[pafs.FileSystem, str, str]:
         scheme, separator, rest = path.partition("://")
         inside = rest if separator else path
         return filesystem, inside.rstrip("/"), f"{scheme}://" if separator else ""
-    if "://" not in path:
-        absolute = str(pathlib.Path(path).expanduser().absolute())
-        relative = not pathlib.Path(path).expanduser().is_absolute()
-        prefix = ""
-        return pafs.LocalFileSystem(), absolute, prefix if not relative else ""
+    if not is_elsewhere(path):
+        return pafs.LocalFileSystem(), str(pathlib.Path(path).expanduser().absolute()), ""
     scheme = path.partition("://")[0]
     # A glob's characters are not valid in a URI: resolve the folder before them.
     glob = _GLOB.search(path)

@@ -26,6 +26,7 @@ from ray.rllib.utils.metrics import (
 
 from rllib_mamql.columns import JointColumns, T, take
 from rllib_mamql.data.checksums import write_checksums
+from rllib_mamql.data.places import is_elsewhere
 from rllib_mamql.environments.registry import register_all
 from rllib_mamql.environments.spaces import check_dataset
 from rllib_mamql.errors import ConfigError, EnvironmentFault, EnvironmentHang
@@ -316,7 +317,7 @@ class Imitation(Algorithm):
             The folder.
         """
         written = str(super().save_to_path(path, filesystem=filesystem, **kwargs))
-        with checkpoint.written_to(str(path) if "://" in str(path) else written, filesystem) as folder:
+        with checkpoint.written_to(str(path) if is_elsewhere(str(path)) else written, filesystem) as folder:
             self.save_networks(folder)
             for rank in range(max(1, self.config.num_learners)):
                 state = self.on_learner(rank, lambda learner: learner.get_data_state())

@@ -13,7 +13,7 @@ from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.tensors import rows_at_once, to_tensor
 from rllib_mamql.play.actors import checkpoint_actor
 from rllib_mamql.play.named import single_rollout
-from rllib_mamql.rewards.determined import indifferent_agents, unscaled_agents
+from rllib_mamql.rewards.determined import even_agents, indifferent_agents, unscaled_agents
 from rllib_mamql.rewards.paid import NO_EVENT, in_words
 from rllib_mamql.rewards.store import has_reward
 
@@ -143,12 +143,13 @@ def told_rewards(
     gauge = "none" if how is None else str(how["settings"]["gauge"])
     unscaled = [] if demonstrations is None else unscaled_agents(stored, demonstrations)
     indifferent = [] if demonstrations is None else indifferent_agents(stored, demonstrations)
-    said = in_words(unscaled, indifferent, paid)
+    even = [] if demonstrations is None else even_agents(stored, demonstrations)
+    said = in_words(unscaled, indifferent, paid, even)
     if how is not None and (cut := [name for name, why in how.get("ended_by", {}).items() if why == "budget"]):
         said.append(f"the recovery of {', '.join(cut)} was ended by its budget: `rllib recover` has no limit")
     return {
         "recovered_rewards": paid,
         "reward_gauge": gauge,
         "undetermined": said,
-        "unscaled": [*unscaled, *(agent for agent in indifferent if agent not in unscaled)],
+        "unscaled": list(dict.fromkeys([*unscaled, *indifferent, *even])),
     }

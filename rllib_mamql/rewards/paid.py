@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 FEWEST = 5
@@ -14,22 +14,31 @@ Paid = Mapping[str, Mapping[str, Any]]
 """``{kind: {"mean": reward, "sd": its standard deviation, "steps": how many}}`` of one agent."""
 
 
-def in_words(unscaled: list[str], indifferent: list[str], paid: Mapping[str, Paid]) -> list[str]:
+def in_words(
+    unscaled: Sequence[str], indifferent: Sequence[str], paid: Mapping[str, Paid], even: Sequence[str] = ()
+) -> list[str]:
     """Sentences on what is not determined; none where nothing is known to be.
 
     Args:
         unscaled: Agents whose demonstrations larger rewards explain as well.
         indifferent: Agents that act alike wherever they are.
         paid: ``{agent: what it is paid for}``.
+        even: Agents that err as often whatever it costs.
     """
     said = []
     if whose := [agent for agent in unscaled if agent not in indifferent]:
-        kinds = sorted({kind for agent in whose for kind in paid.get(agent, {})} - {NO_EVENT})
-        beside = f", nor how much {' and '.join(kinds)} are worth beside each other" if len(kinds) > 1 else ""
+        beside = _beside(whose, paid)
         said.append(
-            f"the demonstrations do not determine the scale of the rewards of {', '.join(whose)}{beside}: they hardly "
+            f"the demonstrations do not determine the scale of the rewards of {', '.join(whose)}"
+            f"{beside and f', nor {beside}'}: they hardly "
             "ever err, and rewards twice as large explain them as well; demonstrators that err more when it costs "
             "less would tell"
+        )
+    if whose := [agent for agent in even if agent not in {*unscaled, *indifferent}]:
+        what = _beside(whose, paid) or "how much one thing is worth beside another"
+        said.append(
+            f"the demonstrations do not determine {what} to {', '.join(whose)}: they err about as often where it costs "
+            "much as where it costs little; demonstrators that err more when it costs less would tell"
         )
     if indifferent:
         said.append(
@@ -41,6 +50,12 @@ def in_words(unscaled: list[str], indifferent: list[str], paid: Mapping[str, Pai
             counts = ", ".join(f"{kind} (x {rows[kind]['steps']})" for kind in rare)
             said.append(f"too seldom in this play to tell what {agent} is paid for it: {counts}")
     return said
+
+
+def _beside(agents: Sequence[str], paid: Mapping[str, Paid]) -> str:
+    """What of the kinds is open where amounts are; empty where there are no two."""
+    kinds = sorted({kind for agent in agents for kind in paid.get(agent, {})} - {NO_EVENT})
+    return f"how much {' and '.join(kinds)} are worth beside each other" if len(kinds) > 1 else ""
 
 
 def paid_or_not(row: Mapping[str, Any], nothing: Mapping[str, Any] | None) -> str:

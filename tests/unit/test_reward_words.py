@@ -15,7 +15,7 @@ from rllib_mamql.cli.tables import print_rewards, print_verdicts
 from rllib_mamql.cli.working import how_far
 from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
 from rllib_mamql.evaluation.evaluate import EvaluationResult
-from rllib_mamql.rewards.determined import indifferent_agents, unscaled_agents
+from rllib_mamql.rewards.determined import even_agents, indifferent_agents, unscaled_agents
 from rllib_mamql.rewards.metrics import METRICS, Metric
 from rllib_mamql.rewards.paid import in_words, paid_or_not
 from rllib_mamql.rewards.plots import plot_scores
@@ -152,6 +152,35 @@ def test_words_take_the_place_of_amounts_that_are_not_determined(
     ]
 
 
+def test_errors_that_are_all_alike_tell_no_amounts(
+    toy_checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = read_checkpoint(toy_checkpoint_folder)
+    eye = torch.eye(4)
+    places = torch.stack([torch.cat([a, b]) for a in eye for b in eye])
+    columns = {
+        column(name, agent): values.numpy()
+        for agent in AGENTS
+        for name, values in ((OBS, places), (ACTIONS, torch.zeros(16).long()), (ALIVE, torch.ones(16).bool()))
+    }
+    best = stored.modules["shared"].average(places).argmax(-1)
+    # A fifth of the actions are random, whatever that costs; and some noise of a fit.
+    noisy = 0.5 * torch.nn.functional.one_hot(best, 3) + 0.02 * torch.rand(16, 3)
+    monkeypatch.setattr(stored.modules["shared"].average, "forward", lambda observations: noisy)
+    assert even_agents(stored, columns) == list(AGENTS) and indifferent_agents(stored, columns) == []
+
+    paid = dict.fromkeys(AGENTS, GEMS)
+    found = result(
+        recovered_rewards=paid, reward_gauge="rare", unscaled=list(AGENTS), undetermined=in_words([], [], paid, AGENTS)
+    )
+    assert printed(found, monkeypatch, capsys)[-4:] == [
+        "note: the demonstrations do not determine how much own_gem and shared_gem are",
+        "worth beside each other to agent_0, agent_1: they err about as often where it",
+        "costs much as where it costs little; demonstrators that err more when it costs",
+        "less would tell",
+    ]
+
+
 def test_an_environment_without_events_gets_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,7 +215,7 @@ def test_demonstrations_say_what_they_do_not_determine(toy_checkpoint_folder: Pa
             for name, values in ((OBS, places), (ACTIONS, actions), (ALIVE, np.ones(len(places), dtype=bool)))
         }
         assert unscaled_agents(stored, columns) == (list(AGENTS) if how == "never erring" else [])
-        assert indifferent_agents(stored, columns) == []
+        assert indifferent_agents(stored, columns) == even_agents(stored, columns) == []
     head = stored.modules["shared"].average.head
     head.load_state_dict({name: torch.zeros_like(values) for name, values in head.state_dict().items()})
     assert indifferent_agents(stored, columns) == list(AGENTS)
