@@ -75,8 +75,8 @@ def page(name: str, rows: list[dict[str, Any]], out: str) -> str:
     lines = [
         f"# PPO from scratch on rewards recovered from `{study.example}`, by seed",
         "",
-        f"`python tests/benchmarks/relearned_seeds.py {name} --work DIR --seeds 10 --out docs/results/{out}` writes this "
-        f"page and its JSON after each run. Trained with `{' '.join(study.sets) or 'nothing changed'}`, recovered with "
+        f"`python tests/benchmarks/relearned_seeds.py {name} --work DIR --seeds 10 --out docs/results/{out}` writes "
+        f"this page and its JSON after each run. Trained with `{' '.join(study.sets) or 'nothing changed'}`, recovered with "
         f"`{study.recovering}`, {study.iterations} iterations of PPO on the bare reward, without its potential. "
         f"`rounds`: with `--rounds {ROUNDS}`, which recovers the rewards anew with the learner's play in between.",
         "",
