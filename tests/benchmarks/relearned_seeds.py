@@ -76,8 +76,8 @@ def page(name: str, rows: list[dict[str, Any]], out: str) -> str:
         f"# PPO from scratch on rewards recovered from `{study.example}`, by seed",
         "",
         f"`python tests/benchmarks/relearned_seeds.py {name} --work DIR --seeds 10 --out docs/results/{out}` writes "
-        f"this page and its JSON after each run. Trained with `{' '.join(study.sets) or 'nothing changed'}`, recovered with "
-        f"`{study.recovering}`, {study.iterations} iterations of PPO on the bare reward, without its potential. "
+        f"this page and its JSON after each run. Trained with `{' '.join(study.sets) or 'nothing changed'}`, recovered "
+        f"with `{study.recovering}`, {study.iterations} iterations of PPO on the bare reward, without its potential. "
         f"`rounds`: with `--rounds {ROUNDS}`, which recovers the rewards anew with the learner's play in between.",
         "",
         "True return of the new agents, as a share of the demonstrators' (random play is 0).",
