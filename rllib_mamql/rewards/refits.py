@@ -56,10 +56,10 @@ class Refits:
             played: Joint steps of the present learner, in episodes with names of their own.
         """
         stored, settings = self._stored, self.settings
-        if not self._played:
-            self._played.append(explore(stored, settings.steps, settings.explore, settings.seed))
-        self._played = [pour_together([*self._played, played])]
         with self._shown() as watch:
+            if not self._played:
+                self._played.append(explore(stored, settings.steps, settings.explore, settings.seed))
+            self._played = [pour_together([*self._played, played])]
             recovered = recover(stored, self._played[0], settings, watch)
         for module_id, module in stored.modules.items():
             module.reward = recovered.rewards[module_id]
