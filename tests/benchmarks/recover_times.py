@@ -1,4 +1,4 @@
-"""How long rewards take: ``python tests/benchmarks/recover_times.py gems overcooked intersection --times 5 --work DIR``.
+"""How long rewards take: ``python tests/benchmarks/recover_times.py gems overcooked intersection --work DIR``.
 
 Trains each tuned example once, without rewards, unless its checkpoint is in ``--work`` already, and recovers them again
 and again with the budget that ``rllib train`` gives them, in the example's gauge. Tells the wall and processor seconds
