@@ -82,18 +82,18 @@ def page(name: str, rows: list[dict[str, Any]], out: str) -> str:
         "",
         "True return of the new agents, as a share of the demonstrators' (random play is 0).",
         "",
-        "| reward | seeds | mean [95% interval] | lowest | each |",
+        "| reward | seeds | mean [95% interval of three and more] | lowest | each |",
         "| --- | --- | --- | --- | --- |",
     ]
     for kind in KINDS:
         found = [row["score"] for row in sorted(rows, key=lambda row: row["seed"]) if row["kind"] == kind]
         if found:
-            half = stats.t.ppf(0.975, len(found) - 1) * stats.sem(found) if len(found) > 1 else float("nan")
-            mean = statistics.mean(found)
-            lines.append(
-                f"| {kind} | {len(found)} | {mean:.2f} [{mean - half:.2f}, {mean + half:.2f}] | {min(found):.2f} | "
-                f"{', '.join(f'{each:.2f}' for each in found)} |"
-            )
+            mean = f"{statistics.mean(found):.2f}"
+            if len(found) > 2:
+                half = stats.t.ppf(0.975, len(found) - 1) * stats.sem(found)
+                mean += f" [{statistics.mean(found) - half:.2f}, {statistics.mean(found) + half:.2f}]"
+            each = ", ".join(f"{score:.2f}" for score in found)
+            lines.append(f"| {kind} | {len(found)} | {mean} | {min(found):.2f} | {each} |")
     return "\n".join(lines) + "\n"
 
 
