@@ -46,21 +46,37 @@ def recovered(stored: Checkpoint, played: JointColumns) -> Recovered:
     return recover(stored, played, FAST)
 
 
-def test_a_sparse_gauge_finds_the_reward_that_the_pair_plays_for(stored: Checkpoint, recovered: Recovered) -> None:
-    write_rewards(stored.path, recovered, FAST)
+@pytest.mark.parametrize(
+    ("gauge", "bars", "apart"),
+    [
+        ("sparse", {"policy": (0.7, 0.1), "exploring": (0.72, 0.2)}, 0.1),
+        # On the pair's own play the paid step is the rule rather than the exception: the logarithm gains little there.
+        ("rare", {"policy": (0.65, 0.0), "exploring": (0.72, 0.2)}, 0.2),
+    ],
+)
+def test_a_sparse_gauge_finds_the_reward_that_the_pair_plays_for(
+    stored: Checkpoint,
+    played: JointColumns,
+    recovered: Recovered,
+    gauge: str,
+    bars: dict[str, tuple[float, float]],
+    apart: float,
+) -> None:
+    found_in = recovered if gauge == FAST.gauge else recover(stored, played, dataclasses.replace(FAST, gauge=gauge))
+    write_rewards(stored.path, found_in, dataclasses.replace(FAST, gauge=gauge))
     read, _ = read_with_rewards(stored.path)
-    assert recovered.policy_error["shared"] < 0.03
-    for states in ("policy", "exploring"):
+    assert found_in.policy_error["shared"] < 0.01
+    for states, (least, gain) in bars.items():
         held_out = play_held_out(read, states, steps=400, seed=0, exact=True)
         scores = score(read, held_out, "agent_0", resamples=0)
         found, implied = scores["recovered"], scores["implied"]
         assert found["pearson"].value is not None and implied["pearson"].value is not None
-        assert found["pearson"].value > 0.7
-        assert found["pearson"].value > implied["pearson"].value + 0.1
-        assert found["epic"].value is not None and found["epic"].value < 0.3
+        assert found["pearson"].value > least
+        assert found["pearson"].value > implied["pearson"].value + gain
+        assert found["epic"].value is not None and found["epic"].value < 0.27
         assert scores["zero"]["epic"].value == pytest.approx(0.5**0.5)
         paid = by_event(read, held_out, "agent_1")
-        assert paid["reward 1"] > paid["reward 0"] + 0.1
+        assert paid["reward 1"] > paid["reward 0"] + apart
 
 
 def test_no_gauge_regresses_what_the_critic_implies(stored: Checkpoint, played: JointColumns) -> None:
