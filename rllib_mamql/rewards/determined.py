@@ -9,10 +9,12 @@ shows nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
 from rllib_mamql.learning.checkpoint import Checkpoint
@@ -24,12 +26,15 @@ INDIFFERENT = 0.02
 """Nats that an agent's actions tell of its observation, below which they tell nothing."""
 INFERIOR = math.log(0.5)
 """Log-likelihood beside that of the best action, below which an action is an error rather than a matter of taste."""
-EVEN = 0.3
-"""Standard deviation of the log-likelihoods of errors, as a share of their mean, below which they are all alike. From a
-thousand steps of the scripted pair of Gems, which errs evenly, it is 0.18; of soft-optimal ones 0.6 and more."""
+EVEN = math.log(2.0)
+"""Standard deviation of the log-likelihoods of errors, in nats, below which they are all alike: a factor of two. From a
+thousand steps of the scripted pair of Gems, which errs evenly, it is 0.4; of the soft-optimal pair 1.3; in the kitchen
+and at the intersection 2 and more."""
+
+Judge = Callable[[Tensor, Tensor], bool]
+"""``(logits of the policy at demonstrated steps (R, A), the actions there (R,)) -> whether it is so``; R > 0."""
 
 
-@torch.no_grad()
 def unscaled_agents(stored: Checkpoint, demonstrations: JointColumns) -> list[str]:
     """Agents whose demonstrations are explained as well by rewards twice as large.
 
@@ -40,60 +45,57 @@ def unscaled_agents(stored: Checkpoint, demonstrations: JointColumns) -> list[st
         stored: The checkpoint.
         demonstrations: What it learned from.
     """
-    rationality = float(stored.settings["rationality"])
-    result = []
-    for agent, module_id in stored.module_of.items():
-        q, actions = _critic_at(stored.modules[module_id], agent, demonstrations)
-        if len(actions):
-            once, twice = (
-                torch.log_softmax(factor * rationality * q, dim=-1).gather(-1, actions[:, None]).mean()
-                for factor in (1.0, 2.0)
-            )
-            if twice >= once:
-                result.append(agent)
-    return result
+
+    def unscaled(logits: Tensor, actions: Tensor) -> bool:
+        once, twice = (
+            torch.log_softmax(factor * logits, dim=-1).gather(-1, actions[:, None]).mean() for factor in (1.0, 2.0)
+        )
+        return bool(twice >= once)
+
+    return _agents(stored, demonstrations, unscaled)
 
 
-@torch.no_grad()
 def indifferent_agents(stored: Checkpoint, demonstrations: JointColumns) -> list[str]:
-    """Agents whose policies are the same wherever they are in the demonstrations."""
-    rationality = float(stored.settings["rationality"])
-    result = []
-    for agent, module_id in stored.module_of.items():
-        q, _ = _critic_at(stored.modules[module_id], agent, demonstrations)
-        if len(q):
-            policy = torch.softmax(rationality * q, dim=-1)
-            told = _entropy(policy.mean(0, keepdim=True))[0] - _entropy(policy).mean()
-            if told < INDIFFERENT:
-                result.append(agent)
-    return result
+    """Agents whose policies are the same wherever they are in the demonstrations; arguments as above."""
+
+    def indifferent(logits: Tensor, actions: Tensor) -> bool:
+        policy = torch.softmax(logits, dim=-1)
+        told = _entropy(policy.mean(0, keepdim=True))[0] - _entropy(policy).mean()
+        return bool(told < INDIFFERENT)
+
+    return _agents(stored, demonstrations, indifferent)
 
 
-@torch.no_grad()
 def even_agents(stored: Checkpoint, demonstrations: JointColumns) -> list[str]:
-    """Agents whose errors are all alike, however much they cost.
+    """Agents whose errors are all alike, however much they cost; arguments as above.
 
-    Of a soft-optimal agent an action is the rarer the more it costs: log pi(a | s) - log pi(a* | s) is lambda times the
-    loss. Where that is about the same for all inferior actions in all states, a coin decides whether the agent errs,
-    and what it plays for may be worth any amounts that prefer the same actions.
-
-    Args:
-        stored: The checkpoint.
-        demonstrations: What it learned from.
+    Of a soft-optimal agent an action is the rarer the more it costs: log pi(a | s) - log pi(a* | s) is minus lambda
+    times the loss. Where that is about the same for all inferior actions in all states, a coin decides whether the
+    agent errs, and what it plays for may be worth any amounts that prefer the same actions.
     """
-    rationality = float(stored.settings["rationality"])
-    result = []
-    for agent, module_id in stored.module_of.items():
-        q, _ = _critic_at(stored.modules[module_id], agent, demonstrations)
-        policy = torch.softmax(rationality * q, dim=-1)
+
+    def even(logits: Tensor, actions: Tensor) -> bool:
+        policy = torch.softmax(logits, dim=-1)
         behind = policy.log() - policy.log().amax(-1, keepdim=True)
         errors = behind[(policy > 0.0) & (behind < INFERIOR)].double()
-        if len(errors) > 1 and errors.std() < EVEN * errors.mean().abs():
-            result.append(agent)
-    return result
+        return len(errors) > 1 and bool(errors.std() < EVEN)
+
+    return _agents(stored, demonstrations, even)
 
 
-def _critic_at(module: Any, agent: str, demonstrations: JointColumns) -> tuple[torch.Tensor, torch.Tensor]:
+@torch.no_grad()
+def _agents(stored: Checkpoint, demonstrations: JointColumns, judge: Judge) -> list[str]:
+    """Agents of whom something is so, judged by their policies at training's rationality where they demonstrated."""
+    rationality = float(stored.settings["rationality"])
+    found = []
+    for agent, module_id in stored.module_of.items():
+        q, actions = _critic_at(stored.modules[module_id], agent, demonstrations)
+        if len(actions) and judge(rationality * q, actions):
+            found.append(agent)
+    return found
+
+
+def _critic_at(module: Any, agent: str, demonstrations: JointColumns) -> tuple[Tensor, Tensor]:
     """Action values and actions at demonstrated steps of an agent, spread over them."""
     rows = np.flatnonzero(np.asarray(demonstrations[column(ALIVE, agent)], dtype=bool))
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST_ROWS)).astype(int)] if len(rows) else rows
@@ -103,5 +105,5 @@ def _critic_at(module: Any, agent: str, demonstrations: JointColumns) -> tuple[t
     return q, torch.as_tensor(np.asarray(demonstrations[column(ACTIONS, agent)])[rows]).long()
 
 
-def _entropy(policy: torch.Tensor) -> torch.Tensor:
+def _entropy(policy: Tensor) -> Tensor:
     return -(policy * policy.clamp_min(1e-12).log()).sum(-1)
