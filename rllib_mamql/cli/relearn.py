@@ -76,7 +76,7 @@ def relearn(checkpoint: str | Path, algo: str, out: Path, json_path: Path | None
     from rllib_mamql.data.reading import read_metadata
     from rllib_mamql.rewards.relearn import check_environments, env_configs
     from rllib_mamql.rewards.relearn import relearn as learn
-    from rllib_mamql.rewards.store import read_with_rewards
+    from rllib_mamql.rewards.store import REWARDS, read_with_rewards
 
     quiet(verbose=False)
     algorithm, settings = _algorithm(algo, options["sets"]), _settings(options)
@@ -94,6 +94,8 @@ def relearn(checkpoint: str | Path, algo: str, out: Path, json_path: Path | None
         result = learn(stored, source, algorithm, settings, out, say, against, refits)
     print_relearned(f"{algo} from scratch on the {source.kind} reward", result)
     print(f"{shown(result.checkpoint)}: {result.env_steps:,} joint steps, {result.train_time_s:.0f} s")
+    if refits is not None:
+        print(f"{shown(out / REWARDS)}: the rewards that it was paid last")
     inside, judged_in = env_configs(stored, settings)
     expert = (against or stored.metadata).expert_return
     fields: dict[str, Any] = {

@@ -8,19 +8,21 @@ Imitation Learning and Structured Prediction to No-Regret Online Learning*, AIST
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 from rllib_mamql.columns import JointColumns, pour_together
 from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.play.actors import most_steps
 from rllib_mamql.play.rollout import Watch
-from rllib_mamql.rewards.exploration import explore
+from rllib_mamql.rewards.exploration import MOST_BYTES, explore
 from rllib_mamql.rewards.recover import recover
 from rllib_mamql.rewards.settings import RecoverySettings
-from rllib_mamql.rewards.store import Recovered
+from rllib_mamql.rewards.store import Recovered, write_rewards
 
 LEARNERS_SHARE = 1 / 3
-"""Joint steps of a learner's play, as a share of those that the policies play for a recovery."""
+"""Joint steps of a learner's play before each recovery, as a share of those that the policies play for it."""
 
 
 class Refits:
@@ -30,9 +32,6 @@ class Refits:
         stored: The checkpoint, with rewards that were recovered before.
         settings: How they were.
         shown: Entered for each recovery; gives what is told how far that is, of ``recover.TOTAL``.
-
-    Attributes:
-        settings: How.
     """
 
     def __init__(
@@ -41,27 +40,28 @@ class Refits:
         settings: RecoverySettings,
         shown: Callable[[], AbstractContextManager[Watch | None]] = nullcontext,
     ) -> None:
-        self._stored, self.settings, self._shown = stored, settings, shown
-        self._played: list[JointColumns] = []
+        self._stored, self._settings, self._shown = stored, settings, shown
+        self._columns: JointColumns = {}
+        most = most_steps(stored, MOST_BYTES)
+        self._steps = max(1, round(LEARNERS_SHARE * min(settings.steps, most)))
 
-    @property
-    def steps(self) -> int:
-        """Joint steps that a learner is to play before each recovery."""
-        return max(1, round(LEARNERS_SHARE * self.settings.steps))
-
-    def __call__(self, played: JointColumns) -> Recovered:
+    def __call__(self, play: Callable[[int], JointColumns]) -> Recovered:
         """Recovers from the policies' play and from all that learners have played so far.
 
         Args:
-            played: Joint steps of the present learner, in episodes with names of their own.
+            play: Plays so many joint steps as the present learner, in episodes with names of their own.
         """
-        stored, settings = self._stored, self.settings
+        stored, settings = self._stored, self._settings
         with self._shown() as watch:
-            if not self._played:
-                self._played.append(explore(stored, settings.steps, settings.explore, settings.seed))
-            self._played = [pour_together([*self._played, played])]
-            recovered = recover(stored, self._played[0], settings, watch)
+            if not self._columns:
+                self._columns = explore(stored, settings.steps, settings.explore, settings.seed)
+            self._columns = pour_together([self._columns, play(self._steps)])
+            recovered = recover(stored, self._columns, settings, watch)
         for module_id, module in stored.modules.items():
             module.reward = recovered.rewards[module_id]
         stored.potentials.update(recovered.potentials)
         return recovered
+
+    def write(self, folder: pathlib.Path, recovered: Recovered) -> None:
+        """Writes rewards into a folder, as :func:`~rllib_mamql.rewards.store.write_rewards` does."""
+        write_rewards(folder, recovered, self._settings)

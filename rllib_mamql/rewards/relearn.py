@@ -11,6 +11,7 @@ from typing import Any
 
 from pettingzoo import ParallelEnv
 
+from rllib_mamql.columns import JointColumns
 from rllib_mamql.data.schema import DatasetMetadata, ReturnSummary
 from rllib_mamql.environments.registry import make_env, opposed_teams, resolve_env_config
 from rllib_mamql.environments.wrappers import StickyActionsEnv
@@ -23,11 +24,12 @@ from rllib_mamql.rewards.environment import RecoveredRewardEnv
 from rllib_mamql.rewards.refits import Refits
 from rllib_mamql.rewards.settings import RelearnSettings
 from rllib_mamql.rewards.sources import RewardSource
-from rllib_mamql.rewards.store import write_rewards
 
 ENV = "recovered-reward"
 LINE_EVERY_S = 5.0
 """Time between two lines on how far it is, beside those on the true return."""
+PLAYED_TOGETHER = 50
+"""Environments in which a learner plays for a recovery."""
 LOOKS = 10
 """How often the true return is looked at while training."""
 
@@ -137,9 +139,14 @@ def relearn(
         out: Folder for the checkpoint.
         report: Takes a line of progress.
         reference: Whose expert and random play the score is normalised by; None: the checkpoint's demonstrations.
-        refits: Recovers the source's rewards anew where there are several rounds.
+        refits: Recovers the source's rewards anew between rounds; where there are several, it is needed.
+
+    Raises:
+        ConfigError: If it is not there.
     """
-    env_config, judged = env_configs(stored, settings)
+    if settings.rounds > 1 and refits is None:
+        raise ConfigError(f"rounds is {settings.rounds}, but nothing recovers rewards anew: give refits")
+    _, judged = env_configs(stored, settings)
     outside = functools.partial(build_env, stored.env, judged, settings.sticky_actions, history=stored.history)
     learner, checkpoint = _Learner(stored, source, algorithm, settings, outside, report), out / "checkpoint"
     try:
@@ -147,15 +154,8 @@ def relearn(
             learner.train_until(settings.iterations * one // settings.rounds)
             learner.trainer.save_to_path(str(checkpoint.resolve()))
             if refits is not None and one < settings.rounds:
-                rollout = named_rollout(
-                    stored.env, env_config, 50, settings.seed + one, history=stored.history, name=f"learner{one}"
-                )
-                try:
-                    played, _ = rollout.run(learner.actor(), num_steps=refits.steps)
-                finally:
-                    rollout.close()
-                found = refits(played)
-                write_rewards(out, found, refits.settings)
+                found = refits(functools.partial(learner.play, one))
+                refits.write(out, found)
                 report(f"round {one} of {settings.rounds}: rewards recovered anew in {found.seconds:.0f} s")
                 learner.go_on(checkpoint)
         judged_by = _true_returns(learner.actor(), outside, settings.episodes, settings.seed + 1)
@@ -219,6 +219,18 @@ class _Learner:
     def actor(self) -> Actor:
         """Plays as it has learned so far."""
         return _actor(self.trainer, self._stored, self._settings.seed)
+
+    def play(self, part: int, steps: int) -> JointColumns:
+        """Joint steps in the environment that it learns in, in episodes named after the part of the training."""
+        stored, seed = self._stored, self._settings.seed + part
+        inside, _ = env_configs(stored, self._settings)
+        rollout = named_rollout(
+            stored.env, inside, min(PLAYED_TOGETHER, steps), seed, history=stored.history, name=f"learner{part}"
+        )
+        try:
+            return rollout.run(self.actor(), num_steps=steps)[0]
+        finally:
+            rollout.close()
 
     def train_until(self, iteration: int) -> None:
         """Trains up to an iteration."""

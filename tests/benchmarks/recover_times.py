@@ -18,21 +18,17 @@ import sys
 import time
 
 import numpy as np
-import yaml
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from rllib_mamql.rewards.settings import RecoverySettings
+from rllib_mamql.cli.trial_reports import RECOVERY_BUDGET_S
 from tests.benchmarks.measuring import ROOT
-from tests.benchmarks.rewards import checkpoint
-
-BUDGET_S = 60
-"""Processor seconds, as `rllib train` has it."""
+from tests.benchmarks.rewards import checkpoint, gauge_of
 
 
 def timed(folder: pathlib.Path, gauge: str) -> tuple[float, float, str]:
     """Wall seconds, processor seconds, and what ended the fits of one recovery."""
-    words = [sys.executable, "-m", "rllib_mamql", "recover", folder, "--gauge", gauge, "--budget", BUDGET_S]
+    words = [sys.executable, "-m", "rllib_mamql", "recover", folder, "--gauge", gauge, "--budget", RECOVERY_BUDGET_S]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run([*map(str, words)], cwd=ROOT, check=True, capture_output=True)
     wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -53,9 +49,8 @@ def main() -> None:
     for example in arguments.examples:
         work = arguments.work.resolve() / example
         work.mkdir(parents=True, exist_ok=True)
-        ((_, body),) = yaml.safe_load((ROOT / "tuned_examples" / f"{example}.yaml").read_text()).items()
-        gauge = body["config"].get("reward_gauge", RecoverySettings.gauge)
-        folder = checkpoint(work, example, 0, [], f"--gauge {gauge} --budget {BUDGET_S}")
+        gauge = gauge_of(example)
+        folder = checkpoint(work, example, 0, [], f"--gauge {gauge} --budget {RECOVERY_BUDGET_S}")
         runs = [timed(folder, gauge) for _ in range(arguments.times)]
         walls, used = [run[0] for run in runs], [run[1] for run in runs]
         found[example] = {

@@ -16,18 +16,18 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from tests.benchmarks.rewards import ROOT, checkpoint, scores
+from rllib_mamql.cli.trial_reports import RECOVERY_BUDGET_S
+from tests.benchmarks.rewards import ROOT, checkpoint, gauge_of, scores
 
-GAUGE = "rare"
-BUDGET_S = 60
-"""Processor seconds, as `rllib train` has it."""
 METRICS = ("pearson", "epic")
 
 
 def row(work: pathlib.Path, example: str, seed: int) -> dict[str, Any]:
     """Figures of one seed on the policies' own states: means over agents."""
     work.mkdir(parents=True, exist_ok=True)
-    folder = checkpoint(work, example, seed, [], f"--budget {BUDGET_S} --seed {seed} --gauge {GAUGE}")
+    folder = checkpoint(
+        work, example, seed, [], f"--budget {RECOVERY_BUDGET_S:.0f} --seed {seed} --gauge {gauge_of(example)}"
+    )
     report = scores(work, folder, [])["states"]["policy"]
     trial = json.loads((work / "train.json").read_text())["trials"][0]
     found: dict[str, Any] = {"seed": seed, "return_mean": trial["return_mean"]}
@@ -45,7 +45,7 @@ def page(rows: list[dict[str, Any]], example: str, name: str) -> str:
         "",
         f"`python tests/benchmarks/recovered_seeds.py --example {example} --work DIR --seeds 10 --out "
         f"docs/results/{name}` writes this page and its JSON after each seed. Recovery is in gauge "
-        f"`{GAUGE}` with {BUDGET_S} processor seconds, as in `rllib train`. "
+        f"`{gauge_of(example)}` with {RECOVERY_BUDGET_S:.0f} processor seconds, as in `rllib train`. "
         "Against the true marginal reward on the policies' play, means over agents.",
         "",
         f"{len(rows)} seed(s): Pearson {statistics.mean(pearson):.2f} in the mean, {min(pearson):.2f} in the lowest; "

@@ -18,6 +18,10 @@ import subprocess
 import sys
 from typing import Any
 
+import yaml
+
+from rllib_mamql.rewards.settings import RecoverySettings
+
 ROOT = pathlib.Path(__file__).parents[2]
 KINDS = ("recovered", "implied", "cloning", "true")
 SHAPED = "shaped"
@@ -42,6 +46,12 @@ def rllib(log: pathlib.Path, *words: object) -> str:
     if done.returncode:
         raise SystemExit(done.stdout)
     return done.stdout
+
+
+def gauge_of(example: str) -> str:
+    """The gauge in which a tuned example recovers its rewards."""
+    (body,) = yaml.safe_load((ROOT / "tuned_examples" / f"{example}.yaml").read_text()).values()
+    return str(body["config"].get("reward_gauge", RecoverySettings.gauge))
 
 
 def checkpoint(work: pathlib.Path, example: str, seed: int, sets: list[str], recovering: str) -> pathlib.Path:

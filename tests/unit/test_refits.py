@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rllib_mamql.columns import num_rows
+from rllib_mamql.columns import JointColumns, num_rows
 from rllib_mamql.rewards import refits as module
 from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.recover import recover
@@ -37,15 +37,21 @@ def test_a_round_recovers_from_all_play_so_far_and_pays_from_then_on(
 
     monkeypatch.setattr(module, "recover", watched)
     refits = Refits(stored, SETTINGS)
-    assert refits.steps == 100
+    asked: list[int] = []
     before = stored.modules["shared"].reward
     observations, others = torch.rand(5, 8), torch.zeros(5, 1, dtype=torch.long)
-    for seed in (1, 2):
-        found = refits(explore(stored, refits.steps, 1.0, seed=seed))
+
+    def play(steps: int) -> JointColumns:
+        asked.append(steps)
+        return explore(stored, steps, 1.0, seed=len(asked))
+
+    for _ in range(2):
+        found = refits(play)
         # The source that a learner was given pays the new rewards, and shapes by the new potential.
         paying = source.modules["shared"].reward
         assert paying is found.rewards["shared"] and paying is not before
         assert source.potentials["shared"] is found.potentials["shared"]
         assert not torch.equal(paying(observations, others), before(observations, others))
     base = num_rows(explore(stored, SETTINGS.steps, SETTINGS.explore, SETTINGS.seed))
-    assert base < seen[0] < seen[1] and seen[1] - seen[0] == pytest.approx(refits.steps, abs=60)
+    assert asked == [100, 100]
+    assert base < seen[0] < seen[1] and seen[1] - seen[0] == pytest.approx(100, abs=60)
