@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rllib_mamql.evaluation.evaluate import EvaluationResult
 
 
-RECOVERY_BUDGET_S = 60.0
+RECOVERY_BUDGET_S = 48.0
 """Processor seconds that recovering rewards may take at the end of training: half a minute on two idle cores."""
 
 

@@ -51,7 +51,12 @@ class OtherActions(nn.ModuleList):
         self.register_buffer("one_hot", torch.eye(sum(other_actions)), persistent=False)
 
     def forward(self, others: Tensor) -> Tensor | float:
-        """``(B, F)`` of actions ``(B, m)``, or ``(B, K, F)`` of ``(B, K, m)``; 0.0 where there are no others."""
+        """``(B, F)`` of actions ``(B, m)``, or ``(B, K, F)`` of ``(B, K, m)``; 0.0 where there are no others.
+
+        Where the same K joint actions were expanded over all rows, ``(1, K, F)``: they are embedded once.
+        """
+        if others.dim() == 3 and others.stride(0) == 0:
+            others = others[:1]
         if others.dim() == 2 and len(self) > 2:
             # One product for all: many small look-ups cost more than they should, most of all backwards. Not for K
             # joint actions a row: they may be so many that a tensor with an axis for the others would not fit.

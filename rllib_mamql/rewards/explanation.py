@@ -39,24 +39,33 @@ class Explained:
         kept: What the gauge keeps small, in nats, ``(B,)``: r, or of ``state_only`` r - g(s).
         reward: r in nats, ``(B,)``.
         value: W(s) in nats, ``(B,)``.
+        behind: How far the follower is behind r, its squared error as a share of r's variance, a scalar; 0 without one.
     """
 
     error: Tensor
     kept: Tensor
     reward: Tensor
     value: Tensor
+    behind: Tensor
 
 
 class Explanation(nn.Module):
     """An explanation critic ``Q_i(s, a_i, a_-i)``, with ``g(s)`` of the gauge ``state_only`` where that is asked for.
 
-    Its encoder starts as the policy's own, which has learned already what matters in an observation.
+    Its encoder starts as the policy's own, which has learned already what matters in an observation. Where the reward
+    network's is of the same form, a *follower* on the same features learns r while the explanation moves: most of the
+    regression that comes after is then done, and no state is encoded for it.
 
     Args:
         module: The trained module.
         rows: Its transitions.
         discount: gamma.
         settings: How rewards are recovered.
+
+    Attributes:
+        encoder: Of observations.
+        critic: Q_i on its features.
+        follower: r on its features, in nats; None where the reward network has another encoder, or none.
     """
 
     def __init__(self, module: Any, rows: Transitions, discount: float, settings: RecoverySettings) -> None:
@@ -73,15 +82,25 @@ class Explanation(nn.Module):
             self._starts = True
         features, n = encoder.out_features, int(actions.n)
         self.mask = mask_of(encoder)
+        self.encoder: nn.Module = encoder
         self.critic: JointHead | MarginalCritic = (
-            JointHead(encoder, features, n, self.other_actions) if self.joint else MarginalCritic(encoder, features, n)
+            JointHead(nn.Identity(), features, n, self.other_actions)
+            if self.joint
+            else MarginalCritic(nn.Identity(), features, n)
         )
+        small = reward_model_config(config)
         self.state_reward = (
-            build_reward(space, actions, reward_model_config(config), self.other_actions, inputs="state")
+            build_reward(space, actions, small, self.other_actions, inputs="state")
             if settings.gauge == "state_only"
             else None
         )
-
+        reward = build_reward(
+            space, actions, small, self.other_actions, network=settings.network, inputs=settings.inputs
+        )
+        self.follower: JointHead | None = None
+        if isinstance(reward, JointHead) and form_of(reward.encoder) == form_of(encoder):
+            reward.encoder = nn.Identity()
+            self.follower = reward
         self._aside: nn.Module | None = None
 
     def without_encoder(self, rows: Transitions) -> Transitions | None:
@@ -91,14 +110,14 @@ class Explanation(nn.Module):
         """
         if not self._starts or self.mask is not None or self.state_reward is not None:
             return None
-        self._aside = self.critic.encoder.requires_grad_(False)
-        self.critic.encoder = nn.Identity()
+        self._aside = self.encoder.requires_grad_(False)
+        self.encoder = nn.Identity()
         return dataclasses.replace(rows, states=in_parts(self._aside, rows.states))
 
     def with_encoder(self) -> Explanation:
         """The same with its encoder, all of it to be learned."""
         assert self._aside is not None
-        self.critic.encoder, self._aside = self._aside, None
+        self.encoder, self._aside = self._aside, None
         return self.requires_grad_(True)
 
     def forward(self, rows: Transitions, index: Tensor) -> Explained:
@@ -107,16 +126,17 @@ class Explanation(nn.Module):
         states, places = torch.unique(torch.cat([rows.now[index], rows.after[index]]), return_inverse=True)
         now, after = places[:count], places[count:]
         observations = rows.states[states]
+        features = self.encoder(observations)
         action, others = rows.action[index], rows.others[index]
         if self.joint:
-            scores = LOGIT_SCALE * enumerate_others(self.critic, observations, list(self.other_actions))
+            scores = LOGIT_SCALE * enumerate_others(self.critic, features, list(self.other_actions))
             marginal = objective.marginalise_full(scores, [policy[states] for policy in rows.other_policies])
-            marginal = marginal if self.mask is None else self.mask(marginal, observations)
             place = (now, action, *others.unbind(-1))
             taken = scores[place]
         else:
-            marginal = LOGIT_SCALE * self.critic(observations)
+            marginal = LOGIT_SCALE * self.critic(features)
             taken = objective.take_actions(marginal[now], action)
+        marginal = marginal if self.mask is None else self.mask(marginal, observations)
         value = torch.logsumexp(marginal, dim=-1) - log_count(marginal)  # W: the mean is over legal actions.
         reward = objective.inverse_reward(taken, value[after], rows.terminated[index], self.discount)
         policy = rows.policy[rows.now[index]]
@@ -125,7 +145,11 @@ class Explanation(nn.Module):
         kept = reward
         if self.state_reward is not None:
             kept = reward - self.state_reward(rows.states[rows.now[index]], others)[:, 0]
-        return Explained(error, kept, reward, value[now])
+        behind = torch.zeros(())
+        if self.follower is not None:
+            followed = objective.take_actions(self.follower(features[now], others), action)
+            behind = (followed - reward.detach()).square().mean() / reward.detach().var().clamp_min(1e-8)
+        return Explained(error, kept, reward, value[now], behind)
 
 
 def sparsity(reward: Tensor, scale: float = SCALE) -> Tensor:

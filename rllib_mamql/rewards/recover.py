@@ -55,7 +55,7 @@ from rllib_mamql.rewards.explanation import (
 )
 from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.fitting import Budget, Ending, fit
-from rllib_mamql.rewards.regression import Regression
+from rllib_mamql.rewards.regression import Draws, Regression
 from rllib_mamql.rewards.settings import RecoverySettings
 from rllib_mamql.rewards.store import Recovered, write_rewards
 from rllib_mamql.rewards.transitions import Transitions, transitions_of
@@ -68,7 +68,7 @@ PLAYING = 0.3
 """Share of a budget that play may use."""
 PLAYED = 0.1
 """Share of the work that play is, as far as a watch is told."""
-EXPLAINING = 0.5
+EXPLAINING = 0.6
 """Share of what is left of a budget that the explanation may use, before the regression."""
 HEADS = 0.2
 """Share of a fit's budget that heads alone may use, on features that are computed once: encoders are what costs."""
@@ -78,6 +78,8 @@ FALL_UPDATES = 400
 """Gradient steps over which the scale of the gauge ``rare`` falls, at most."""
 FALL = 0.4
 """Share of what is left of the explanation's budget that this may use."""
+FOLLOWED = 0.02
+"""Nats of policy error that it is worth if the reward's follower, which shares the explanation's features, knows r."""
 TOTAL = 100
 """What a recovery tells its watch in the end: it counts in hundredths."""
 
@@ -299,7 +301,7 @@ class _Fit:
     def _loss(self, explanation: Explanation, rows: Transitions, scale: float) -> Tensor:
         count = rows_at_once(rows.states, self.settings.rows)
         found = explanation(rows, rows.segments(count, STRETCH, self.generator))
-        return found.error + self.settings.strength * self._size(found, scale)
+        return found.error + self.settings.strength * self._size(found, scale) + FOLLOWED * found.behind
 
     def _judge(self, explanation: Explanation, rows: Transitions, scale: float) -> float:
         found = explanation(rows, rows.judged)
@@ -322,12 +324,15 @@ class _Fit:
         reward, value = (values / self.rationality for values in targets)
         spread = reward.var().clamp_min(1e-8) + value.var().clamp_min(1e-8)
 
-        def error(networks: Regression, rows: Transitions, index: Tensor) -> Tensor:
-            return networks.error(rows, index, reward[index], value[index])
+        draws = Draws(rows.train, reward[rows.train], self.generator)
 
-        def draw(rows: Transitions, most: int) -> Tensor:
-            count = rows_at_once(rows.states, most)
-            return rows.train[torch.randint(len(rows.train), (count,), generator=self.generator)]
+        def loss(networks: Regression, rows: Transitions, most: int) -> Tensor:
+            index, weight = draws(rows_at_once(rows.states, most))
+            return (weight * networks.errors(rows, index, reward[index], value[index])).mean()
+
+        def judge(networks: Regression, rows: Transitions) -> float:
+            index = rows.judged
+            return float(networks.errors(rows, index, reward[index], value[index]).mean() / spread)
 
         settled = 0.5 if settings.regression else 1.0
 
@@ -339,15 +344,15 @@ class _Fit:
         ) -> tuple[Regression, Ending]:
             return fit(
                 networks,
-                lambda each: error(each, rows, draw(rows, settings.rows)),
-                lambda each: float(error(each, rows, rows.judged) / spread),
+                lambda each: loss(each, rows, settings.rows),
+                lambda each: judge(each, rows),
                 rate=rate,
                 updates=settings.updates,
                 budget=budget,
                 watch=lambda share: tell(settled * (part + of * share)),
             )
 
-        networks = Regression(self.module, rows, settings)
+        networks = Regression(self.module, rows, settings, self.rationality)
         nn.init.constant_(networks.potential.head.bias, float(value.mean()))
         encoded = networks.without_encoders(rows, start)
         if encoded is not None:
@@ -359,7 +364,7 @@ class _Fit:
         if settings.regression:
             networks, ending = fit(
                 networks.unsettled(),
-                lambda each: error(each, rows, draw(rows, REGRESSION_ROWS)),
+                lambda each: loss(each, rows, REGRESSION_ROWS),
                 None,
                 rate=settings.lr,
                 updates=settings.regression,

@@ -20,6 +20,7 @@ from scipy import stats
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
+from rllib_mamql.cli.trial_reports import RECOVERY_BUDGET_S
 from tests.benchmarks.rewards import ROOT, SAME, checkpoint, relearn
 
 ROUNDS = 3
@@ -55,7 +56,7 @@ class Study:
 
 STUDIES = {
     "gems": Study(
-        "gems_soft", ("expert_steps=1000",), "--gauge rare --budget 60 --seed {seed}", "", 30,
+        "gems_soft", ("expert_steps=1000",), f"--gauge rare --budget {RECOVERY_BUDGET_S:.0f} --seed {{seed}}", "", 30,
         ("--data", "offline_data/gems/soft_optimal", "--clone-steps", "1000"),
     ),
     "cramped_room": Study(
@@ -102,6 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--first", type=int, default=0, help="the first seed: parts may run side by side in one --work")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path)
@@ -109,7 +111,7 @@ def main() -> None:
     out = arguments.out or ROOT / "docs" / "results" / f"relearned_{arguments.study}"
     study, rows = STUDIES[arguments.study], []
     for kind in arguments.kinds:
-        for seed in range(arguments.seeds):
+        for seed in range(arguments.first, arguments.first + arguments.seeds):
             work = arguments.work.resolve() / str(seed)
             work.mkdir(parents=True, exist_ok=True)
             folder = checkpoint(work, study.example, seed, list(study.sets), study.recovering)

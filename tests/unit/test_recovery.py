@@ -47,23 +47,26 @@ def recovered(stored: Checkpoint, played: JointColumns) -> Recovered:
 
 
 @pytest.mark.parametrize(
-    ("gauge", "bars", "apart"),
+    ("gauge", "strength", "bars", "apart"),
     [
-        ("sparse", {"policy": (0.7, 0.1), "exploring": (0.72, 0.2)}, 0.1),
-        # On the pair's own play the paid step is the rule rather than the exception: the logarithm gains little there.
-        ("rare", {"policy": (0.65, 0.0), "exploring": (0.72, 0.2)}, 0.2),
+        # On the pair's own play the paid step is the rule rather than the exception. A gauge of the usual strength
+        # finds sparser rewards than the true one there (0.70 to 0.77 by the seed); this one, 0.81 to 0.83.
+        ("sparse", 0.02, {"policy": (0.7, 0.1), "exploring": (0.72, 0.2)}, 0.1),
+        # For the same reason the logarithm gains little there.
+        ("rare", FAST.strength, {"policy": (0.65, 0.0), "exploring": (0.72, 0.2)}, 0.2),
     ],
 )
 def test_a_sparse_gauge_finds_the_reward_that_the_pair_plays_for(
     stored: Checkpoint,
     played: JointColumns,
-    recovered: Recovered,
     gauge: str,
+    strength: float,
     bars: dict[str, tuple[float, float]],
     apart: float,
 ) -> None:
-    found_in = recovered if gauge == FAST.gauge else recover(stored, played, dataclasses.replace(FAST, gauge=gauge))
-    write_rewards(stored.path, found_in, dataclasses.replace(FAST, gauge=gauge))
+    settings = dataclasses.replace(FAST, gauge=gauge, strength=strength)
+    found_in = recover(stored, played, settings)
+    write_rewards(stored.path, found_in, settings)
     read, _ = read_with_rewards(stored.path)
     assert found_in.policy_error["shared"] < 0.01
     for states, (least, gain) in bars.items():

@@ -10,7 +10,7 @@ from torch import nn
 
 from rllib_mamql.algorithms.mamql.module import MAMQLModule
 from rllib_mamql.networks.forms import IN_PLACE, plain_layers
-from rllib_mamql.networks.heads import OtherActions
+from rllib_mamql.networks.heads import JointHead, OtherActions
 from rllib_mamql.networks.together_learning import NetworkStack
 from tests.unit.test_learner import learner, play
 
@@ -133,3 +133,11 @@ def test_other_agents_actions_are_embedded_as_a_sum(sizes: tuple[int, ...]) -> N
     torch.testing.assert_close(torch.as_tensor(embed(others)), expected)
     torch.testing.assert_close(torch.as_tensor(embed(others.unsqueeze(1))).reshape(expected.shape), expected)
     assert set(embed.state_dict()) == {f"{index}.weight" for index in range(len(sizes))}
+
+
+def test_joint_actions_that_are_the_same_for_all_rows_are_embedded_once() -> None:
+    head = JointHead(torch.nn.Identity(), 6, 3, (3, 2))
+    observations, grid = torch.randn(5, 6), torch.cartesian_prod(torch.arange(3), torch.arange(2)).unsqueeze(0)
+    expanded = grid.expand(5, -1, -1)
+    assert torch.as_tensor(head.from_others(expanded)).shape == (1, 6, 6)
+    torch.testing.assert_close(head(observations, expanded), head(observations, expanded.contiguous()))
