@@ -30,6 +30,8 @@ LINE_EVERY_S = 5.0
 """Time between two lines on how far it is, beside those on the true return."""
 PLAYED_TOGETHER = 50
 """Environments in which a learner plays for a recovery."""
+RUNNER_SETTINGS = {"batch_mode", "env_runner_cls", "env_to_module_connector", "module_to_env_connector"}
+"""Settings that speak of RLlib's own env runner: with one of them it is what plays."""
 LOOKS = 10
 """How often the true return is looked at while training."""
 
@@ -203,12 +205,7 @@ class _Learner:
         self.trainer = self._built()
 
     def _built(self) -> Any:
-        stored, settings = self._stored, self._settings
-        inside, _ = env_configs(stored, settings)
-        build = functools.partial(
-            build_env, stored.env, inside, settings.sticky_actions, self._source, history=stored.history
-        )
-        return _config(stored, self._algorithm, settings, build).build_algo()
+        return _config(self._stored, self._source, self._algorithm, self._settings).build_algo()
 
     def go_on(self, checkpoint: pathlib.Path) -> None:
         """Learns from the source's rewards as they are now, wherever it runs."""
@@ -265,19 +262,15 @@ def _how_far(iteration: int, iterations: int, seconds: float) -> str:
     return f"relearning: {iteration / iterations:.0%}, {left:.0f} s left" if left else "relearning: 100%"
 
 
-def _config(stored: Checkpoint, algorithm: type[Any], settings: RelearnSettings, build: Callable[[], Any]) -> Any:
-    from ray import tune
+def _config(stored: Checkpoint, source: RewardSource, algorithm: type[Any], settings: RelearnSettings) -> Any:
     from ray.rllib.algorithms.ppo import PPO
     from ray.rllib.core.rl_module.rl_module import RLModuleSpec
     from ray.rllib.policy.policy import PolicySpec
 
-    from rllib_mamql.environments.adapter import PettingZooAdapter
     from rllib_mamql.networks.actor_critic import ActorCritic
 
-    tune.register_env(ENV, lambda _: PettingZooAdapter(build()))
     mapping = functools.partial(_policy_of, module_of=dict(stored.module_of))
-    config = algorithm.get_default_config()
-    config.environment(ENV, disable_env_checking=True).debugging(seed=settings.seed)
+    config = _playing(stored, source, algorithm, settings).debugging(seed=settings.seed)
     config.multi_agent(policies={name: PolicySpec() for name in stored.modules}, policy_mapping_fn=mapping)
     changes = {"gamma": float(stored.settings["gamma"])}
     if issubclass(algorithm, PPO):
@@ -286,6 +279,26 @@ def _config(stored: Checkpoint, algorithm: type[Any], settings: RelearnSettings,
         config.rl_module(rl_module_spec=RLModuleSpec(module_class=ActorCritic, model_config=model))
     config.update_from_dict({**changes, **settings.algorithm})
     return config
+
+
+def _playing(stored: Checkpoint, source: RewardSource, algorithm: type[Any], settings: RelearnSettings) -> Any:
+    """The algorithm's config with its environment: a batch of them for PPO, where nothing is wrapped around each."""
+    from ray import tune
+    from ray.rllib.algorithms.ppo import PPO
+
+    from rllib_mamql.environments.adapter import PettingZooAdapter
+    from rllib_mamql.rewards.paid_play import PaidPPOConfig
+
+    inside, _ = env_configs(stored, settings)
+    if algorithm is PPO and not settings.sticky_actions and not RUNNER_SETTINGS & set(settings.algorithm):
+        batched = PaidPPOConfig()
+        batched.source, batched.history = source, stored.history
+        return batched.environment(stored.env, env_config=inside, disable_env_checking=True)
+    build = functools.partial(
+        build_env, stored.env, inside, settings.sticky_actions, source, history=stored.history
+    )  # fmt: skip
+    tune.register_env(ENV, lambda _: PettingZooAdapter(build()))
+    return algorithm.get_default_config().environment(ENV, disable_env_checking=True)
 
 
 def _policy_of(agent: str, episode: Any = None, *, module_of: Mapping[str, str], **kwargs: Any) -> str:

@@ -1,10 +1,11 @@
 """Rewards for agents that act: recovered, implied, of a behaviour clone, or the environment's own.
 
-A source answers for one joint step at a time, with one forward pass per module for all its agents.
+A source answers for one joint step, with one forward pass per module for all its agents, or for columns of them.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +15,21 @@ import torch
 from torch import Tensor
 
 from rllib_mamql.algorithms.mamql import objective
-from rllib_mamql.columns import IDLE_ACTION
+from rllib_mamql.columns import (
+    ACTIONS,
+    IDLE_ACTION,
+    NEXT_OBS,
+    OBS,
+    REWARDS,
+    TERMINATEDS,
+    Array,
+    JointColumns,
+    column,
+)
 from rllib_mamql.errors import ConfigError, check_choice
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.masks import log_count
+from rllib_mamql.networks.tensors import rows_at_once, to_tensor
 from rllib_mamql.play.actors import agents_by_module
 from rllib_mamql.rewards.settings import REWARD_KINDS
 from rllib_mamql.rewards.store import check_rewards
@@ -91,26 +103,80 @@ class RewardSource:
         return result
 
     def _module_rewards(self, module_id: str, agents: list[str], step: JointStep) -> Tensor:
+        others = [[int(step.actions.get(o, IDLE_ACTION)) for o in self.module_of if o != agent] for agent in agents]
+        return self._values(
+            module_id,
+            agents[0],
+            _stack(step.obs, agents),
+            torch.tensor(others, dtype=torch.long).view(len(agents), -1),
+            lambda: _stack(step.next_obs, agents),
+            torch.tensor([step.terminated[agent] for agent in agents]),
+        )
+
+    @torch.no_grad()
+    def paid(self, columns: JointColumns) -> dict[str, Array]:
+        """What each agent is paid in joint steps.
+
+        Args:
+            columns: N joint steps in any order, with what was seen after each.
+
+        Returns:
+            ``{agent: (N,)}``, float32; where an agent is dead, it means nothing.
+        """
+        actions = {agent: to_tensor(columns[column(ACTIONS, agent)]).long() for agent in self.module_of}
+        result: dict[str, Array] = {}
+        for agent, module_id in self.module_of.items():
+            if self.kind == "true":
+                result[agent] = columns[column(REWARDS, agent)]
+                continue
+            seen, then = columns[column(OBS, agent)], columns[column(NEXT_OBS, agent)]
+            others = torch.stack([actions[o] for o in self.module_of if o != agent] or [actions[agent][:0]], -1)
+            others = others.reshape(len(seen), len(self.module_of) - 1)
+            terminated = to_tensor(columns[column(TERMINATEDS, agent)])
+            size, parts = rows_at_once(seen), []
+            for first in range(0, len(seen), size):
+                part = slice(first, first + size)
+                values = self._values(
+                    module_id, agent, to_tensor(seen[part]), others[part],
+                    functools.partial(to_tensor, then[part]), terminated[part],
+                )  # fmt: skip
+                parts.append(objective.take_actions(values, actions[agent][part]))
+            result[agent] = torch.cat(parts).float().numpy()
+        return result
+
+    def _values(
+        self,
+        module_id: str,
+        agent: str,
+        obs: Tensor,
+        others: Tensor,
+        next_obs: Callable[[], Tensor],
+        terminated: Tensor,
+    ) -> Tensor:
+        """Rewards of all own actions ``(B, A)`` at observations of a module's agents.
+
+        Args:
+            module_id: The module.
+            agent: One of them.
+            obs: ``(B, *obs)``.
+            others: The others' actions ``(B, m)``.
+            next_obs: Gives what was seen after; not every kind asks.
+            terminated: Whether the agent's task ended there ``(B,)``.
+        """
         module = self.modules[module_id]
-        obs = _stack(step.obs, agents)
+        going = self.discount * (~terminated).float()
         if self.kind == "cloning":
             assert self.clone is not None
-            log_policy = self.clone(agents[0], obs)
+            log_policy = self.clone(agent, obs)
             return log_policy + log_count(log_policy).unsqueeze(-1)
         if self.kind == "implied":
-            value = objective.soft_value(module.average(_stack(step.next_obs, agents)), self.rationality)
-            return module.average(obs) - (self._going(agents, step) * value).unsqueeze(-1)
-        others = [[int(step.actions.get(o, IDLE_ACTION)) for o in self.module_of if o != agent] for agent in agents]
-        values: Tensor = module.reward(obs, torch.tensor(others, dtype=torch.long).view(len(agents), -1))
+            value = objective.soft_value(module.average(next_obs()), self.rationality)
+            return module.average(obs) - (going * value).unsqueeze(-1)
+        values: Tensor = module.reward(obs, others)
         if module_id in self.potentials:
             potential = self.potentials[module_id]
-            after = self._going(agents, step) * potential(_stack(step.next_obs, agents))
-            values = values + (after - potential(obs)).unsqueeze(-1)
+            values = values + (going * potential(next_obs()) - potential(obs)).unsqueeze(-1)
         return values
-
-    def _going(self, agents: list[str], step: JointStep) -> Tensor:
-        """gamma, or 0 where the agent's task ended, ``(B,)``."""
-        return torch.tensor([0.0 if step.terminated[agent] else self.discount for agent in agents])
 
 
 def reward_source(

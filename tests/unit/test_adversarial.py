@@ -13,7 +13,6 @@ from ray.rllib.core.learner.training_data import TrainingData
 
 from rllib_mamql import MAAIRLConfig, MAGAILConfig
 from rllib_mamql.algorithms.adversarial.discriminators import ShapedDiscriminator, Steps, steepness
-from rllib_mamql.algorithms.adversarial.episodes import paid_episodes, stretches
 from rllib_mamql.algorithms.adversarial.objective import (
     absorbing_logit,
     airl_reward,
@@ -25,6 +24,7 @@ from rllib_mamql.algorithms.adversarial.objective import (
 from rllib_mamql.columns import ACTIONS, ALIVE, EPS_ID, NEXT_OBS, OBS, TERMINATEDS, TRUNCATEDS, JointColumns, T, column
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.env_runner import JointRollout
+from rllib_mamql.learning.episodes import paid_episodes, stretches
 from rllib_mamql.learning.replay import to_tensors
 from rllib_mamql.solvable import Game, soft_equilibrium
 from tests.support.tabular_rivals import recovered_by_airl

@@ -13,12 +13,12 @@ from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.typing import ResultDict
 from torch import Tensor
 
-from rllib_mamql.algorithms.adversarial.episodes import paid_episodes
 from rllib_mamql.algorithms.adversarial.generator import GeneratorLearner
 from rllib_mamql.algorithms.adversarial.losses import AdversarialLosses, terminations
 from rllib_mamql.algorithms.adversarial.objective import absorbing_logit, payment
 from rllib_mamql.columns import ALIVE, OBS, TERMINATEDS, JointColumns, column, concatenate, num_rows
 from rllib_mamql.errors import ConfigError
+from rllib_mamql.learning.episodes import paid_episodes
 from rllib_mamql.learning.learner import ImitationLearner
 from rllib_mamql.learning.replay import TensorColumns, to_tensors
 from rllib_mamql.learning.soft_q import log_policy

@@ -1,4 +1,4 @@
-"""Rollouts as RLlib's episodes, paid by discriminators: what PPO learns from."""
+"""Rollouts as RLlib's episodes, paid by others than the environment: what PPO learns from."""
 
 from __future__ import annotations
 
