@@ -76,14 +76,18 @@ def relearn(checkpoint: str | Path, algo: str, out: Path, json_path: Path | None
     from rllib_mamql.data.reading import read_metadata
     from rllib_mamql.rewards.relearn import check_environments, env_configs
     from rllib_mamql.rewards.relearn import relearn as learn
-    from rllib_mamql.rewards.store import REWARDS, read_with_rewards
+    from rllib_mamql.rewards.store import REWARDS, cut_short, read_with_rewards
 
     quiet(verbose=False)
     algorithm, settings = _algorithm(algo, options["sets"]), _settings(options)
     stored, how = read_with_rewards(folder)
+    where = shown(folder)
     if options["reward"] == "recovered" and how is None:
-        where = shown(folder)
         say(f"{where} holds no rewards in a gauge, only those that training regressed; `rllib recover` recovers them")
+    elif options["reward"] == "recovered" and cut_short(how):
+        say(
+            "its recovery was ended by a budget: new agents may find what it pays by mistake (`rllib recover` has none)"
+        )
     source, clone = _source(stored, options)
     refits = _refits(stored, how, source, settings)
     reference = options["reference"]
@@ -156,7 +160,8 @@ def _refits(
         )
     return Refits(
         stored,
-        RecoverySettings(**how["settings"]),
+        # Without the budget that training gave: what a regression that was cut short pays by mistake is found.
+        RecoverySettings(**how["settings"] | {"budget_s": None}),
         lambda: working("recovering rewards with the learners' play", TOTAL),
     )
 

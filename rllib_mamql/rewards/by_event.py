@@ -15,7 +15,7 @@ from rllib_mamql.play.actors import checkpoint_actor
 from rllib_mamql.play.named import single_rollout
 from rllib_mamql.rewards.determined import even_agents, indifferent_agents, unscaled_agents
 from rllib_mamql.rewards.paid import NO_EVENT, in_words
-from rllib_mamql.rewards.store import has_reward
+from rllib_mamql.rewards.store import cut_short, has_reward
 
 EPISODES = 10
 
@@ -145,7 +145,7 @@ def told_rewards(
     indifferent = [] if demonstrations is None else indifferent_agents(stored, demonstrations)
     even = [] if demonstrations is None else even_agents(stored, demonstrations)
     said = in_words(unscaled, indifferent, paid, even)
-    if how is not None and (cut := [name for name, why in how.get("ended_by", {}).items() if why == "budget"]):
+    if cut := cut_short(how):
         said.append(f"the recovery of {', '.join(cut)} was ended by its budget: `rllib recover` has no limit")
     return {
         "recovered_rewards": paid,

@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -137,6 +138,11 @@ def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, A
             f"{file} is damaged ({type(error).__name__}): remove it, or recover the rewards anew with `rllib recover`"
         ) from error
     return stored, document
+
+
+def cut_short(how: Mapping[str, Any] | None) -> list[str]:
+    """Modules whose recovery was ended by its budget, as :func:`read_with_rewards` says how it went."""
+    return [] if how is None else [name for name, why in how.get("ended_by", {}).items() if why == "budget"]
 
 
 def has_reward(module: Any) -> bool:

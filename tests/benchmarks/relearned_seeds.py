@@ -1,9 +1,9 @@
 """What PPO learns from recovered rewards, by seed: ``python tests/benchmarks/relearned_seeds.py gems --work DIR``.
 
-For each seed: ``rllib train`` of an example, ``rllib recover`` without the budget that training gives it (what is left of
-a regression that was cut short, PPO finds), then ``rllib relearn`` from scratch on each kind of reward, without a potential. Stages whose results are in ``--work`` already are
-not run again, and ``<out>.json`` and ``<out>.md`` are written anew after each run, so that it may be ended and started
-again at any time.
+For each seed: ``rllib train`` of an example, ``rllib recover`` without the limit of time that training sets (what a
+regression that was cut short pays by mistake, PPO finds), then ``rllib relearn`` from scratch on each kind of reward,
+without a potential. Stages whose results are in ``--work`` already are not run again, and ``<out>.json`` and
+``<out>.md`` are written anew after each run, so that it may be ended and started again at any time.
 """
 
 from __future__ import annotations
