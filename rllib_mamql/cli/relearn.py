@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 @count_option(
     "--rounds",
     RelearnSettings.rounds,
-    "Parts of the training; rewards are recovered anew between them, from the learners' play too.",
+    "Parts of the training; between them rewards are fitted to the learners' play too.",
 )
 @assignments("--set", "sets", help="Change a setting of the algorithm.")
 @seed_option
@@ -145,25 +145,18 @@ def _settings(options: dict[str, Any]) -> RelearnSettings:
 def _refits(
     stored: Checkpoint, how: dict[str, Any] | None, source: RewardSource, settings: RelearnSettings
 ) -> Refits | None:
-    """What recovers rewards anew between the rounds, where there are several."""
+    """What fits rewards anew between the rounds, where there are several."""
     from rllib_mamql.cli.working import working
-    from rllib_mamql.rewards.recover import TOTAL
-    from rllib_mamql.rewards.refits import Refits
-    from rllib_mamql.rewards.settings import RecoverySettings
+    from rllib_mamql.rewards.refits import TOTAL, Refits
 
     if settings.rounds == 1:
         return None
     if source.kind != "recovered" or how is None:
         raise ConfigError(
-            f"--rounds {settings.rounds} recovers rewards anew: it needs --reward recovered, and rewards that "
+            f"--rounds {settings.rounds} fits rewards anew: it needs --reward recovered, and rewards that "
             "`rllib recover` has written"
         )
-    return Refits(
-        stored,
-        # Without the budget that training gave: what a regression that was cut short pays by mistake is found.
-        RecoverySettings(**how["settings"] | {"budget_s": None}),
-        lambda: working("recovering rewards with the learners' play", TOTAL),
-    )
+    return Refits(stored, how, lambda: working("fitting rewards to the learners' play", TOTAL))
 
 
 def _source(stored: Checkpoint, options: dict[str, Any]) -> tuple[RewardSource, Any]:

@@ -58,21 +58,27 @@ class Explanation(nn.Module):
 
     Args:
         module: The trained module.
-        rows: Its transitions.
+        other_actions: Actions of each other agent.
         discount: gamma.
         settings: How rewards are recovered.
 
     Attributes:
+        level: A constant that is taken from all values, in nats; see :func:`level_of`.
         encoder: Of observations.
         critic: Q_i on its features.
         follower: r on its features, in nats; None where the reward network has another encoder, or none.
     """
 
-    def __init__(self, module: Any, rows: Transitions, discount: float, settings: RecoverySettings) -> None:
+    level: Tensor
+
+    def __init__(
+        self, module: Any, other_actions: tuple[int, ...], discount: float, settings: RecoverySettings
+    ) -> None:
         super().__init__()
         self.discount = discount
+        self.register_buffer("level", torch.zeros(()))
         config, space, actions = dict(module.model_config), module.observation_space, module.action_space
-        self.other_actions = tuple(policy.shape[1] for policy in rows.other_policies)
+        self.other_actions = other_actions
         self.joint = bool(self.other_actions) and math.prod(self.other_actions) <= ENUMERATED
         encoder: Any = build_encoder(space, actions, config)
         learned = getattr(module.average, "encoder", None)
@@ -177,9 +183,15 @@ def falling_scale(share: float) -> float:
     return float(FIRST_SCALE * (SCALE / FIRST_SCALE) ** share)
 
 
+def lowered(targets: tuple[Tensor, Tensor], rows: Transitions, discount: float, level: Tensor) -> tuple[Tensor, Tensor]:
+    """Reward and value with a constant ``level`` taken from all values."""
+    reward, value = targets
+    return reward - (1.0 - discount * (~rows.terminated).float()) * level, value - level
+
+
 @torch.no_grad()
-def levelled(targets: tuple[Tensor, Tensor], rows: Transitions, discount: float) -> tuple[Tensor, Tensor]:
-    """The same explanation with a constant taken from its values, so that what the policy does most is paid nothing.
+def level_of(targets: tuple[Tensor, Tensor], rows: Transitions, discount: float) -> Tensor:
+    """The constant to take from an explanation's values, so that what the policy does most is paid nothing.
 
     Values that are less by a constant c make every reward less by ``(1 - gamma (1 - terminated)) c`` and explain the
     policy as well. Where tasks hardly ever end, the fit hardly feels it, and would end with a wage for any step. Here c
@@ -191,29 +203,29 @@ def levelled(targets: tuple[Tensor, Tensor], rows: Transitions, discount: float)
         discount: gamma.
 
     Returns:
-        Reward and value, likewise.
+        c in nats, a scalar; 0 where nothing says how much.
     """
-    reward, value = targets
+    reward, _ = targets
     ratio = 1.0 - discount * (~rows.terminated).float()
     weight = rows.policy[rows.now].gather(-1, rows.action[:, None])[:, 0] * ratio
     if not weight.sum() > 0.0:
-        return targets
+        return torch.zeros(())
     candidates = reward / ratio.clamp_min(1e-8)
     order = torch.argsort(candidates)
     heavy = torch.cumsum(weight[order].double(), 0)
-    level = candidates[order][torch.searchsorted(heavy, 0.5 * heavy[-1:])[0]]
-    return reward - ratio * level, value - level
+    return candidates[order][torch.searchsorted(heavy, 0.5 * heavy[-1:])[0]]
 
 
 @torch.no_grad()
 def targets_of(explanation: Explanation, rows: Transitions) -> tuple[Tensor, Tensor]:
-    """Reward and value of all rows, in nats, ``(N,)`` each."""
+    """Reward and value of all rows, in nats and less the explanation's level, ``(N,)`` each."""
     size = rows_at_once(rows.states, most=PART)
     parts = [
         explanation(rows, torch.arange(first, min(first + size, len(rows.now))))
         for first in range(0, len(rows.now), size)
     ]
-    return torch.cat([part.reward for part in parts]), torch.cat([part.value for part in parts])
+    reward, value = torch.cat([part.reward for part in parts]), torch.cat([part.value for part in parts])
+    return lowered((reward, value), rows, explanation.discount, explanation.level)
 
 
 @torch.no_grad()

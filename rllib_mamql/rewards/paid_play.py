@@ -41,7 +41,16 @@ class PaidPPOConfig(PPOConfig):
 
 
 class PaidEnvRunner(ColumnarEnvRunner):
-    """Samples as :class:`ColumnarEnvRunner` does, and gives RLlib's episodes of single agents, paid by the source."""
+    """Samples as :class:`ColumnarEnvRunner` does, and gives RLlib's episodes of single agents, paid by the source.
+
+    Attributes:
+        source: What pays.
+    """
+
+    def __init__(self, config: PaidPPOConfig, **kwargs: Any) -> None:
+        assert config.source is not None
+        self.source: RewardSource = config.source
+        super().__init__(config=config, **kwargs)
 
     def sample(self, **kwargs: Any) -> list[SingleAgentEpisode]:
         """The same joint steps as episodes with rewards, and with what PPO asks of the policy that played.
@@ -49,10 +58,9 @@ class PaidEnvRunner(ColumnarEnvRunner):
         Args:
             **kwargs: As of :class:`ColumnarEnvRunner`.
         """
-        source: RewardSource = self.config.source
         episodes = []
         for rollout in super().sample(**kwargs):
-            paid = source.paid(rollout.columns)
+            paid = self.source.paid(rollout.columns)
             for agent, module_id in self._module_of.items():
                 chosen = self._log_policy(module_id, rollout.columns[column(OBS, agent)])
                 episodes += paid_episodes(rollout.columns, agent, module_id, paid[agent], chosen)

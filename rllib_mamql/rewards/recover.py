@@ -13,7 +13,7 @@ potential Phi, and, where the policy is known with an error only, by those of po
 
 over transitions in which a share of the actions is random, so that all actions are covered; where some are illegal,
 sums and means over actions are over the legal ones. ``explanation.sparsity`` says why the logarithm; its s
-falls from 30 to 0.3 nats. A constant in W that the fit hardly feels is found afterwards (``explanation.levelled``). Q
+falls from 30 to 0.3 nats. A constant in W that the fit hardly feels is found afterwards (``explanation.level_of``). Q
 is in units of the inverse temperature (``explanation``). The difference between W and the critic's own soft value is
 the potential Phi.
 W is the mean in place of the sum, so that the reward zero is its own explanation. The reward network R_i is the
@@ -49,7 +49,7 @@ from rllib_mamql.rewards.explanation import (
     Explanation,
     falling_scale,
     implied_targets,
-    levelled,
+    level_of,
     sparsity,
     targets_of,
 )
@@ -195,6 +195,8 @@ def recover(
         result.rewards[module_id], result.potentials[module_id] = one.run()
         result.policy_error[module_id], result.mean_absolute[module_id] = one.policy_error, one.mean_absolute
         result.updates[module_id], result.ended_by[module_id] = one.updates, one.ended_by
+        if one.explanation is not None:
+            result.explanations[module_id] = one.explanation
     return dataclasses.replace(result, seconds=time.monotonic() - started)
 
 
@@ -211,6 +213,7 @@ class _Fit:
         mean_absolute: E|r| there, in nats.
         updates: Gradient steps of the whole explanation, after those of its heads alone and of a falling scale.
         ended_by: What ended it (``fitting.Ending``); ``budget`` also where the regression after it was cut off.
+        explanation: What was regressed; None of gauge ``none``.
     """
 
     def __init__(
@@ -227,6 +230,7 @@ class _Fit:
         self.discount, self.rationality = float(stored.settings["gamma"]), float(stored.settings["rationality"])
         self.policy_error = self.mean_absolute = float("nan")
         self.updates, self.ended_by = 0, ""
+        self.explanation: Explanation | None = None
         torch.manual_seed(settings.seed)
         self.generator = torch.Generator().manual_seed(settings.seed)
 
@@ -239,16 +243,19 @@ class _Fit:
             explanation = self._explain()
             targets = targets_of(explanation, self.rows)
             if self.settings.gauge == "rare":
-                targets = levelled(targets, self.rows, self.discount)
+                explanation.level.copy_(level_of(targets, self.rows, self.discount))
+                targets = targets_of(explanation, self.rows)
             self.mean_absolute = float(targets[0][self.rows.judged].abs().mean())
             regressed = self._regress(targets, explanation, EXPLAINING)
+            explanation.follower = None  # It is the reward now.
+            self.explanation = explanation.requires_grad_(False)
         self.watch(1.0)
         return regressed.reward.requires_grad_(False), regressed.potential.requires_grad_(False)
 
     def _explain(self) -> Explanation:
         settings, rows = self.settings, self.rows
         budget = self.budget.until(EXPLAINING)
-        explanation = Explanation(self.module, rows, self.discount, settings)
+        explanation = Explanation(self.module, rows.other_actions, self.discount, settings)
         encoded, done = explanation.without_encoder(rows), 0.0
 
         def tell(share: float) -> Callable[[float], None]:

@@ -1,67 +1,121 @@
-"""Rewards that are recovered anew while somebody learns from them, with the learner's own play among what is explained.
+"""Rewards that are fitted anew while somebody learns from them, to what the learner does too.
 
-A learner is paid for whatever the reward pays by mistake, and finds it in states that nobody visited: there the gauge
-had nothing to keep small. Once its play is among the transitions, what the policies' explanation does not need is zero
-in these states as well. The loop is that of imitation by data aggregation (Ross, Gordon and Bagnell, *A Reduction of
-Imitation Learning and Structured Prediction to No-Regret Online Learning*, AISTATS 2011), for rewards.
+A reward network is the regression of what an explanation says of play; a learner looks for where it pays too much, and
+finds states that play hardly came to. What is to be paid there is known: an explanation is defined for every
+transition, and the policies that it explains are the best for it. So its regression goes on with the learner's play
+among the rows. The loop is that of imitation by data aggregation (Ross, Gordon and Bagnell, *A Reduction of Imitation
+Learning and Structured Prediction to No-Regret Online Learning*, AISTATS 2011), for rewards.
 """
 
 from __future__ import annotations
 
+import copy
 import pathlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.columns import JointColumns, pour_together
 from rllib_mamql.learning.checkpoint import Checkpoint
+from rllib_mamql.networks.tensors import rows_at_once
 from rllib_mamql.play.actors import most_steps
 from rllib_mamql.play.rollout import Watch
+from rllib_mamql.rewards.explanation import targets_of
 from rllib_mamql.rewards.exploration import MOST_BYTES, explore
-from rllib_mamql.rewards.recover import recover
+from rllib_mamql.rewards.fitting import Budget, fit
+from rllib_mamql.rewards.regression import Draws
 from rllib_mamql.rewards.settings import RecoverySettings
-from rllib_mamql.rewards.store import Recovered, write_rewards
+from rllib_mamql.rewards.store import Recovered, read_explanations, write_rewards
+from rllib_mamql.rewards.transitions import Transitions, transitions_of
 
-LEARNERS_SHARE = 1 / 3
-"""Joint steps of a learner's play before each recovery, as a share of those that the policies play for it."""
+LEARNERS_SHARE = 1 / 8
+"""Joint steps of a learner's play before each fit, as a share of those that the policies play for the first."""
+UPDATES = 200
+"""Gradient steps of a fit."""
+TOTAL = 100
+"""What a fit tells its watch in the end."""
+PLAYED = 0.4
+"""Share of the work that play and the explanation are, as far as a watch is told."""
 
 
 class Refits:
-    """Recovers a checkpoint's rewards again and again; the checkpoint's modules and potentials are replaced by them.
+    """Fits a checkpoint's rewards again and again; the checkpoint's modules have the new ones from then on.
 
     Args:
-        stored: The checkpoint, with rewards that were recovered before.
-        settings: How they were.
-        shown: Entered for each recovery; gives what is told how far that is, of ``recover.TOTAL``.
+        stored: The checkpoint, with rewards that were recovered in a gauge.
+        how: How, as :func:`~rllib_mamql.rewards.store.read_with_rewards` says.
+        shown: Entered for each fit; gives what is told how far that is, of ``TOTAL``.
+
+    Raises:
+        ConfigError: If it is not known what its rewards are the regression of.
     """
 
     def __init__(
         self,
         stored: Checkpoint,
-        settings: RecoverySettings,
+        how: Mapping[str, Any],
         shown: Callable[[], AbstractContextManager[Watch | None]] = nullcontext,
     ) -> None:
-        self._stored, self._settings, self._shown = stored, settings, shown
+        self._stored, self._how, self._shown = stored, how, shown
+        self._settings = RecoverySettings(**how["settings"])
+        self._explanations = read_explanations(stored, how)
         self._columns: JointColumns = {}
+        self._generator = torch.Generator().manual_seed(self._settings.seed)
         most = most_steps(stored, MOST_BYTES)
-        self._steps = max(1, round(LEARNERS_SHARE * min(settings.steps, most)))
+        self._steps = max(1, round(LEARNERS_SHARE * min(self._settings.steps, most)))
 
-    def __call__(self, play: Callable[[int], JointColumns]) -> Recovered:
-        """Recovers from the policies' play and from all that learners have played so far.
+    def __call__(self, play: Callable[[int], JointColumns]) -> float:
+        """Fits to the policies' play and to all that learners have played so far.
 
         Args:
             play: Plays so many joint steps as the present learner, in episodes with names of their own.
+
+        Returns:
+            Wall seconds that it took.
         """
-        stored, settings = self._stored, self._settings
+        started, stored, settings = time.monotonic(), self._stored, self._settings
         with self._shown() as watch:
             if not self._columns:
                 self._columns = explore(stored, settings.steps, settings.explore, settings.seed)
             self._columns = pour_together([self._columns, play(self._steps)])
-            recovered = recover(stored, self._columns, settings, watch)
-        for module_id, module in stored.modules.items():
-            module.reward = recovered.rewards[module_id]
-        stored.potentials.update(recovered.potentials)
-        return recovered
+            fits = transitions_of(stored, self._columns, settings.seed)
+            for place, (module_id, rows) in enumerate(fits.items()):
 
-    def write(self, folder: pathlib.Path, recovered: Recovered) -> None:
-        """Writes rewards into a folder, as :func:`~rllib_mamql.rewards.store.write_rewards` does."""
+                def tell(share: float, place: int = place) -> None:
+                    if watch is not None:
+                        watch(int(TOTAL * (PLAYED + (1.0 - PLAYED) * (place + share) / len(fits))))
+
+                stored.modules[module_id].reward = self._fitted(module_id, rows, tell)
+        return time.monotonic() - started
+
+    def _fitted(self, module_id: str, rows: Transitions, watch: Callable[[float], None]) -> nn.Module:
+        reward = targets_of(self._explanations[module_id], rows)[0] / float(self._stored.settings["rationality"])
+        draws = Draws(rows.train, reward[rows.train], self._generator)
+        count = rows_at_once(rows.states, self._settings.rows)
+
+        def loss(network: nn.Module) -> Tensor:
+            index, weight = draws(count)
+            paid = network(rows.states[rows.now[index]], rows.others[index])
+            error: Tensor = objective.take_actions(paid, rows.action[index]) - reward[index]
+            return (weight * error.square()).mean()
+
+        # A new one: what a learner was given before stays what it was.
+        network = copy.deepcopy(self._stored.modules[module_id].reward).requires_grad_(True)
+        network, _ = fit(
+            network, loss, None, rate=self._settings.lr, updates=UPDATES, budget=Budget(None), watch=watch
+        )  # fmt: skip
+        return network.requires_grad_(False)
+
+    def write(self, folder: pathlib.Path) -> None:
+        """Writes the present rewards into a folder, as :func:`~rllib_mamql.rewards.store.write_rewards` does."""
+        rewards = {module_id: module.reward for module_id, module in self._stored.modules.items()}
+        told = {key: self._how[key] for key in ("policy_error", "mean_absolute", "updates", "ended_by")}
+        recovered = Recovered(
+            rewards, potentials=dict(self._stored.potentials), explanations=self._explanations, **told
+        )  # fmt: skip
         write_rewards(folder, recovered, self._settings)

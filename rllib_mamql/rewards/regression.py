@@ -35,9 +35,8 @@ class Regression(nn.Module):
         self.rationality = rationality
         small = reward_model_config(dict(module.model_config))
         space, actions = module.observation_space, module.action_space
-        other_actions = tuple(policy.shape[1] for policy in rows.other_policies)
         self.reward: Any = build_reward(
-            space, actions, small, other_actions, network=settings.network, inputs=settings.inputs
+            space, actions, small, rows.other_actions, network=settings.network, inputs=settings.inputs
         )
         self.potential: Any = build_potential(space, actions, small)
         self.settled = False

@@ -141,25 +141,25 @@ def relearn(
         out: Folder for the checkpoint.
         report: Takes a line of progress.
         reference: Whose expert and random play the score is normalised by; None: the checkpoint's demonstrations.
-        refits: Recovers the source's rewards anew between rounds; where there are several, it is needed.
+        refits: Fits the source's rewards anew between rounds; where there are several, it is needed.
 
     Raises:
         ConfigError: If it is not there.
     """
     if settings.rounds > 1 and refits is None:
-        raise ConfigError(f"rounds is {settings.rounds}, but nothing recovers rewards anew: give refits")
+        raise ConfigError(f"rounds is {settings.rounds}, but nothing fits rewards anew: give refits")
     _, judged = env_configs(stored, settings)
     outside = functools.partial(build_env, stored.env, judged, settings.sticky_actions, history=stored.history)
     learner, checkpoint = _Learner(stored, source, algorithm, settings, outside, report), out / "checkpoint"
     try:
         for one in range(1, settings.rounds + 1):
             learner.train_until(settings.iterations * one // settings.rounds)
-            learner.trainer.save_to_path(str(checkpoint.resolve()))
             if refits is not None and one < settings.rounds:
-                found = refits(functools.partial(learner.play, one))
-                refits.write(out, found)
-                report(f"round {one} of {settings.rounds}: rewards recovered anew in {found.seconds:.0f} s")
+                seconds = refits(functools.partial(learner.play, one))
+                refits.write(out)
+                report(f"round {one} of {settings.rounds}: rewards fitted to this play too, {seconds:.0f} s")
                 learner.go_on(checkpoint)
+        learner.trainer.save_to_path(str(checkpoint.resolve()))
         judged_by = _true_returns(learner.actor(), outside, settings.episodes, settings.seed + 1)
     finally:
         learner.trainer.stop()
@@ -208,7 +208,18 @@ class _Learner:
         return _config(self._stored, self._source, self._algorithm, self._settings).build_algo()
 
     def go_on(self, checkpoint: pathlib.Path) -> None:
-        """Learns from the source's rewards as they are now, wherever it runs."""
+        """Learns from the source's rewards as they are now, wherever it runs.
+
+        Args:
+            checkpoint: Where the trainer may be written, to be built anew from.
+        """
+        from rllib_mamql.rewards.paid_play import PaidEnvRunner
+
+        runner = self.trainer.env_runner
+        if isinstance(runner, PaidEnvRunner) and not self.trainer.config.num_env_runners:
+            runner.source = self._source
+            return
+        self.trainer.save_to_path(str(checkpoint.resolve()))
         self.trainer.stop()
         self.trainer = self._built()
         self.trainer.restore_from_path(str(checkpoint.resolve()))

@@ -1,7 +1,8 @@
 """Recovered rewards beside a checkpoint, in one file that is replaced as a whole: ``rewards.npz``.
 
-It holds the weights, named ``<module>/<parameter>`` and ``potential:<module>/<parameter>``, and a JSON document (as
-bytes, key ``document``) with how they were recovered. What training itself wrote stays as it is.
+It holds the weights, named ``<module>/<parameter>``, ``potential:<module>/<parameter>`` and
+``explanation:<module>/<parameter>``, and a JSON document (as bytes, key ``document``) with how they were recovered.
+What training itself wrote stays as it is.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import DAMAGE, Checkpoint, CheckpointError
 from rllib_mamql.networks.module import OTHER_ACTIONS
 from rllib_mamql.networks.rewards import build_potential, build_reward, reward_model_config
+from rllib_mamql.rewards.explanation import Explanation
 from rllib_mamql.rewards.settings import RecoverySettings
 
 REWARDS = "rewards.npz"
 FORMAT_VERSION = 1
 POTENTIAL = "potential:"
 """Weights of potentials start with this; files of earlier releases have none."""
+EXPLANATION = "explanation:"
+"""Likewise of explanations, which rewards are the regression of."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Recovered:
             a falling scale.
         ended_by: ``{module: why there were no more}``: ``judged`` (held-out rows gained no more), ``budget``, or
             ``updates`` (as many as were allowed).
+        explanations: ``{module: what its reward is the regression of}``; none of gauge ``none``.
     """
 
     rewards: dict[str, nn.Module]
@@ -56,6 +61,7 @@ class Recovered:
     potentials: dict[str, nn.Module] = field(default_factory=dict)
     updates: dict[str, int] = field(default_factory=dict)
     ended_by: dict[str, str] = field(default_factory=dict)
+    explanations: dict[str, Explanation] = field(default_factory=dict)
 
 
 def write_rewards(path: pathlib.Path, recovered: Recovered, settings: RecoverySettings) -> pathlib.Path:
@@ -73,7 +79,10 @@ def write_rewards(path: pathlib.Path, recovered: Recovered, settings: RecoverySe
         "ended_by": recovered.ended_by,
     }
     arrays: dict[str, Any] = {"document": np.frombuffer(json.dumps(document).encode(), dtype=np.uint8)}
-    for prefix, networks in (("", recovered.rewards), (POTENTIAL, recovered.potentials)):
+    written: tuple[tuple[str, Mapping[str, nn.Module]], ...] = (
+        ("", recovered.rewards), (POTENTIAL, recovered.potentials), (EXPLANATION, recovered.explanations)
+    )  # fmt: skip
+    for prefix, networks in written:
         for module_id, network in networks.items():
             named = {f"{prefix}{module_id}/{name}": value for name, value in network.state_dict().items()}
             arrays |= {name: value.cpu().numpy() for name, value in named.items()}
@@ -138,6 +147,41 @@ def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, A
             f"{file} is damaged ({type(error).__name__}): remove it, or recover the rewards anew with `rllib recover`"
         ) from error
     return stored, document
+
+
+def read_explanations(stored: Checkpoint, how: Mapping[str, Any]) -> dict[str, Explanation]:
+    """What a checkpoint's recovered rewards are the regression of, by module.
+
+    Args:
+        stored: The checkpoint, as :func:`read_with_rewards` read it.
+        how: The document that came with it.
+
+    Raises:
+        ConfigError: If its file has none: of gauge ``none``, or of an earlier release.
+        CheckpointError: If they are damaged.
+    """
+    file, found = stored.path / REWARDS, {}
+    try:
+        arrays = StoredArrays(file).read()
+        settings = RecoverySettings(**how["settings"])
+        for module_id, module in stored.modules.items():
+            if not (states := _states(arrays, f"{EXPLANATION}{module_id}/")):
+                raise ConfigError(
+                    f"{file} does not hold what its rewards are the regression of: recover them in a gauge with "
+                    "`rllib recover`"
+                )
+            other_actions = tuple(dict(module.model_config)[OTHER_ACTIONS])
+            explanation = Explanation(module, other_actions, float(stored.settings["gamma"]), settings)
+            explanation.follower = None
+            explanation.load_state_dict(states)
+            found[module_id] = explanation.requires_grad_(False).eval()
+    except ConfigError:
+        raise
+    except DAMAGE as error:
+        raise CheckpointError(
+            f"{file} is damaged ({type(error).__name__}): remove it, or recover the rewards anew with `rllib recover`"
+        ) from error
+    return found
 
 
 def cut_short(how: Mapping[str, Any] | None) -> list[str]:

@@ -55,6 +55,11 @@ class Transitions:
     train: Tensor
     judged: Tensor
 
+    @property
+    def other_actions(self) -> tuple[int, ...]:
+        """How many actions each other agent has."""
+        return tuple(policy.shape[1] for policy in self.other_policies)
+
     def segments(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
         """About so many rows to fit on, ``(B,)``: stretches of successive ones, which share half of their states."""
         length = min(length, len(self.train), rows)

@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from tests.benchmarks.rewards import ROOT, SAME, checkpoint, relearn
 
-ROUNDS = 3
+ROUNDS = 10
 KINDS = {
     "rounds": ("recovered", f"--rounds {ROUNDS}"),
     "recovered": ("recovered", ""),
@@ -78,7 +78,7 @@ def page(name: str, rows: list[dict[str, Any]], out: str) -> str:
         f"`python tests/benchmarks/relearned_seeds.py {name} --work DIR --seeds 10 --out docs/results/{out}` writes "
         f"this page and its JSON after each run. Trained with `{' '.join(study.sets) or 'nothing changed'}`, recovered "
         f"with `{study.recovering}`, {study.iterations} iterations of PPO on the bare reward, without its potential. "
-        f"`rounds`: with `--rounds {ROUNDS}`, which recovers the rewards anew with the learner's play in between.",
+        f"`rounds`: with `--rounds {ROUNDS}`, which fits the rewards anew to the learner's play in between.",
         "",
         "True return of the new agents, as a share of the demonstrators' (random play is 0).",
         "",

@@ -65,7 +65,7 @@ def test_recover_reward_and_relearn(
         "--json", result,
     )  # fmt: skip
     document = json.loads(result.read_text())
-    assert "round 1 of 2: rewards recovered anew" in printed and "rewards.npz: the rewards that" in printed
+    assert "round 1 of 2: rewards fitted to this play too" in printed and "rewards.npz: the rewards that" in printed
     assert document["rounds"] == 2
     assert document["env_steps"] >= 300, "the learner goes on where it was"
     assert (tmp_path / "rounds" / "rewards.npz").is_file()

@@ -439,7 +439,7 @@ def test_the_zero_reward_explains_uniform_play_among_legal_actions() -> None:
     stored, columns = indifferent(), play(steps=60)
     modules, of = stored.modules, stored.module_of
     rows = transitions_of(stored, columns, seed=0)[of["agent_0"]]
-    explanation = Explanation(modules[of["agent_0"]], rows, 0.9, RecoverySettings())
+    explanation = Explanation(modules[of["agent_0"]], rows.other_actions, 0.9, RecoverySettings())
     nn.init.zeros_(explanation.critic.head.weight)
     nn.init.zeros_(explanation.critic.head.bias)
     with torch.no_grad():

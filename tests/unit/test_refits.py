@@ -1,57 +1,128 @@
-"""Rewards recovered anew, with what a learner played among the transitions."""
+"""Rewards fitted anew to what a learner played."""
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from rllib_mamql.columns import JointColumns, num_rows
+from rllib_mamql.errors import ConfigError
+from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError
 from rllib_mamql.rewards import refits as module
+from rllib_mamql.rewards.explanation import targets_of
 from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.recover import recover
 from rllib_mamql.rewards.refits import Refits
 from rllib_mamql.rewards.settings import RecoverySettings
 from rllib_mamql.rewards.sources import reward_source
-from rllib_mamql.rewards.store import read_with_rewards, write_rewards
+from rllib_mamql.rewards.store import REWARDS, read_explanations, read_with_rewards, write_rewards
+from rllib_mamql.rewards.transitions import transitions_of
 
-SETTINGS = RecoverySettings(updates=20, steps=300)
+SETTINGS = RecoverySettings(gauge="rare", updates=20, steps=800)
+RATIONALITY = 4.0
 
 
-def test_a_round_recovers_from_all_play_so_far_and_pays_from_then_on(
-    toy_checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = Path(shutil.copytree(toy_checkpoint_folder, tmp_path / "checkpoint"))
+def with_rewards(folder: Path, settings: RecoverySettings = SETTINGS) -> tuple[Checkpoint, dict[str, Any]]:
     stored, _ = read_with_rewards(folder)
-    write_rewards(folder, recover(stored, explore(stored, 100, 0.5, seed=0), SETTINGS), SETTINGS)
+    write_rewards(folder, recover(stored, explore(stored, 100, 0.5, seed=0), settings), settings)
     stored, how = read_with_rewards(folder)
     assert how is not None
+    return stored, how
+
+
+@pytest.fixture
+def folder(toy_checkpoint_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(toy_checkpoint_folder, tmp_path / "checkpoint"))
+
+
+def test_a_round_fits_to_all_play_so_far_and_pays_from_then_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, how = with_rewards(folder)
     source = reward_source(stored, shaped=True)
     seen: list[int] = []
 
-    def watched(stored, columns, settings, watch):
+    def watched(stored, columns, seed):
         seen.append(num_rows(columns))
-        return recover(stored, columns, settings, watch)
+        return transitions_of(stored, columns, seed)
 
-    monkeypatch.setattr(module, "recover", watched)
-    refits = Refits(stored, SETTINGS)
-    asked: list[int] = []
+    monkeypatch.setattr(module, "transitions_of", watched)
+    refits, asked, told = Refits(stored, how), [], []
     before = stored.modules["shared"].reward
     observations, others = torch.rand(5, 8), torch.zeros(5, 1, dtype=torch.long)
+    paid_before = before(observations, others)
 
     def play(steps: int) -> JointColumns:
         asked.append(steps)
         return explore(stored, steps, 1.0, seed=len(asked))
 
     for _ in range(2):
-        found = refits(play)
-        # The source that a learner was given pays the new rewards, and shapes by the new potential.
+        told.append(refits(play))
+        # The source that a learner was given pays the new rewards.
         paying = source.modules["shared"].reward
-        assert paying is found.rewards["shared"] and paying is not before
-        assert source.potentials["shared"] is found.potentials["shared"]
-        assert not torch.equal(paying(observations, others), before(observations, others))
+        assert paying is stored.modules["shared"].reward and paying is not before
+        assert not torch.equal(paying(observations, others), paid_before)
+    assert torch.equal(before(observations, others), paid_before)
     base = num_rows(explore(stored, SETTINGS.steps, SETTINGS.explore, SETTINGS.seed))
-    assert asked == [100, 100]
+    assert asked == [100, 100] and min(told) > 0.0
     assert base < seen[0] < seen[1] and seen[1] - seen[0] == pytest.approx(100, abs=60)
+
+
+def test_what_is_paid_in_the_learners_play_nears_what_explains_the_policies(folder: Path) -> None:
+    stored, how = with_rewards(folder)
+    explanation = read_explanations(stored, how)["shared"]
+    played = explore(stored, 600, 1.0, seed=9)
+    rows = transitions_of(stored, dict(played), seed=0)["shared"]
+    expected = targets_of(explanation, rows)[0] / RATIONALITY
+
+    def error() -> float:
+        with torch.no_grad():
+            paid = stored.modules["shared"].reward(rows.states[rows.now], rows.others)
+        return float((paid.gather(1, rows.action[:, None])[:, 0] - expected).square().mean())
+
+    first, refits = error(), Refits(stored, how)
+    refits(lambda steps: explore(stored, steps, 1.0, seed=8))
+    assert error() < 0.5 * first
+
+
+def test_an_explanation_is_kept_with_its_rewards_and_written_on(folder: Path, tmp_path: Path) -> None:
+    stored, _ = read_with_rewards(folder)
+    found = recover(stored, explore(stored, 200, 0.5, seed=0), SETTINGS)
+    write_rewards(folder, found, SETTINGS)
+    stored, how = read_with_rewards(folder)
+    assert how is not None
+    rows = transitions_of(stored, explore(stored, 200, 0.5, seed=1), seed=0)["shared"]
+    for ours, theirs in zip(
+        targets_of(read_explanations(stored, how)["shared"], rows),
+        targets_of(found.explanations["shared"], rows),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs)
+    assert float(found.explanations["shared"].level) != 0.0
+
+    refits = Refits(stored, how)
+    refits(lambda steps: explore(stored, steps, 1.0, seed=2))
+    refits.write(folder)
+    again, document = read_with_rewards(folder)
+    assert document == how
+    observations, others = torch.rand(5, 8), torch.zeros(5, 1, dtype=torch.long)
+    torch.testing.assert_close(
+        again.modules["shared"].reward(observations, others), stored.modules["shared"].reward(observations, others)
+    )
+    assert set(read_explanations(again, how)) == set(again.potentials) == {"shared"}
+
+
+def test_rewards_without_an_explanation_are_named(folder: Path) -> None:
+    stored, how = with_rewards(folder, dataclasses.replace(SETTINGS, gauge="none"))
+    with pytest.raises(ConfigError, match="recover them in a gauge with `rllib recover`"):
+        Refits(stored, how)
+
+
+def test_damaged_explanations_are_named(folder: Path) -> None:
+    stored, how = with_rewards(folder)
+    (folder / REWARDS).write_bytes((folder / REWARDS).read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        read_explanations(stored, how)

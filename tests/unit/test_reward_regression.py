@@ -37,7 +37,7 @@ def test_the_reward_goes_on_from_what_followed_the_explanation(stored: Checkpoin
     rows = transitions_of(stored, explore(stored, SETTINGS.steps, SETTINGS.explore, seed=0), seed=0)["shared"]
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    explanation = Explanation(module, rows, DISCOUNT, SETTINGS)
+    explanation = Explanation(module, rows.other_actions, DISCOUNT, SETTINGS)
     assert explanation.follower is not None
 
     def loss(each: Explanation) -> torch.Tensor:
@@ -62,8 +62,7 @@ def test_the_reward_goes_on_from_what_followed_the_explanation(stored: Checkpoin
 
 @pytest.mark.parametrize("changes", [{"inputs": "state_action"}, {"inputs": "state"}], ids=str)
 def test_a_reward_that_sees_less_follows_nothing(stored: Checkpoint, changes: dict[str, str]) -> None:
-    rows = transitions_of(stored, explore(stored, 200, 0.5, seed=0), seed=0)["shared"]
-    assert Explanation(stored.modules["shared"], rows, DISCOUNT, RecoverySettings(**changes)).follower is None
+    assert Explanation(stored.modules["shared"], (3,), DISCOUNT, RecoverySettings(**changes)).follower is None
 
 
 def test_a_recovery_with_a_follower_says_what_one_without_says(stored: Checkpoint, toy_checkpoint_folder: Path) -> None:

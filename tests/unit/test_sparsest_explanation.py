@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rllib_mamql.rewards.explanation import FIRST_SCALE, SCALE, falling_scale, levelled, sparsity
+from rllib_mamql.rewards.explanation import FIRST_SCALE, SCALE, falling_scale, level_of, lowered, sparsity
 from rllib_mamql.rewards.transitions import Transitions
 
 PLACES, DISCOUNT, PAID = 10, 0.9, 10.0
@@ -93,8 +93,8 @@ def transitions(terminated: list[bool], likely: list[float]) -> Transitions:
 def test_a_wage_for_any_step_is_taken_out_of_rewards_and_values() -> None:
     rows = transitions(terminated=4 * [False] + [True], likely=[0.9, 0.9, 0.9, 0.1, 0.9])
     reward, value = torch.tensor([0.5, 0.5, 0.5, -2.0, 5.0]), torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
-    found, lower = levelled((reward, value), rows, 0.5)
+    found, lower = lowered((reward, value), rows, 0.5, level_of((reward, value), rows, 0.5))
     assert found.tolist() == pytest.approx([0.0, 0.0, 0.0, -2.5, 4.0]), "1 less in all values"
     assert (value - lower).tolist() == pytest.approx(5 * [1.0])
     # Without ends, a discount of 1 leaves constants in values unseen.
-    assert levelled((reward, value), transitions(5 * [False], 5 * [0.5]), 1.0)[0] is reward
+    assert level_of((reward, value), transitions(5 * [False], 5 * [0.5]), 1.0) == 0.0
