@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,10 +56,11 @@ if TYPE_CHECKING:
 )
 @count_option("--iterations", RelearnSettings.iterations)
 @count_option("--episodes", RelearnSettings.episodes, "Of the final evaluation.")
-@count_option(
+@click.option(
     "--rounds",
-    RelearnSettings.rounds,
-    "Parts of the training; between them rewards are fitted to the learners' play too.",
+    type=click.IntRange(min=1),
+    help="Parts of the training; between them recovered rewards are fitted to the learners' play too.  "
+    "[default: 10 where the dynamics are those of training, else 1]",
 )
 @assignments("--set", "sets", help="Change a setting of the algorithm.")
 @seed_option
@@ -74,6 +76,7 @@ def relearn(checkpoint: str | Path, algo: str, out: Path, json_path: Path | None
     from rllib_mamql.cli.session import quiet, ray_session
     from rllib_mamql.cli.tables import print_relearned
     from rllib_mamql.data.reading import read_metadata
+    from rllib_mamql.rewards.refits import usual_rounds
     from rllib_mamql.rewards.relearn import check_environments, env_configs
     from rllib_mamql.rewards.relearn import relearn as learn
     from rllib_mamql.rewards.store import REWARDS, cut_short, read_with_rewards
@@ -81,6 +84,8 @@ def relearn(checkpoint: str | Path, algo: str, out: Path, json_path: Path | None
     quiet(verbose=False)
     algorithm, settings = _algorithm(algo, options["sets"]), _settings(options)
     stored, how = read_with_rewards(folder)
+    if options["rounds"] is None and options["reward"] == "recovered":
+        settings = dataclasses.replace(settings, rounds=usual_rounds(stored, how, settings))
     where = shown(folder)
     if options["reward"] == "recovered" and how is None:
         say(f"{where} holds no rewards in a gauge, only those that training regressed; `rllib recover` recovers them")
@@ -138,7 +143,8 @@ def _settings(options: dict[str, Any]) -> RelearnSettings:
         env_config=parse_assignments(options["env_config"], "--env-config"),
         judged_in=parse_assignments(options["judged_in"], "--judged-in"),
         algorithm=parse_assignments(options["sets"], "--set"),
-        **{name: options[name] for name in ("sticky_actions", "iterations", "episodes", "rounds", "seed")},
+        rounds=options["rounds"] or RelearnSettings.rounds,
+        **{name: options[name] for name in ("sticky_actions", "iterations", "episodes", "seed")},
     )
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.columns import JointColumns, pour_together
+from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.tensors import rows_at_once
 from rllib_mamql.play.actors import most_steps
@@ -29,18 +30,40 @@ from rllib_mamql.rewards.explanation import targets_of
 from rllib_mamql.rewards.exploration import MOST_BYTES, explore
 from rllib_mamql.rewards.fitting import Budget, fit
 from rllib_mamql.rewards.regression import Draws
-from rllib_mamql.rewards.settings import RecoverySettings
+from rllib_mamql.rewards.settings import RecoverySettings, RelearnSettings
 from rllib_mamql.rewards.store import Recovered, read_explanations, write_rewards
 from rllib_mamql.rewards.transitions import Transitions, transitions_of
 
 LEARNERS_SHARE = 1 / 8
 """Joint steps of a learner's play before each fit, as a share of those that the policies play for the first."""
+ROUNDS = 10
+"""Rounds of a learner that was told nothing else."""
 UPDATES = 200
 """Gradient steps of a fit."""
 TOTAL = 100
 """What a fit tells its watch in the end."""
 PLAYED = 0.4
 """Share of the work that play and the explanation are, as far as a watch is told."""
+
+
+def usual_rounds(stored: Checkpoint, how: Mapping[str, Any] | None, settings: RelearnSettings) -> int:
+    """Rounds of a learner that is paid recovered rewards and was told nothing.
+
+    One where the explanation is not known, or the dynamics may be others: what it says of a transition holds where the
+    policies were trained. Else :data:`ROUNDS`, or as many as there are iterations.
+
+    Args:
+        stored: The checkpoint.
+        how: How its rewards were recovered; None if they were not.
+        settings: How is learned.
+    """
+    if how is None or settings.sticky_actions or settings.env_config:
+        return 1
+    try:
+        read_explanations(stored, how)
+    except ConfigError:
+        return 1
+    return min(ROUNDS, settings.iterations)
 
 
 class Refits:

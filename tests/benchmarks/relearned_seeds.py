@@ -25,7 +25,7 @@ from tests.benchmarks.rewards import ROOT, SAME, checkpoint, relearn
 ROUNDS = 10
 KINDS = {
     "rounds": ("recovered", f"--rounds {ROUNDS}"),
-    "recovered": ("recovered", ""),
+    "recovered": ("recovered", "--rounds 1"),
     "implied": ("implied", ""),
     "clone": ("cloning", ""),
 }

@@ -264,7 +264,8 @@ def main() -> int:
         return folder, scores(works[seed], folder, cloning)
 
     def relearned(dynamics: str, seed: int, kind: str) -> dict[str, Any]:
-        words = (dynamics, arguments.iterations, cloning, arguments.relearn)
+        # The rewards as they were recovered.
+        words = (dynamics, arguments.iterations, cloning, f"--rounds 1 {arguments.relearn}")
         run = relearn(works[seed], folders[seed], kind, seed, *words)
         print(f"{kind}, {dynamics}, seed {seed}: {run['return_mean']:.2f}", flush=True)
         return run

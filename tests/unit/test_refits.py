@@ -17,8 +17,8 @@ from rllib_mamql.rewards import refits as module
 from rllib_mamql.rewards.explanation import targets_of
 from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.recover import recover
-from rllib_mamql.rewards.refits import Refits
-from rllib_mamql.rewards.settings import RecoverySettings
+from rllib_mamql.rewards.refits import Refits, usual_rounds
+from rllib_mamql.rewards.settings import RecoverySettings, RelearnSettings
 from rllib_mamql.rewards.sources import reward_source
 from rllib_mamql.rewards.store import REWARDS, read_explanations, read_with_rewards, write_rewards
 from rllib_mamql.rewards.transitions import transitions_of
@@ -113,6 +113,17 @@ def test_an_explanation_is_kept_with_its_rewards_and_written_on(folder: Path, tm
         again.modules["shared"].reward(observations, others), stored.modules["shared"].reward(observations, others)
     )
     assert set(read_explanations(again, how)) == set(again.potentials) == {"shared"}
+
+
+def test_a_learner_that_is_told_nothing_learns_in_rounds_where_the_explanation_holds(folder: Path) -> None:
+    stored, how = with_rewards(folder)
+    assert usual_rounds(stored, how, RelearnSettings(iterations=30)) == 10
+    assert usual_rounds(stored, how, RelearnSettings(iterations=4)) == 4
+    for elsewhere in (RelearnSettings(sticky_actions=0.1), RelearnSettings(env_config={"steps": 7})):
+        assert usual_rounds(stored, how, elsewhere) == 1
+    assert usual_rounds(stored, None, RelearnSettings()) == 1
+    stored, how = with_rewards(folder, dataclasses.replace(SETTINGS, gauge="none"))
+    assert usual_rounds(stored, how, RelearnSettings()) == 1
 
 
 def test_rewards_without_an_explanation_are_named(folder: Path) -> None:
