@@ -25,6 +25,11 @@ of four recoveries from `gems_soft` on a plateau, with a correlation of 0.86 to 
 CLIP = 10.0
 """Largest norm of a gradient."""
 
+TRIED, HELD = 8, 200
+"""Steps that a number of threads is tried for, and steps between two trials."""
+BUSY = 0.8
+"""Threads that are at work for a smaller share of the time have to wait for others: fewer get on as fast."""
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -53,6 +58,44 @@ class Budget:
             return Budget(None)
         left = self.seconds - (time.process_time() - self.started)
         return Budget(max(0.0, share * left))
+
+
+class Threads:
+    """Steps with as many threads as this process gets processors for.
+
+    Where others use the machine too, or steps are small, threads wait for each other at full load: a step takes several
+    times its share of a budget, and longer than with one. So their number is halved until they are at work, and all are
+    tried again every ``HELD`` steps.
+
+    Args:
+        most: All threads, >= 1.
+        clocks: Give wall seconds, and processor seconds of all threads.
+    """
+
+    def __init__(
+        self, most: int, clocks: tuple[Callable[[], float], Callable[[], float]] = (time.monotonic, time.process_time)
+    ) -> None:
+        self._most, self._now, self._clocks = most, most, clocks
+        self._left = TRIED
+        self._trying = most > 1
+        self._since = [clock() for clock in clocks]
+
+    def step(self) -> None:
+        """Before each step."""
+        self._left -= 1
+        if self._most == 1 or self._left >= 0:
+            return
+        wall, used = (clock() - since for clock, since in zip(self._clocks, self._since, strict=True))
+        if not self._trying:
+            self._now, self._trying = self._most, True
+        elif used < BUSY * self._now * wall and self._now > 1:
+            self._now //= 2
+            self._trying = self._now > 1
+        else:
+            self._trying = False
+        torch.set_num_threads(self._now)
+        self._left = (TRIED if self._trying else HELD) - 1
+        self._since = [clock() for clock in self._clocks]
 
 
 @dataclass(frozen=True)
@@ -99,24 +142,31 @@ def fit(
     ]
     adam = torch.optim.Adam(parameters, lr=rate, fused=True)
     found: list[float] = []
-    for update in range(1, updates + 1):
-        for group in adam.param_groups:
-            group["lr"] = rate * min(1.0, update / WARM_UP)
-        adam.zero_grad()
-        torch.autograd.backward(loss(network))
-        torch.nn.utils.clip_grad_norm_(parameters, CLIP)
-        adam.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(averages, parameters, 1.0 / min(LONGEST, max(1.0, SHORTEST * update)))
-        watch(min(1.0, max(update / updates, budget.used)))
-        if budget.used >= 1.0:
-            return average, Ending(update, "budget")
-        if judge is not None and update % LOOK == 0:
+    all_threads = torch.get_num_threads()
+    threads = Threads(all_threads)
+    try:
+        for update in range(1, updates + 1):
+            for group in adam.param_groups:
+                group["lr"] = rate * min(1.0, update / WARM_UP)
+            threads.step()
+            adam.zero_grad()
+            torch.autograd.backward(loss(network))
+            torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+            adam.step()
             with torch.no_grad():
-                found.append(judge(average))
-            if _enough(found):
-                return average, Ending(update, "judged")
-    return average, Ending(updates, "updates")
+                torch._foreach_lerp_(averages, parameters, 1.0 / min(LONGEST, max(1.0, SHORTEST * update)))
+            watch(min(1.0, max(update / updates, budget.used)))
+            if budget.used >= 1.0:
+                return average, Ending(update, "budget")
+            if judge is not None and update % LOOK == 0:
+                with torch.no_grad():
+                    found.append(judge(average))
+                if _enough(found):
+                    return average, Ending(update, "judged")
+        return average, Ending(updates, "updates")
+    finally:
+        if torch.get_num_threads() != all_threads:
+            torch.set_num_threads(all_threads)
 
 
 def _enough(losses: Iterable[float]) -> bool:

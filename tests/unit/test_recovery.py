@@ -19,7 +19,7 @@ from rllib_mamql.columns import ACTIONS, ALIVE, JointColumns, column, num_rows, 
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError
 from rllib_mamql.rewards.exploration import explore
-from rllib_mamql.rewards.fitting import LOOK, PATIENCE, Budget, Ending, fit
+from rllib_mamql.rewards.fitting import HELD, LOOK, PATIENCE, TRIED, Budget, Ending, Threads, fit
 from rllib_mamql.rewards.recover import TOTAL, recover
 from rllib_mamql.rewards.scoring import by_event, play_held_out, score
 from rllib_mamql.rewards.settings import RecoverySettings
@@ -219,6 +219,24 @@ def test_a_fit_ends_when_held_out_rows_gain_no_more_or_its_budget_is_used() -> N
     assert ended(lambda each: 1.0, Budget()) == Ending((PATIENCE + 1) * LOOK, "judged")
     assert ended(None, Budget(1e-6)) == Ending(1, "budget")
     assert ended(lambda each: float("nan"), Budget(), 100) == Ending(100, "updates")
+
+
+@pytest.mark.parametrize(("processors", "kept"), [(4.0, 4), (2.0, 2), (1.2, 1)])
+def test_fits_use_as_many_threads_as_get_processors(processors: float, kept: int) -> None:
+    wall, used, before = 0.0, 0.0, torch.get_num_threads()
+    torch.set_num_threads(4)
+    threads, seen = Threads(4, clocks=(lambda: wall, lambda: used)), []
+    try:
+        for _ in range(HELD + 4 * TRIED):
+            threads.step()
+            seen.append(torch.get_num_threads())
+            wall, used = wall + 1.0, used + min(processors, seen[-1])
+    finally:
+        torch.set_num_threads(before)
+    tried = [count for count in {4: [4], 2: [4, 2], 1: [4, 2]}[kept] for _ in range(TRIED)]
+    assert seen[: len(tried)] == tried
+    assert set(seen[len(tried) : len(tried) + HELD]) == {kept}
+    assert 4 in seen[len(tried) + HELD :], "all are tried again"
 
 
 def test_every_state_is_kept_once_and_rows_point_at_their_successors(stored: Checkpoint) -> None:
