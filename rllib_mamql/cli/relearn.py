@@ -28,6 +28,7 @@ from rllib_mamql.rewards.settings import REWARD_KINDS, RelearnSettings
 
 if TYPE_CHECKING:
     from rllib_mamql.learning.checkpoint import Checkpoint
+    from rllib_mamql.rewards.explanation import Explanation
     from rllib_mamql.rewards.refits import Refits
     from rllib_mamql.rewards.sources import RewardSource
 
@@ -79,22 +80,23 @@ def relearn(checkpoint: str | Path, algo: str, out: Path, json_path: Path | None
     from rllib_mamql.rewards.refits import usual_rounds
     from rllib_mamql.rewards.relearn import check_environments, env_configs
     from rllib_mamql.rewards.relearn import relearn as learn
-    from rllib_mamql.rewards.store import REWARDS, cut_short, read_with_rewards
+    from rllib_mamql.rewards.store import REWARDS, cut_short, read_explanations, read_with_rewards
 
     quiet(verbose=False)
     algorithm, settings = _algorithm(algo, options["sets"]), _settings(options)
     stored, how = read_with_rewards(folder)
+    explanations = {} if how is None else read_explanations(stored, how)
     if options["rounds"] is None and options["reward"] == "recovered":
-        settings = dataclasses.replace(settings, rounds=usual_rounds(stored, how, settings))
-    where = shown(folder)
+        settings = dataclasses.replace(settings, rounds=usual_rounds(explanations, settings))
     if options["reward"] == "recovered" and how is None:
+        where = shown(folder)
         say(f"{where} holds no rewards in a gauge, only those that training regressed; `rllib recover` recovers them")
     elif options["reward"] == "recovered" and cut_short(how):
         say(
             "its recovery was ended by a budget: new agents may find what it pays by mistake (`rllib recover` has none)"
         )
     source, clone = _source(stored, options)
-    refits = _refits(stored, how, source, settings)
+    refits = _refits(stored, how, explanations, source, settings)
     reference = options["reference"]
     against = None if reference is None else read_metadata(str(reference))
     check_environments(stored, settings, algorithm)
@@ -149,7 +151,11 @@ def _settings(options: dict[str, Any]) -> RelearnSettings:
 
 
 def _refits(
-    stored: Checkpoint, how: dict[str, Any] | None, source: RewardSource, settings: RelearnSettings
+    stored: Checkpoint,
+    how: dict[str, Any] | None,
+    explanations: dict[str, Explanation],
+    source: RewardSource,
+    settings: RelearnSettings,
 ) -> Refits | None:
     """What fits rewards anew between the rounds, where there are several."""
     from rllib_mamql.cli.working import working
@@ -162,7 +168,7 @@ def _refits(
             f"--rounds {settings.rounds} fits rewards anew: it needs --reward recovered, and rewards that "
             "`rllib recover` has written"
         )
-    return Refits(stored, how, lambda: working("fitting rewards to the learners' play", TOTAL))
+    return Refits(stored, how, explanations, lambda: working("fitting rewards to the learners' play", TOTAL))
 
 
 def _source(stored: Checkpoint, options: dict[str, Any]) -> tuple[RewardSource, Any]:

@@ -50,6 +50,7 @@ from rllib_mamql.rewards.explanation import (
     falling_scale,
     implied_targets,
     level_of,
+    lowered,
     sparsity,
     targets_of,
 )
@@ -244,7 +245,7 @@ class _Fit:
             targets = targets_of(explanation, self.rows)
             if self.settings.gauge == "rare":
                 explanation.level.copy_(level_of(targets, self.rows, self.discount))
-                targets = targets_of(explanation, self.rows)
+                targets = lowered(targets, self.rows, self.discount, explanation.level)
             self.mean_absolute = float(targets[0][self.rows.judged].abs().mean())
             regressed = self._regress(targets, explanation, EXPLAINING)
             explanation.follower = None  # It is the reward now.

@@ -19,19 +19,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rllib_mamql.algorithms.mamql import objective
 from rllib_mamql.columns import JointColumns, pour_together
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.tensors import rows_at_once
 from rllib_mamql.play.actors import most_steps
 from rllib_mamql.play.rollout import Watch
-from rllib_mamql.rewards.explanation import targets_of
+from rllib_mamql.rewards.explanation import Explanation, targets_of
 from rllib_mamql.rewards.exploration import MOST_BYTES, explore
 from rllib_mamql.rewards.fitting import Budget, fit
-from rllib_mamql.rewards.regression import Draws
+from rllib_mamql.rewards.regression import Draws, paid_at
 from rllib_mamql.rewards.settings import RecoverySettings, RelearnSettings
-from rllib_mamql.rewards.store import Recovered, read_explanations, write_rewards
+from rllib_mamql.rewards.store import Recovered, write_rewards
 from rllib_mamql.rewards.transitions import Transitions, transitions_of
 
 LEARNERS_SHARE = 1 / 8
@@ -46,22 +45,13 @@ PLAYED = 0.4
 """Share of the work that play and the explanation are, as far as a watch is told."""
 
 
-def usual_rounds(stored: Checkpoint, how: Mapping[str, Any] | None, settings: RelearnSettings) -> int:
+def usual_rounds(explanations: Mapping[str, Explanation], settings: RelearnSettings) -> int:
     """Rounds of a learner that is paid recovered rewards and was told nothing.
 
-    One where the explanation is not known, or the dynamics may be others: what it says of a transition holds where the
-    policies were trained. Else :data:`ROUNDS`, or as many as there are iterations.
-
-    Args:
-        stored: The checkpoint.
-        how: How its rewards were recovered; None if they were not.
-        settings: How is learned.
+    One where the explanations are not known, or the dynamics may be others: what they say of a transition holds where
+    the policies were trained. Else :data:`ROUNDS`, or as many as there are iterations.
     """
-    if how is None or settings.sticky_actions or settings.env_config:
-        return 1
-    try:
-        read_explanations(stored, how)
-    except ConfigError:
+    if not explanations or settings.sticky_actions or settings.env_config:
         return 1
     return min(ROUNDS, settings.iterations)
 
@@ -72,21 +62,28 @@ class Refits:
     Args:
         stored: The checkpoint, with rewards that were recovered in a gauge.
         how: How, as :func:`~rllib_mamql.rewards.store.read_with_rewards` says.
+        explanations: What they are the regression of, by module.
         shown: Entered for each fit; gives what is told how far that is, of ``TOTAL``.
 
     Raises:
-        ConfigError: If it is not known what its rewards are the regression of.
+        ConfigError: If there are no explanations.
     """
 
     def __init__(
         self,
         stored: Checkpoint,
         how: Mapping[str, Any],
+        explanations: Mapping[str, Explanation],
         shown: Callable[[], AbstractContextManager[Watch | None]] = nullcontext,
     ) -> None:
+        if not explanations:
+            raise ConfigError(
+                f"{stored.path} does not hold what its rewards are the regression of: recover them in a gauge with "
+                "`rllib recover`"
+            )
         self._stored, self._how, self._shown = stored, how, shown
         self._settings = RecoverySettings(**how["settings"])
-        self._explanations = read_explanations(stored, how)
+        self._explanations = dict(explanations)
         self._columns: JointColumns = {}
         self._generator = torch.Generator().manual_seed(self._settings.seed)
         most = most_steps(stored, MOST_BYTES)
@@ -123,9 +120,7 @@ class Refits:
 
         def loss(network: nn.Module) -> Tensor:
             index, weight = draws(count)
-            paid = network(rows.states[rows.now[index]], rows.others[index])
-            error: Tensor = objective.take_actions(paid, rows.action[index]) - reward[index]
-            return (weight * error.square()).mean()
+            return (weight * (paid_at(network, rows, index) - reward[index]).square()).mean()
 
         # A new one: what a learner was given before stays what it was.
         network = copy.deepcopy(self._stored.modules[module_id].reward).requires_grad_(True)

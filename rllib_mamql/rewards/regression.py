@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -74,10 +75,13 @@ class Regression(nn.Module):
 
     def errors(self, rows: Transitions, index: Tensor, reward: Tensor, value: Tensor) -> Tensor:
         """Squared errors of what is to be learned, ``(B,)``."""
-        observations = rows.states[rows.now[index]]
-        predicted = objective.take_actions(self.reward(observations, rows.others[index]), rows.action[index])
-        errors = (predicted - reward).square()
-        return errors if self.settled else errors + (self.potential(observations) - value).square()
+        errors = (paid_at(self.reward, rows, index) - reward).square()
+        return errors if self.settled else errors + (self.potential(rows.states[rows.now[index]]) - value).square()
+
+
+def paid_at(reward: Callable[[Tensor, Tensor], Tensor], rows: Transitions, index: Tensor) -> Tensor:
+    """What a reward network pays in some of the rows, ``(B,)``."""
+    return objective.take_actions(reward(rows.states[rows.now[index]], rows.others[index]), rows.action[index])
 
 
 class Draws:

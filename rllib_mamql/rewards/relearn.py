@@ -305,9 +305,7 @@ def _playing(stored: Checkpoint, source: RewardSource, algorithm: type[Any], set
         batched = PaidPPOConfig()
         batched.source, batched.history = source, stored.history
         return batched.environment(stored.env, env_config=inside, disable_env_checking=True)
-    build = functools.partial(
-        build_env, stored.env, inside, settings.sticky_actions, source, history=stored.history
-    )  # fmt: skip
+    build = functools.partial(build_env, stored.env, inside, settings.sticky_actions, source, history=stored.history)
     tune.register_env(ENV, lambda _: PettingZooAdapter(build()))
     return algorithm.get_default_config().environment(ENV, disable_env_checking=True)
 

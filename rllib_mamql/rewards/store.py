@@ -143,9 +143,7 @@ def read_with_rewards(path: str | pathlib.Path) -> tuple[Checkpoint, dict[str, A
     except CheckpointError:
         raise
     except DAMAGE as error:
-        raise CheckpointError(
-            f"{file} is damaged ({type(error).__name__}): remove it, or recover the rewards anew with `rllib recover`"
-        ) from error
+        raise _damaged(file, error) from error
     return stored, document
 
 
@@ -156,8 +154,10 @@ def read_explanations(stored: Checkpoint, how: Mapping[str, Any]) -> dict[str, E
         stored: The checkpoint, as :func:`read_with_rewards` read it.
         how: The document that came with it.
 
+    Returns:
+        None at all where they are of gauge ``none``, or of an earlier release.
+
     Raises:
-        ConfigError: If its file has none: of gauge ``none``, or of an earlier release.
         CheckpointError: If they are damaged.
     """
     file, found = stored.path / REWARDS, {}
@@ -166,22 +166,21 @@ def read_explanations(stored: Checkpoint, how: Mapping[str, Any]) -> dict[str, E
         settings = RecoverySettings(**how["settings"])
         for module_id, module in stored.modules.items():
             if not (states := _states(arrays, f"{EXPLANATION}{module_id}/")):
-                raise ConfigError(
-                    f"{file} does not hold what its rewards are the regression of: recover them in a gauge with "
-                    "`rllib recover`"
-                )
+                return {}
             other_actions = tuple(dict(module.model_config)[OTHER_ACTIONS])
             explanation = Explanation(module, other_actions, float(stored.settings["gamma"]), settings)
             explanation.follower = None
             explanation.load_state_dict(states)
             found[module_id] = explanation.requires_grad_(False).eval()
-    except ConfigError:
-        raise
     except DAMAGE as error:
-        raise CheckpointError(
-            f"{file} is damaged ({type(error).__name__}): remove it, or recover the rewards anew with `rllib recover`"
-        ) from error
+        raise _damaged(file, error) from error
     return found
+
+
+def _damaged(file: pathlib.Path, error: BaseException) -> CheckpointError:
+    return CheckpointError(
+        f"{file} is damaged ({type(error).__name__}): remove it, or recover the rewards anew with `rllib recover`"
+    )
 
 
 def cut_short(how: Mapping[str, Any] | None) -> list[str]:

@@ -50,7 +50,7 @@ def test_a_round_fits_to_all_play_so_far_and_pays_from_then_on(folder: Path, mon
         return transitions_of(stored, columns, seed)
 
     monkeypatch.setattr(module, "transitions_of", watched)
-    refits, asked, told = Refits(stored, how), [], []
+    refits, asked, told = Refits(stored, how, read_explanations(stored, how)), [], []
     before = stored.modules["shared"].reward
     observations, others = torch.rand(5, 8), torch.zeros(5, 1, dtype=torch.long)
     paid_before = before(observations, others)
@@ -83,7 +83,7 @@ def test_what_is_paid_in_the_learners_play_nears_what_explains_the_policies(fold
             paid = stored.modules["shared"].reward(rows.states[rows.now], rows.others)
         return float((paid.gather(1, rows.action[:, None])[:, 0] - expected).square().mean())
 
-    first, refits = error(), Refits(stored, how)
+    first, refits = error(), Refits(stored, how, read_explanations(stored, how))
     refits(lambda steps: explore(stored, steps, 1.0, seed=8))
     assert error() < 0.5 * first
 
@@ -103,7 +103,7 @@ def test_an_explanation_is_kept_with_its_rewards_and_written_on(folder: Path, tm
         torch.testing.assert_close(ours, theirs)
     assert float(found.explanations["shared"].level) != 0.0
 
-    refits = Refits(stored, how)
+    refits = Refits(stored, how, read_explanations(stored, how))
     refits(lambda steps: explore(stored, steps, 1.0, seed=2))
     refits.write(folder)
     again, document = read_with_rewards(folder)
@@ -117,19 +117,18 @@ def test_an_explanation_is_kept_with_its_rewards_and_written_on(folder: Path, tm
 
 def test_a_learner_that_is_told_nothing_learns_in_rounds_where_the_explanation_holds(folder: Path) -> None:
     stored, how = with_rewards(folder)
-    assert usual_rounds(stored, how, RelearnSettings(iterations=30)) == 10
-    assert usual_rounds(stored, how, RelearnSettings(iterations=4)) == 4
+    known = read_explanations(stored, how)
+    assert usual_rounds(known, RelearnSettings(iterations=30)) == 10
+    assert usual_rounds(known, RelearnSettings(iterations=4)) == 4
     for elsewhere in (RelearnSettings(sticky_actions=0.1), RelearnSettings(env_config={"steps": 7})):
-        assert usual_rounds(stored, how, elsewhere) == 1
-    assert usual_rounds(stored, None, RelearnSettings()) == 1
-    stored, how = with_rewards(folder, dataclasses.replace(SETTINGS, gauge="none"))
-    assert usual_rounds(stored, how, RelearnSettings()) == 1
+        assert usual_rounds(known, elsewhere) == 1
+    assert usual_rounds({}, RelearnSettings()) == 1
 
 
 def test_rewards_without_an_explanation_are_named(folder: Path) -> None:
     stored, how = with_rewards(folder, dataclasses.replace(SETTINGS, gauge="none"))
     with pytest.raises(ConfigError, match="recover them in a gauge with `rllib recover`"):
-        Refits(stored, how)
+        Refits(stored, how, read_explanations(stored, how))
 
 
 def test_damaged_explanations_are_named(folder: Path) -> None:
