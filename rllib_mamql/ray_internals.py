@@ -43,6 +43,16 @@ VARIABLES = {
 FOLDER = "RLLIB_MAMQL_FOLDER"
 """Environment variable by which the command line tells Ray's workers the folder that it was started in."""
 
+INIT_IMPORTS = (
+    "ray.dashboard",
+    "ray._common.usage.usage_lib",
+    "ray._private.runtime_env.uv_runtime_env_hook",
+    "ray._private.thirdparty.pynvml",
+    "ray.autoscaler.v2.utils",
+    "ray.core.generated.usage_pb2",
+)
+"""What ``ray.init`` imports when it is called (test_starting_ray_imports_nothing_of_ray_that_is_not_named)."""
+
 
 def job_config() -> Any:
     """What ``ray.init`` is given so that workers import what this process imports.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +18,7 @@ from rllib_mamql.cli.messages import say
 from rllib_mamql.cli.options import RunOptions
 from rllib_mamql.cli.working import working
 from rllib_mamql.errors import ConfigError, one_line
-from rllib_mamql.ray_internals import job_config
+from rllib_mamql.ray_internals import INIT_IMPORTS, job_config
 
 if TYPE_CHECKING:
     from rllib_mamql.learning.checkpoint import Checkpoint
@@ -31,7 +34,6 @@ def quiet(verbose: bool) -> None:
 
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", module="gymnasium")
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::DeprecationWarning")
     for name in ("ray", "ray.tune", "ray.rllib", "ray.train", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL if name == "ray.tune" else logging.ERROR)
 
@@ -53,12 +55,10 @@ def ray_session(options: RunOptions, cpus: float = 1.0, gpus: float = 0.0) -> It
 
     import ray
 
-    level = logging.INFO if options.verbose else logging.ERROR
-    common: dict[str, Any] = {"logging_level": level, "log_to_driver": options.verbose}
     if options.ray_address:
         check_reachable(options.ray_address)
         try:
-            ray.init(address=options.ray_address, **common)
+            ray.init(address=options.ray_address, **_logs(options.verbose))
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             text = one_line(error)[:200]
             raise ConfigError(
@@ -66,12 +66,11 @@ def ray_session(options: RunOptions, cpus: float = 1.0, gpus: float = 0.0) -> It
                 "RAY_AUTH_MODE=token"
             ) from error
     else:
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        available = _processors()
         wanted = max(available, int(-(-cpus // 1)))
         if wanted > available:
             say(f"a trial asks for {cpus:g} CPUs, this machine has {available}: its processes share them")
-        with working("starting Ray"):
-            ray.init(address="local", num_cpus=wanted, include_dashboard=False, job_config=job_config(), **common)
+        _start(wanted, options.verbose)
     try:
         quiet(options.verbose)
         present = ray.cluster_resources().get("GPU", 0.0)
@@ -80,6 +79,64 @@ def ray_session(options: RunOptions, cpus: float = 1.0, gpus: float = 0.0) -> It
         yield
     finally:
         ray.shutdown()
+
+
+def start_while_loading(verbose: bool) -> None:
+    """Starts Ray on this machine while RLlib is being imported: both take seconds, and neither needs the other.
+
+    The next :func:`ray_session` uses it; Ray itself shuts down at exit what none has used. In a process that has RLlib
+    already nothing is started.
+
+    Args:
+        verbose: Whether Ray and its workers may log.
+    """
+    global _ahead
+    if "ray.rllib" in sys.modules:
+        return
+    # A module that both threads import for the first time could be seen half made by one of them.
+    for name in INIT_IMPORTS:
+        importlib.import_module(name)
+    with working("starting Ray, loading RLlib"), ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(importlib.import_module, "rllib_mamql.startup")
+        _init(_processors(), verbose)
+        loading.result()
+    _ahead = _processors()
+
+
+_ahead = 0
+"""Logical CPUs of the Ray that was started before a session asked for it; 0: there is none."""
+
+
+def _start(cpus: int, verbose: bool) -> None:
+    """Ray on this machine with so many logical CPUs, unless it has been started with as many."""
+    global _ahead
+    import ray
+
+    there, _ahead = _ahead, 0
+    if there >= cpus:
+        return
+    if there:
+        ray.shutdown()
+    with working("starting Ray"):
+        _init(cpus, verbose)
+
+
+def _init(cpus: int, verbose: bool) -> None:
+    import ray
+
+    if not verbose:
+        os.environ.setdefault("PYTHONWARNINGS", "ignore::DeprecationWarning")  # of the workers
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False, job_config=job_config(), **_logs(verbose))
+
+
+def _logs(verbose: bool) -> dict[str, Any]:
+    """Arguments of ``ray.init``: what Ray tells about itself."""
+    return {"logging_level": logging.INFO if verbose else logging.ERROR, "log_to_driver": verbose}
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_reachable(address: str) -> None:

@@ -51,15 +51,18 @@ def train_file(path: Path, **options: Any) -> None:
         max_concurrent=options["max_concurrent"],
     )
     experiments = load_experiments(path, overrides)
+    from rllib_mamql.cli.session import start_while_loading
     from rllib_mamql.cli.yaml_loader import parse_assignments
 
+    stop = parse_assignments(options["stops"], "--stop")
+    if options["ray_address"] is None:
+        start_while_loading(options["verbose"])
     with working("loading RLlib"):
         from rllib_mamql.cli.advice import after_training
         from rllib_mamql.cli.report import document, write_json
         from rllib_mamql.cli.trial_tables import print_trials
         from rllib_mamql.cli.tuning import Interrupted, run_experiments
 
-    stop = parse_assignments(options["stops"], "--stop")
     run = RunOptions(
         options["resume"],
         options["ray_address"],

@@ -10,7 +10,8 @@ suffice for is named:
 * ``compiled``: the same with compiled losses;
 * ``repeatability``: two runs from one seed, and what torch's deterministic mode costs;
 * ``grid``: updates/s and memory at 2 and 8 agents, 256, 2,048 and 8,192 rows, both networks;
-* ``score``: seconds until the tuned Gems plays like its expert, with and without graphs.
+* ``score``: seconds until the tuned Gems plays like its expert, with and without graphs;
+* ``sampling``: the share of training for which the learner waits for rollouts, with 0, 1, 4 and 8 remote env runners.
 
 ``--rehearse`` runs on the CPU at a small size, without graphs, to see that the script works.
 """
@@ -38,6 +39,7 @@ import torch
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
 from rllib_mamql.algorithms.mamql.config import MAMQLConfig
+from rllib_mamql.learning.counts import updates
 from tests.benchmarks.bare_graph import GraphedBareLoop
 from tests.benchmarks.bench_growth import ENV
 from tests.benchmarks.bench_update import CASES, BareLoop, learner_group, random_play
@@ -61,6 +63,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "compiled graphs": {"compiled": True},
 }
 BUSY_TARGET = 0.7
+SAMPLED = ("gems", "intersection")
+SAMPLERS = ((0, "auto"), (1, 0), (1, "auto"), (4, 0), (4, "auto"), (8, "auto"))
+"""Remote env runners, and ``rollout_staleness``."""
 SEEDS = 5
 LONGEST = 14
 """Operations of the device that a profile names."""
@@ -448,6 +453,44 @@ def score(report: Report) -> None:
     report.table("score", rows)
 
 
+def sampling(report: Report) -> None:
+    """What the learner waits for while env runners on the CPU sample; 0: it samples itself, between its steps."""
+    rows: list[dict[str, Any]] = []
+    for example in SAMPLED:
+        for runners, staleness in SAMPLERS:
+            what = f"sampling, {example} with {runners} runners, staleness {staleness}"
+            if report.left < 30:
+                report.say(f"SKIPPED {what}: {report.left:.0f} s left")
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                command = [
+                    sys.executable, "-m", "rllib_mamql", "train", "--file", f"tuned_examples/{example}.yaml", "--seed",
+                    "0", "--storage-path", folder, "--eval-episodes", "0", "--num-env-runners", str(runners),
+                    "--num-gpus-per-learner", "1", "--set", f"rollout_staleness={staleness}", "--set",
+                    "reward_gauge=none",
+                ]  # fmt: skip
+                began = time.perf_counter()
+                done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+                taken = time.perf_counter() - began
+                if done.returncode:
+                    report.say(f"FAILED {what}: {done.stdout[-1000:]}\n{done.stderr[-2000:]}")
+                    continue
+                (log,) = pathlib.Path(folder).rglob("result.json")
+                last = json.loads(log.read_text().splitlines()[-1])
+            timers = last["timers"]
+            rows.append(
+                {
+                    "example": example, "runners": runners, "rollout_staleness": staleness,
+                    "joint steps": last["num_env_steps_sampled_lifetime"], "updates": updates(last),
+                    "training, s": last["time_total_s"], "command, s": taken,
+                    "waits": timers["env_runner_sampling_timer"] / timers["training_step"],
+                    "learns": timers["learner_update_timer"] / timers["training_step"],
+                }
+            )  # fmt: skip
+            report.say(str({key: _cell(value) for key, value in rows[-1].items()}))
+    report.table("sampling", rows)
+
+
 def _seconds_to_score(report: Report, graphs: str, seed: int) -> float | None:
     """Training seconds of one seed until 0.95; None where it was not reached."""
     with tempfile.TemporaryDirectory() as folder:
@@ -491,9 +534,10 @@ def main() -> int:
         "compiled": (60, compiled),
         "grid": (30, grid),
         "score": (60, score),
+        "sampling": (40, sampling),
     }
     for name, (at_least_s, run) in sections.items():
-        if (arguments.only and name not in arguments.only) or (name == "score" and arguments.rehearse):
+        if (arguments.only and name not in arguments.only) or (name in ("score", "sampling") and arguments.rehearse):
             continue
         report.section(name, at_least_s, functools.partial(run, report))
     report.say("done")

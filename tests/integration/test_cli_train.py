@@ -304,6 +304,24 @@ class TestTrain:
 
 
 @pytest.mark.slow
+def test_a_refused_experiment_leaves_no_ray_and_a_trial_may_ask_for_more_cpus_than_there_are(
+    command: Command, toy_dataset: Path
+) -> None:
+    # Ray starts while RLlib is imported, before an experiment has been checked.
+    file = write(command, MAMQL, toy_dataset)
+    status, output = command.run("train", "--file", file, "--set", "gama=0.9")
+    assert status == 2
+    assert "did you mean 'gamma'?" in output
+    assert not command.processes()
+    more = len(os.sched_getaffinity(0)) + 1
+    words = ["--set", f"num_cpus_for_main_process={more}", "--stop", "training_iteration=1", "--eval-episodes", "0"]
+    status, output = command.run("train", "--file", file, *words)
+    assert status == 0, output
+    assert "its processes share them" in " ".join(output.split())
+    assert not command.processes()
+
+
+@pytest.mark.slow
 def test_a_search_on_a_terminal_and_its_longer_training(command: Command, toy_dataset: Path) -> None:
     environ = {name: command.environ[name] for name in ("RLLIB_TEST_MARK", "PYTHONPATH")}
     file = write(command, MAMQL, toy_dataset)

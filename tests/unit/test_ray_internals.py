@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,20 @@ def test_a_ray_that_starts_later_gets_what_was_shared_before(ray_session: None) 
     for hook in worker._post_init_hooks:
         hook()
     assert ray.get(_find.remote("rllib_mamql/later")) == 7
+
+
+@pytest.mark.slow
+def test_starting_ray_imports_nothing_of_ray_that_is_not_named() -> None:
+    # RLlib is imported by a thread meanwhile; a module that both import could be seen half made.
+    code = (
+        "import importlib, sys, ray; from rllib_mamql.ray_internals import INIT_IMPORTS, job_config\n"
+        "for name in INIT_IMPORTS: importlib.import_module(name)\n"
+        "before = set(sys.modules)\n"
+        "ray.init(address='local', num_cpus=1, include_dashboard=False, job_config=job_config(), log_to_driver=False)\n"
+        "print(*(name for name in set(sys.modules) - before if name.startswith('ray')))\n"
+        "import rllib_mamql.startup\n"
+        "from ray.tune.registry import _global_registry; print(_global_registry._registered)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["", "set()"]
