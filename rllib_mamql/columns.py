@@ -129,3 +129,32 @@ def pour_together(parts: list[JointColumns]) -> JointColumns:
     joined = dict(parts[0]) if len(parts) == 1 else {n: np.concatenate([p.pop(n) for p in parts]) for n in names}
     parts.clear()
     return joined
+
+
+class Gathered:
+    """Joint steps that are written one behind the other into columns of a length that is known before.
+
+    Parts that were kept until the end would take as much memory again, which costs more than writing into it.
+
+    Args:
+        rows: How many there will be.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows, self._taken = rows, 0
+        self.columns: JointColumns = {}
+        """What has been added; all rows once there are as many as were announced."""
+
+    def add(self, part: JointColumns) -> None:
+        """Appends joint steps.
+
+        Raises:
+            ValueError: If they do not have the columns of those before.
+        """
+        if not self.columns:
+            self.columns = {name: np.empty((self._rows, *of.shape[1:]), of.dtype) for name, of in part.items()}
+        _names_of([self.columns, part])
+        begin = self._taken
+        for name, values in part.items():
+            self._taken = begin + len(values)
+            self.columns[name][begin : self._taken] = values

@@ -43,7 +43,7 @@ class ConvolutionalCritics:
     def __init__(self, critics: Sequence[MarginalCritic]) -> None:
         self._critics = [(_steps(convolutional_layers(critic) or []), critic.head) for critic in critics]
 
-    def __call__(self, observations: Tensor) -> Tensor:
+    def __call__(self, observations: Tensor | Sequence[Tensor]) -> Tensor:
         """Action values ``(critics, B, A)`` of observations ``(critics, B, H, W, C)``, without gradients."""
         pairs = zip(self._critics, observations, strict=True)
         with torch.no_grad():
@@ -79,7 +79,15 @@ def _steps(layers: Sequence[nn.Module]) -> list[Step]:
 
 
 def _convolution(layer: nn.Conv2d, padding: tuple[int, int]) -> Step:
+    laid_out: list[tuple[tuple[int, int], Tensor, Tensor]] = []
+
     def convolve(inputs: Tensor) -> Tensor:
-        return nn.functional.conv2d(inputs, layer.weight, layer.bias, layer.stride, padding, layer.dilation)
+        # Pictures come with their channels last: weights that do not are laid out anew within each call.
+        weight = layer.weight
+        mark = (weight.data_ptr(), weight._version)
+        if not laid_out or laid_out[0][0] != mark:
+            # The weight is kept too, so that no other can come to lie at its address.
+            laid_out[:] = [(mark, weight, weight.detach().contiguous(memory_format=torch.channels_last))]
+        return nn.functional.conv2d(inputs, laid_out[0][2], layer.bias, layer.stride, padding, layer.dilation)
 
     return convolve

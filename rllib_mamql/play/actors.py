@@ -20,6 +20,7 @@ from rllib_mamql.data.masks import draw_actions
 from rllib_mamql.environments.registry import Expert
 from rllib_mamql.environments.standard import StandardEnv
 from rllib_mamql.errors import ConfigError
+from rllib_mamql.networks.convolutions import ConvolutionalCritics
 from rllib_mamql.networks.history import history_steps
 from rllib_mamql.networks.module import BoltzmannModule
 from rllib_mamql.networks.together_acting import stack_critics
@@ -119,10 +120,15 @@ def _stacked_actor(
     if critics is None:
         return None
     order = [agent for agents in groups.values() for agent in agents]
+    # Critics that are called in turn need no copy of what each sees.
+    in_turn = critics if isinstance(critics, ConvolutionalCritics) and len(order) == len(used) else None
 
     def act(observations: Mapping[str, Array], alive: Mapping[str, Array]) -> dict[str, Array]:
-        joined = np.concatenate([observations[agent] for agent in order])
-        values = critics(torch.from_numpy(joined.reshape(len(used), -1, *joined.shape[1:])).to(device))
+        if in_turn is not None:
+            values = in_turn([torch.from_numpy(observations[agent]).to(device) for agent in order])
+        else:
+            joined = np.concatenate([observations[agent] for agent in order])
+            values = critics(torch.from_numpy(joined.reshape(len(used), -1, *joined.shape[1:])).to(device))
         scales = [module.rationality if explore else module.evaluation_rationality for module in used]
         logits = np.array(scales, np.float32)[:, None, None] * values.float().cpu().numpy()
         chosen = _choose(logits, noise)

@@ -28,6 +28,7 @@ from rllib_mamql.columns import (
     TERMINATEDS,
     TRUNCATEDS,
     Array,
+    Gathered,
     JointColumns,
     T,
     column,
@@ -239,13 +240,16 @@ class ColumnarRollout(Retraceable):
         first = self._started - self.num_envs
         wanted = {f"{self._name}-{first + k:08d}" for k in range(num_episodes or 0)}
         batches: list[JointColumns] = []
+        gathered = None if num_steps is None else Gathered(-(-num_steps // self.num_envs) * self.num_envs)
         episodes: list[Episode] = []
         taken = 0
         while True:
             batch, ended = self._step(act)
             if show:
                 show(batch)
-            if keep:
+            if keep and gathered is not None:
+                gathered.add(batch)
+            elif keep:
                 batches.append(batch)
             done = [index for index, _ in ended]
             if after_step:
@@ -266,7 +270,7 @@ class ColumnarRollout(Retraceable):
                 episodes = [episode for episode in episodes if episode.eps_id < limit]
                 self._needs_reset = True
                 break
-        return pour_together(batches), episodes
+        return pour_together(batches) if gathered is None else gathered.columns, episodes
 
     def _step(self, act: Actor) -> tuple[JointColumns, list[tuple[int, Episode]]]:
         chosen = act(self.observations, self.alive)

@@ -62,9 +62,9 @@ STUDIES = {
         "overcooked_soft", (),
         "--gauge rare --seed {seed} --strength 0.3 --steps 150000 --explore 0.6 --regression 2000",
         "--env-config horizon=400 --env-config random_starts=0.5 --judged-in random_starts=0 --reference "
-        "offline_data/overcooked/soft_pair --set lambda_=0.9 --set entropy_coeff=[[0,0.3],[140000,0.1]] "
-        "--set train_batch_size_per_learner=2000",
-        100, ("--data", "offline_data/overcooked/soft_starts", "--clone-updates", "12000"),
+        "offline_data/overcooked/soft_pair --set lambda_=0.9 --set train_batch_size_per_learner=2000 "
+        "--set entropy_coeff=[[0,0.3],[200000,0.1],[400000,0.02]] --set lr=[[0,0.001],[200000,0.001],[400000,0.0001]]",
+        200, ("--data", "offline_data/overcooked/soft_starts", "--clone-updates", "12000"),
     ),
 }  # fmt: skip
 

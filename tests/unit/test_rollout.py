@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 from pettingzoo import ParallelEnv
 
-from rllib_mamql.columns import ALIVE, NEXT_OBS, OBS, TERMINATEDS, TRUNCATEDS, T, column
+from rllib_mamql.columns import (
+    ALIVE,
+    EPS_ID,
+    NEXT_OBS,
+    OBS,
+    TERMINATEDS,
+    TRUNCATEDS,
+    Gathered,
+    JointColumns,
+    T,
+    column,
+    concatenate,
+)  # fmt: skip
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.play.actors import random_actor
 from rllib_mamql.play.batched import BatchedRollout, make_rollout
@@ -133,3 +145,20 @@ def by_what_is_seen(sizes: dict[str, int]) -> Any:
         return {agent: (total * 1000).astype(int) % sizes[agent] for agent, total in totals.items()}
 
     return act
+
+
+def test_joint_steps_written_one_behind_the_other_are_those_joined() -> None:
+    parts: list[JointColumns] = [
+        {EPS_ID: np.array([f"eps-{k}", "other"], dtype=object), "obs.a": np.full((2, 3), k, np.float32)}
+        for k in range(3)
+    ]
+    gathered = Gathered(6)
+    for part in parts:
+        gathered.add(part)
+    joined = concatenate(parts)
+    assert list(gathered.columns) == list(joined)
+    for name, values in joined.items():
+        np.testing.assert_array_equal(gathered.columns[name], values)
+        assert gathered.columns[name].dtype == values.dtype
+    with pytest.raises(ValueError, match=r"obs\.b"):
+        gathered.add({EPS_ID: parts[0][EPS_ID], "obs.b": parts[0]["obs.a"]})
