@@ -18,11 +18,12 @@ test: $(STAMP)
 
 setup: $(STAMP)
 
-# Stale when what is to be installed has changed; the editable install picks up the code itself.
+# Stale when what is to be installed has changed; the editable install picks up the code itself. Python compiles what is
+# imported when it is: compiling all of it takes as long as installing.
 $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV): about 100 packages, a minute or two the first time"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
 	@touch $@
 
 lint: $(STAMP)
