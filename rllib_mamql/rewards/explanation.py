@@ -26,6 +26,10 @@ LOGIT_SCALE = 3.0
 """The explanation critic's outputs are multiplied by this: decided policies have logits of several units."""
 SCALE, FIRST_SCALE = 0.3, 30.0
 """Nats of reward beyond which the gauge ``rare`` counts paid steps rather than amounts: in the end, and at first."""
+STRETCH = 8
+"""Successive transitions that are drawn together for the explanation: their states are encoded once."""
+FOLLOWED = 0.02
+"""Nats of policy error that it is worth if the reward's follower, which shares the explanation's features, knows r."""
 PART = 2048
 """Rows of one pass over all joint actions, at most."""
 
@@ -214,6 +218,27 @@ def level_of(targets: tuple[Tensor, Tensor], rows: Transitions, discount: float)
     order = torch.argsort(candidates)
     heavy = torch.cumsum(weight[order].double(), 0)
     return candidates[order][torch.searchsorted(heavy, 0.5 * heavy[-1:])[0]]
+
+
+def size_of(found: Explained, gauge: str, scale: float) -> Tensor:
+    """What a gauge keeps small, in nats, a scalar."""
+    return (sparsity(found.kept, scale) if gauge == "rare" else found.kept.abs()).mean()
+
+
+def gauge_loss(
+    explanation: Explanation, rows: Transitions, settings: RecoverySettings, scale: float, generator: torch.Generator
+) -> Tensor:
+    """The policy's error and the size of the reward on a minibatch, a scalar.
+
+    Args:
+        explanation: What is fitted.
+        rows: The transitions.
+        settings: How rewards are recovered.
+        scale: Of the gauge ``rare``, in nats; see :func:`sparsity`.
+        generator: Draws the rows.
+    """
+    found = explanation(rows, rows.segments(rows_at_once(rows.states, settings.rows), STRETCH, generator))
+    return found.error + settings.strength * size_of(found, settings.gauge, scale) + FOLLOWED * found.behind
 
 
 @torch.no_grad()

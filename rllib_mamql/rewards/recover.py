@@ -45,13 +45,13 @@ from rllib_mamql.play.rollout import Watch
 from rllib_mamql.rewards.explanation import (
     FIRST_SCALE,
     SCALE,
-    Explained,
     Explanation,
     falling_scale,
+    gauge_loss,
     implied_targets,
     level_of,
     lowered,
-    sparsity,
+    size_of,
     targets_of,
 )
 from rllib_mamql.rewards.exploration import explore
@@ -63,8 +63,6 @@ from rllib_mamql.rewards.transitions import Transitions, transitions_of
 
 REGRESSION_ROWS = 1024
 """Rows a gradient step of the further regression that is asked for; fewer of large images, as of other fits."""
-STRETCH = 8
-"""Successive transitions that are drawn together for the explanation: their states are encoded once."""
 PLAYING = 0.3
 """Share of a budget that play may use."""
 PLAYED = 0.1
@@ -79,8 +77,6 @@ FALL_UPDATES = 400
 """Gradient steps over which the scale of the gauge ``rare`` falls, at most."""
 FALL = 0.4
 """Share of what is left of the explanation's budget that this may use."""
-FOLLOWED = 0.02
-"""Nats of policy error that it is worth if the reward's follower, which shares the explanation's features, knows r."""
 TOTAL = 100
 """What a recovery tells its watch in the end: it counts in hundredths."""
 
@@ -303,18 +299,13 @@ class _Fit:
         fitted, _ = fit(explanation, loss, None, rate=self.settings.lr, updates=updates, budget=budget, watch=watch)
         return fitted.requires_grad_(True)
 
-    def _size(self, found: Explained, scale: float) -> Tensor:
-        return (sparsity(found.kept, scale) if self.settings.gauge == "rare" else found.kept.abs()).mean()
-
     def _loss(self, explanation: Explanation, rows: Transitions, scale: float) -> Tensor:
-        count = rows_at_once(rows.states, self.settings.rows)
-        found = explanation(rows, rows.segments(count, STRETCH, self.generator))
-        return found.error + self.settings.strength * self._size(found, scale) + FOLLOWED * found.behind
+        return gauge_loss(explanation, rows, self.settings, scale, self.generator)
 
     def _judge(self, explanation: Explanation, rows: Transitions, scale: float) -> float:
         found = explanation(rows, rows.judged)
         self.policy_error = float(found.error)
-        return self.policy_error + self.settings.strength * float(self._size(found, scale))
+        return self.policy_error + self.settings.strength * float(size_of(found, self.settings.gauge, scale))
 
     def _settle(
         self, explanation: Explanation, rows: Transitions, scale: float, **how: Any

@@ -1,10 +1,11 @@
 """Rewards that are fitted anew while somebody learns from them, to what the learner does too.
 
-A reward network is the regression of what an explanation says of play; a learner looks for where it pays too much, and
-finds states that play hardly came to. What is to be paid there is known: an explanation is defined for every
-transition, and the policies that it explains are the best for it. So its regression goes on with the learner's play
-among the rows. The loop is that of imitation by data aggregation (Ross, Gordon and Bagnell, *A Reduction of Imitation
-Learning and Structured Prediction to No-Regret Online Learning*, AISTATS 2011), for rewards.
+A reward network is the regression of what an explanation says of play, which pays as seldom as it can where play went.
+A learner looks for where too much is paid, and finds states that play hardly came to. There the network can be wrong
+about the explanation, and the explanation can pay what nothing asks for, such as two who push on against each other. So
+both fits go on with the learner's play among the rows. The loop is that of imitation by data aggregation (Ross, Gordon
+and Bagnell, *A Reduction of Imitation Learning and Structured Prediction to No-Regret Online Learning*, AISTATS 2011),
+for rewards.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from rllib_mamql.learning.checkpoint import Checkpoint
 from rllib_mamql.networks.tensors import rows_at_once
 from rllib_mamql.play.actors import most_steps
 from rllib_mamql.play.rollout import Watch
-from rllib_mamql.rewards.explanation import Explanation, targets_of
+from rllib_mamql.rewards.explanation import SCALE, Explanation, gauge_loss, level_of, targets_of
 from rllib_mamql.rewards.exploration import MOST_BYTES, explore
 from rllib_mamql.rewards.fitting import Budget, fit
 from rllib_mamql.rewards.regression import Draws, paid_at
@@ -37,8 +38,8 @@ LEARNERS_SHARE = 1 / 8
 """Joint steps of a learner's play before each fit, as a share of those that the policies play for the first."""
 ROUNDS = 10
 """Rounds of a learner that was told nothing else."""
-UPDATES = 200
-"""Gradient steps of a fit."""
+UPDATES, EXPLAINING = 200, 150
+"""Gradient steps of a round: of the regression, and before it of the explanation."""
 TOTAL = 100
 """What a fit tells its watch in the end."""
 PLAYED = 0.4
@@ -113,8 +114,26 @@ class Refits:
                 stored.modules[module_id].reward = self._fitted(module_id, rows, tell)
         return time.monotonic() - started
 
+    def _explained(self, module_id: str, rows: Transitions, watch: Callable[[float], None]) -> Explanation:
+        """The explanation goes on in its gauge, from where it was."""
+        settings, explanation = self._settings, self._explanations[module_id]
+        explanation, _ = fit(
+            explanation.requires_grad_(True),
+            lambda each: gauge_loss(each, rows, settings, SCALE, self._generator),
+            None,
+            rate=settings.lr,
+            updates=EXPLAINING,
+            budget=Budget(None),
+            watch=watch,
+        )
+        if settings.gauge == "rare":
+            explanation.level.add_(level_of(targets_of(explanation, rows), rows, explanation.discount))
+        self._explanations[module_id] = explanation
+        return explanation
+
     def _fitted(self, module_id: str, rows: Transitions, watch: Callable[[float], None]) -> nn.Module:
-        reward = targets_of(self._explanations[module_id], rows)[0] / float(self._stored.settings["rationality"])
+        explanation = self._explained(module_id, rows, lambda share: watch(0.5 * share))
+        reward = targets_of(explanation, rows)[0] / float(self._stored.settings["rationality"])
         draws = Draws(rows.train, reward[rows.train], self._generator)
         count = rows_at_once(rows.states, self._settings.rows)
 
@@ -125,7 +144,8 @@ class Refits:
         # A new one: what a learner was given before stays what it was.
         network = copy.deepcopy(self._stored.modules[module_id].reward).requires_grad_(True)
         network, _ = fit(
-            network, loss, None, rate=self._settings.lr, updates=UPDATES, budget=Budget(None), watch=watch
+            network, loss, None, rate=self._settings.lr, updates=UPDATES, budget=Budget(None),
+            watch=lambda share: watch(0.5 + 0.5 * share),
         )  # fmt: skip
         return network.requires_grad_(False)
 

@@ -14,7 +14,7 @@ from rllib_mamql.columns import JointColumns, num_rows
 from rllib_mamql.errors import ConfigError
 from rllib_mamql.learning.checkpoint import Checkpoint, CheckpointError
 from rllib_mamql.rewards import refits as module
-from rllib_mamql.rewards.explanation import targets_of
+from rllib_mamql.rewards.explanation import SCALE, gauge_loss, targets_of
 from rllib_mamql.rewards.exploration import explore
 from rllib_mamql.rewards.recover import recover
 from rllib_mamql.rewards.refits import Refits, usual_rounds
@@ -73,19 +73,26 @@ def test_a_round_fits_to_all_play_so_far_and_pays_from_then_on(folder: Path, mon
 
 def test_what_is_paid_in_the_learners_play_nears_what_explains_the_policies(folder: Path) -> None:
     stored, how = with_rewards(folder)
-    explanation = read_explanations(stored, how)["shared"]
+    known = read_explanations(stored, how)["shared"]
     played = explore(stored, 600, 1.0, seed=9)
     rows = transitions_of(stored, dict(played), seed=0)["shared"]
+    before, refits = stored.modules["shared"].reward, Refits(stored, how, read_explanations(stored, how))
+    refits(lambda steps: explore(stored, steps, 1.0, seed=8))
+    refits.write(folder)
+    explanation = read_explanations(stored, how)["shared"]
     expected = targets_of(explanation, rows)[0] / RATIONALITY
 
-    def error() -> float:
+    def error(reward: torch.nn.Module) -> float:
         with torch.no_grad():
-            paid = stored.modules["shared"].reward(rows.states[rows.now], rows.others)
+            paid = reward(rows.states[rows.now], rows.others)
         return float((paid.gather(1, rows.action[:, None])[:, 0] - expected).square().mean())
 
-    first, refits = error(), Refits(stored, how, read_explanations(stored, how))
-    refits(lambda steps: explore(stored, steps, 1.0, seed=8))
-    assert error() < 0.5 * first
+    assert error(stored.modules["shared"].reward) < 0.5 * error(before)
+    # The explanation itself went on, in its gauge, on that play too: neither less faithful nor less sparse.
+    draw = torch.Generator()
+    with torch.no_grad():
+        sizes = [float(gauge_loss(each, rows, SETTINGS, SCALE, draw.manual_seed(0))) for each in (known, explanation)]
+    assert sizes[1] < sizes[0]
 
 
 def test_an_explanation_is_kept_with_its_rewards_and_written_on(folder: Path, tmp_path: Path) -> None:
