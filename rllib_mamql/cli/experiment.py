@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,23 @@ def to_param_space(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: to_param_space(item) for key, item in value.items()}
     return value
+
+
+def cpus_asked(config: Mapping[str, Any]) -> float:
+    """Logical CPUs that a trial asks for, as far as can be told without RLlib; infinite where a search decides."""
+
+    def number(key: str, default: float) -> float:
+        value = config.get(key, default)
+        return float(value) if isinstance(value, int | float) else inf
+
+    # RLlib's own algorithms, which read no demonstrations, have two env runners by default.
+    runners = number("num_env_runners", 0 if {"input_", "input"} & config.keys() else 2)
+    evaluators, learners = number("evaluation_num_env_runners", 0), number("num_learners", 0)
+    per_runner, per_learner = number("num_cpus_per_env_runner", 1), number("num_cpus_per_learner", 1)
+    found = number("num_cpus_for_main_process", 1)
+    for count, each in ((runners + evaluators, per_runner), (learners, per_learner)):
+        found += count * each if count else 0.0
+    return found
 
 
 def fill_searches(value: Any, found: Any) -> Any:

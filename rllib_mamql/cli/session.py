@@ -81,17 +81,18 @@ def ray_session(options: RunOptions, cpus: float = 1.0, gpus: float = 0.0) -> It
         ray.shutdown()
 
 
-def start_while_loading(verbose: bool) -> None:
+def start_while_loading(cpus: float, verbose: bool) -> None:
     """Starts Ray on this machine while RLlib is being imported: both take seconds, and neither needs the other.
 
-    The next :func:`ray_session` uses it; Ray itself shuts down at exit what none has used. In a process that has RLlib
-    already nothing is started.
+    The next :func:`ray_session` uses it; Ray itself shuts down at exit what none has used. Nothing is started in a
+    process that has RLlib already, nor where more CPUs are needed than there are, since Ray is told how many it has.
 
     Args:
+        cpus: Logical CPUs that the largest trial seems to ask for.
         verbose: Whether Ray and its workers may log.
     """
     global _ahead
-    if "ray.rllib" in sys.modules:
+    if "ray.rllib" in sys.modules or cpus > _processors():
         return
     # A module that both threads import for the first time could be seen half made by one of them.
     for name in INIT_IMPORTS:

@@ -39,7 +39,7 @@ def train_file(path: Path, **options: Any) -> None:
     """
     json_path = options["json_path"]
     check_output(json_path, "--json")
-    from rllib_mamql.cli.experiment import Overrides, load_experiments
+    from rllib_mamql.cli.experiment import Overrides, cpus_asked, load_experiments
 
     overrides = Overrides(
         sets=options["sets"],
@@ -56,7 +56,7 @@ def train_file(path: Path, **options: Any) -> None:
 
     stop = parse_assignments(options["stops"], "--stop")
     if options["ray_address"] is None:
-        start_while_loading(options["verbose"])
+        start_while_loading(max(cpus_asked(each.settings.config) for each in experiments), options["verbose"])
     with working("loading RLlib"):
         from rllib_mamql.cli.advice import after_training
         from rllib_mamql.cli.report import document, write_json

@@ -1,9 +1,10 @@
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rllib_mamql.cli.experiment import Overrides, load_experiments, to_param_space, variants
+from rllib_mamql.cli.experiment import Overrides, cpus_asked, load_experiments, to_param_space, variants
 from rllib_mamql.cli.room import largest
 from rllib_mamql.errors import ConfigError, DatasetError, UserError
 
@@ -190,3 +191,18 @@ def test_input_is_found_from_the_files_folder(tmp_path: Path, monkeypatch: pytes
         resolve_input("data/toi", deep)
     monkeypatch.chdir(tmp_path)
     assert resolve_input("data/toy", deep) == str(tmp_path / "data" / "toy")
+
+
+@pytest.mark.parametrize(
+    ("config", "cpus"),
+    [
+        ({"input_": "data"}, 1.0),
+        ({}, 3.0),
+        ({"input_": "data", "num_env_runners": 2, "num_learners": 1, "num_cpus_per_learner": 2}, 5.0),
+        ({"input_": "data", "num_env_runners": 0, "num_cpus_per_env_runner": {"grid_search": [1, 2]}}, 1.0),
+        ({"input_": "data", "num_env_runners": {"grid_search": [0, 8]}}, math.inf),
+        ({"num_env_runners": 1, "evaluation_num_env_runners": 1, "num_cpus_for_main_process": 0.5}, 2.5),
+    ],
+)
+def test_what_a_trial_asks_for_is_told_without_rllib(config: dict[str, Any], cpus: float) -> None:
+    assert cpus_asked(config) == cpus
