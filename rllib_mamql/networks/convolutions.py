@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from rllib_mamql.networks.encoders import CatalogEncoder
 from rllib_mamql.networks.forms import ACTIVATIONS, IN_PLACE
 from rllib_mamql.networks.heads import MarginalCritic
+from rllib_mamql.networks.tensors import mark_of
 
 Step = Callable[[Tensor], Tensor]
 
@@ -84,7 +85,7 @@ def _convolution(layer: nn.Conv2d, padding: tuple[int, int]) -> Step:
     def convolve(inputs: Tensor) -> Tensor:
         # Pictures come with their channels last: weights that do not are laid out anew within each call.
         weight = layer.weight
-        mark = (weight.data_ptr(), weight._version)
+        mark = mark_of(weight)
         if not laid_out or laid_out[0][0] != mark:
             # The weight is kept too, so that no other can come to lie at its address.
             laid_out[:] = [(mark, weight, weight.detach().contiguous(memory_format=torch.channels_last))]

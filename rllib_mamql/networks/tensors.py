@@ -43,3 +43,11 @@ def in_parts(network: Callable[[Tensor], Tensor], observations: Any) -> Tensor:
     size = rows_at_once(observations)
     parts = (observations[first : first + size] for first in range(0, max(1, len(observations)), size))
     return torch.cat([network(part if isinstance(part, Tensor) else to_tensor(part)) for part in parts])
+
+
+def mark_of(parameter: Tensor) -> tuple[int, int]:
+    """What changes when a parameter is written to in place (its version) or is given other data (its address).
+
+    An address tells as long as what was there is kept: other data may come to lie at it else.
+    """
+    return parameter.data_ptr(), parameter._version

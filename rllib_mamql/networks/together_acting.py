@@ -24,6 +24,7 @@ from rllib_mamql.networks.forms import (
     stacked_linear,
 )
 from rllib_mamql.networks.heads import MarginalCritic
+from rllib_mamql.networks.tensors import mark_of
 
 
 class StackedWeights:
@@ -54,7 +55,7 @@ class StackedWeights:
     def refresh(self) -> None:
         """Copies the parameters again if any of them is not what it was."""
         found = [parameters[name] for parameters, name in self._places]
-        marks = [(parameter.data_ptr(), parameter._version) for parameter in found]
+        marks = [mark_of(parameter) for parameter in found]
         if marks == self._marks:
             return
         self._marks = marks

@@ -21,7 +21,7 @@ from rllib_mamql.columns import (
     T,
     column,
     concatenate,
-)  # fmt: skip
+)
 from rllib_mamql.environments.registry import make_batch, make_env
 from rllib_mamql.play.actors import random_actor
 from rllib_mamql.play.batched import BatchedRollout, make_rollout
