@@ -25,6 +25,7 @@ Files have two more where the environment says what an agent may do, which in me
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
@@ -131,6 +132,45 @@ def pour_together(parts: list[JointColumns]) -> JointColumns:
     return joined
 
 
+class Spares:
+    """Memory of arrays that nobody has any more, to be written into again.
+
+    Memory that is allocated anew for each round is given back to the system in between, which clears every page of it
+    before it is written to: of pictures that takes a third as long as playing.
+
+    Attributes:
+        MOST: Bytes that are kept, at most.
+        SMALL: Arrays of fewer bytes are none of its business.
+    """
+
+    MOST, SMALL = 64 * 2**20, 2**16
+
+    def __init__(self) -> None:
+        self._kept: list[npt.NDArray[np.uint8]] = []
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> Array:
+        """An array of any content; its memory is used again when neither it nor a view of it is left."""
+        size = int(np.prod(shape)) * dtype.itemsize
+        if dtype.hasobject or not self.SMALL <= size <= self.MOST:
+            return np.empty(shape, dtype)
+        free = [index for index in range(len(self._kept)) if self._is_free(index)]
+        found = next((index for index in free if size <= self._kept[index].nbytes <= 2 * size), None)
+        if found is None:
+            for index in reversed(free):
+                if size + sum(memory.nbytes for memory in self._kept) > self.MOST:
+                    del self._kept[index]
+            memory = np.empty(size, np.uint8)
+            if size + sum(each.nbytes for each in self._kept) <= self.MOST:
+                self._kept.append(memory)
+        else:
+            memory = self._kept[found]
+        return memory[:size].view(dtype).reshape(shape)
+
+    def _is_free(self, index: int) -> bool:
+        # The list and the call: every view of the memory refers to it too, whatever it is a view of.
+        return sys.getrefcount(self._kept[index]) == 2
+
+
 class Gathered:
     """Joint steps that are written one behind the other into columns of a length that is known before.
 
@@ -138,10 +178,11 @@ class Gathered:
 
     Args:
         rows: How many there will be.
+        spares: Where memory comes from.
     """
 
-    def __init__(self, rows: int) -> None:
-        self._rows, self._taken = rows, 0
+    def __init__(self, rows: int, spares: Spares) -> None:
+        self._rows, self._taken, self._spares = rows, 0, spares
         self.columns: JointColumns = {}
         """What has been added; all rows once there are as many as were announced."""
 
@@ -152,7 +193,9 @@ class Gathered:
             ValueError: If they do not have the columns of those before.
         """
         if not self.columns:
-            self.columns = {name: np.empty((self._rows, *of.shape[1:]), of.dtype) for name, of in part.items()}
+            self.columns = {
+                name: self._spares.empty((self._rows, *of.shape[1:]), of.dtype) for name, of in part.items()
+            }
         _names_of([self.columns, part])
         begin = self._taken
         for name, values in part.items():

@@ -30,6 +30,7 @@ from rllib_mamql.columns import (
     Array,
     Gathered,
     JointColumns,
+    Spares,
     T,
     column,
     pour_together,
@@ -155,6 +156,7 @@ class ColumnarRollout(Retraceable):
         self._names = {agent: AgentColumns.of(agent) for agent in self.agents}
         self._ids: Array = np.full(num_envs, "", dtype=object)
         self._needs_reset = True
+        self._spares = Spares()
         self._taken: deque[Mapping[str, Array]] = deque(maxlen=max(1, REMEMBERED // num_envs))
         self.on_step: Callable[[str, Mapping[str, int]], None] | None = None
         """Called for every alive agent and step with its reward events, in the order of the rows."""
@@ -240,7 +242,7 @@ class ColumnarRollout(Retraceable):
         first = self._started - self.num_envs
         wanted = {f"{self._name}-{first + k:08d}" for k in range(num_episodes or 0)}
         batches: list[JointColumns] = []
-        gathered = None if num_steps is None else Gathered(-(-num_steps // self.num_envs) * self.num_envs)
+        gathered = None if num_steps is None else Gathered(-(-num_steps // self.num_envs) * self.num_envs, self._spares)
         episodes: list[Episode] = []
         taken = 0
         while True:

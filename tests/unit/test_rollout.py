@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from pettingzoo import ParallelEnv
 
 from rllib_mamql.columns import (
@@ -18,6 +19,7 @@ from rllib_mamql.columns import (
     TRUNCATEDS,
     Gathered,
     JointColumns,
+    Spares,
     T,
     column,
     concatenate,
@@ -139,6 +141,40 @@ def test_a_batch_gives_the_same_columns_as_single_environments(env: str, config:
     assert told[0] == told[1] and len(told[0]) >= steps // 2 and any(found for _, found in told[0])
 
 
+def test_memory_of_columns_is_written_again_only_when_no_view_of_them_is_left() -> None:
+    spares, shape = Spares(), (1000, 5, 7)
+
+    def address(values: np.ndarray) -> int:
+        return values.__array_interface__["data"][0]
+
+    first = spares.empty(shape, np.dtype(np.float32))
+    where = address(first)
+    view = torch.from_numpy(first[3:].reshape(-1))
+    del first
+    assert address(spares.empty(shape, np.dtype(np.float32))) != where, "a tensor of it is left"
+    del view
+    again = spares.empty(shape, np.dtype(np.float32))
+    assert address(again) == where and again.shape == shape
+    other = spares.empty((3000, 5, 4), np.dtype(np.int16))
+    assert other.dtype == np.int16 and other.shape == (3000, 5, 4) and address(other) != where
+    assert spares.empty((3,), np.dtype(object)).tolist() == [None, None, None]
+
+
+def test_no_more_memory_of_columns_is_kept_than_is_allowed() -> None:
+    spares = Spares()
+    dtype, third = np.dtype(np.uint8), Spares.MOST // 3
+    sizes = (third, third // 3, Spares.MOST + 1)
+    where = [spares.empty((size,), dtype).__array_interface__["data"][0] for size in sizes]
+    held = spares.empty((third,), dtype)
+    assert held.__array_interface__["data"][0] == where[0], "what is larger than all that may be kept is not"
+    most = spares.empty((Spares.MOST - third,), dtype)
+    kept = spares._kept
+    assert sum(memory.nbytes for memory in kept) == Spares.MOST and len(kept) == 2, "what was free made room"
+    assert len(spares.empty((third,), dtype)) == third and len(kept) == 2, "nothing is free: it is not kept"
+    del held, most
+    assert len(spares.empty((third,), dtype)) == third
+
+
 def by_what_is_seen(sizes: dict[str, int]) -> Any:
     def act(observations: Any, alive: Any) -> dict[str, np.ndarray]:
         totals = {agent: np.abs(obs).reshape(len(obs), -1).sum(1) for agent, obs in observations.items()}
@@ -152,7 +188,7 @@ def test_joint_steps_written_one_behind_the_other_are_those_joined() -> None:
         {EPS_ID: np.array([f"eps-{k}", "other"], dtype=object), "obs.a": np.full((2, 3), k, np.float32)}
         for k in range(3)
     ]
-    gathered = Gathered(6)
+    gathered = Gathered(6, Spares())
     for part in parts:
         gathered.add(part)
     joined = concatenate(parts)
