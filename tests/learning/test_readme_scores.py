@@ -1,4 +1,4 @@
-"""The README's results hold: every row of its score table, and the reward recovered on Gems; one seed here.
+"""The README's results hold: every row of its score table, and the rewards recovered of two domains; one seed here.
 
 Each row is trained as a user trains it, through the command line. The rows that are asked for are trained side by
 side, two at a time, before the first of them is judged.
@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from rllib_mamql.cli.trial_reports import RECOVERY_BUDGET_S
+from rllib_mamql.rewards.paid import NO_EVENT
 from tests.support.acting import acting_at
 from tests.support.command_line import ROOT, run
 
@@ -70,6 +72,8 @@ def table() -> list[Row]:
 
 
 ROWS = table()
+KITCHEN = "overcooked"
+"""The row of ``make train``."""
 
 
 def test_the_table_is_read_to_its_end() -> None:
@@ -137,6 +141,9 @@ def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     for item in request.session.items:
         if getattr(item, "originalname", None) == test_the_recovered_reward_is_the_true_one.__name__:
             wanted["gems_soft"] = (train_and_recover,)
+        elif item.name == test_cooks_are_paid_for_deliveries_before_all_else.__name__:
+            (row,) = [row for row in ROWS if row.name == KITCHEN]
+            wanted[KITCHEN] = (train, row.example, row.options, row.episodes)
         elif getattr(item, "originalname", None) == test_a_row_of_the_table.__name__:
             row = trained_as(item.callspec.params["row"])
             wanted[row.name] = (train, row.example, row.options, row.episodes)
@@ -180,3 +187,17 @@ def test_the_recovered_reward_is_the_true_one(runs: Runs) -> None:
         assert recovered["pearson"] >= 0.75, (agent, scores)
         assert recovered["pearson"] >= implied["pearson"] + 0.25, (agent, scores)
         assert recovered["epic"] <= 0.38, (agent, scores)
+
+
+@pytest.mark.learning
+@pytest.mark.timeout(1500)
+def test_cooks_are_paid_for_deliveries_before_all_else(runs: Runs, tmp_path: Path) -> None:
+    """As ``make train`` recovers and tells: by a budget of processor seconds, from a scripted pair."""
+    checkpoint = runs[KITCHEN]["checkpoint"]
+    rllib("recover", checkpoint, "--gauge", "rare", "--budget", f"{RECOVERY_BUDGET_S:.0f}")
+    rllib("evaluate", checkpoint, "--episodes", 20, "--json", tmp_path / "evaluate.json")
+    told = json.loads((tmp_path / "evaluate.json").read_text())["recovered_rewards"]
+    assert len(told) == 2
+    for paid in told.values():
+        assert next(iter(paid)) == "soup_delivery", told
+        assert abs(paid[NO_EVENT]["mean"]) < 0.5 * paid["soup_delivery"]["mean"], told
