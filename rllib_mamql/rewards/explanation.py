@@ -22,9 +22,8 @@ from rllib_mamql.rewards.marginal import ENUMERATED
 from rllib_mamql.rewards.settings import RecoverySettings
 from rllib_mamql.rewards.transitions import Transitions
 
-LOGIT_SCALE = 5.0
-"""The explanation critic's outputs are multiplied by this: values rise by log |A| nats with each decided step towards
-what is paid for, and a network that is slow to rise as far has it paid on the way."""
+LOGIT_SCALE = 3.0
+"""The explanation critic's outputs are multiplied by this: decided policies have logits of several units."""
 SCALE, FIRST_SCALE = 0.3, 30.0
 """Nats of reward beyond which the gauge ``rare`` counts paid steps rather than amounts: in the end, and at first."""
 STRETCH = 8

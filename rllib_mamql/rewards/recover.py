@@ -69,14 +69,13 @@ PLAYED = 0.1
 """Share of the work that play is, as far as a watch is told."""
 EXPLAINING = 0.6
 """Share of what is left of a budget that the explanation may use, before the regression."""
-HEADS = 0.1
+HEADS = 0.2
 """Share of a fit's budget that heads alone may use, on features that are computed once: encoders are what costs."""
 HEAD_UPDATES = 400
 """Gradient steps of the explanation's heads alone, at most."""
-FALL_UPDATES = 2000
-"""Gradient steps over which the scale of the gauge ``rare`` falls, at most. With 400 chefs were paid about as
-much for taking a dish as for the delivery that it is for, one of six more: a fast fall ends where rewards are early."""
-FALL = 0.75
+FALL_UPDATES = 400
+"""Gradient steps over which the scale of the gauge ``rare`` falls, at most."""
+FALL = 0.4
 """Share of what is left of the explanation's budget that this may use."""
 TOTAL = 100
 """What a recovery tells its watch in the end: it counts in hundredths."""
