@@ -14,7 +14,7 @@ from rllib_mamql.networks.tensors import rows_at_once, to_tensor
 from rllib_mamql.play.actors import checkpoint_actor
 from rllib_mamql.play.named import single_rollout
 from rllib_mamql.rewards.determined import even_agents, indifferent_agents, unscaled_agents
-from rllib_mamql.rewards.paid import NO_EVENT, in_words
+from rllib_mamql.rewards.paid import NO_EVENT, best_kind, in_words
 from rllib_mamql.rewards.store import cut_short, has_reward
 
 EPISODES = 10
@@ -78,7 +78,8 @@ def reward_by_event(
 
     Returns:
         ``{agent: {kind: {"mean": recovered reward, "sd": its standard deviation, "steps": how many, "an_episode": how
-        often}}}``, kinds by falling mean; empty where the checkpoint holds no rewards.
+        often}}}``, kinds by falling mean; empty where the checkpoint holds no rewards. Where there
+        is no event also "beyond": how often that is paid more than the kind that is paid most.
     """
     if not all(has_reward(module) for module in stored.modules.values()):
         return {}
@@ -112,6 +113,10 @@ def reward_by_event(
             }
             for kind, values in rows.items()
         }
+        best = best_kind(summary)
+        if best is not None and NO_EVENT in rows:
+            above = int(np.count_nonzero(np.asarray(rows[NO_EVENT]) > summary[best]["mean"]))
+            summary[NO_EVENT]["beyond"] = above / len(finished)
         result[agent] = dict(sorted(summary.items(), key=lambda item: -item[1]["mean"]))
     return result
 

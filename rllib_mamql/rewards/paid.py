@@ -11,7 +11,8 @@ NO_EVENT = "no event"
 """Kind of the steps at which an environment reports nothing."""
 
 Paid = Mapping[str, Mapping[str, Any]]
-"""``{kind: {"mean": reward, "sd": its standard deviation, "steps": how many}}`` of one agent."""
+"""``{kind: {"mean": reward, "sd": its standard deviation, "steps": how many, "an_episode": how often}}`` of one agent;
+where there is no event also ``beyond``: how often that is paid more than the kind that is paid most."""
 
 
 def in_words(
@@ -49,7 +50,23 @@ def in_words(
         if rare := [kind for kind, row in rows.items() if kind != NO_EVENT and row["steps"] < FEWEST]:
             counts = ", ".join(f"{kind} (x {rows[kind]['steps']})" for kind in rare)
             said.append(f"too seldom in this play to tell what {agent} is paid for it: {counts}")
+    nameless: dict[str, list[str]] = {}
+    for agent, rows in paid.items():
+        best, beyond = best_kind(rows), rows.get(NO_EVENT, {}).get("beyond", 0.0)
+        if best is not None and beyond > rows[best]["an_episode"] and agent not in {*unscaled, *indifferent, *even}:
+            nameless.setdefault(best, []).append(f"{agent} (x {beyond:.0f})")
+    for kind, whose in nameless.items():
+        said.append(
+            f"some steps without an event are paid more than {kind}, an episode: {', '.join(whose)}; something pays "
+            "there that this environment reports no event for, and `rllib map` draws what"
+        )
     return said
+
+
+def best_kind(rows: Paid) -> str | None:
+    """The kind of event that is paid most, of those that were seen often enough; None where there is none."""
+    kinds = [kind for kind, row in rows.items() if kind != NO_EVENT and row["steps"] >= FEWEST]
+    return max(kinds, key=lambda kind: float(rows[kind]["mean"]), default=None)
 
 
 def _beside(agents: Sequence[str], paid: Mapping[str, Paid]) -> str:
