@@ -136,7 +136,7 @@ class Spares:
     """Memory of arrays that nobody has any more, to be written into again.
 
     Memory that is allocated anew for each round is given back to the system in between, which clears every page of it
-    before it is written to: of pictures that takes a third as long as playing.
+    before it is written to: where agents see pictures that takes a good part of the time that playing takes.
 
     Attributes:
         MOST: Bytes that are kept, at most.
@@ -154,17 +154,19 @@ class Spares:
         if dtype.hasobject or not self.SMALL <= size <= self.MOST:
             return np.empty(shape, dtype)
         free = [index for index in range(len(self._kept)) if self._is_free(index)]
-        found = next((index for index in free if size <= self._kept[index].nbytes <= 2 * size), None)
-        if found is None:
-            for index in reversed(free):
-                if size + sum(memory.nbytes for memory in self._kept) > self.MOST:
-                    del self._kept[index]
-            memory = np.empty(size, np.uint8)
-            if size + sum(each.nbytes for each in self._kept) <= self.MOST:
-                self._kept.append(memory)
-        else:
-            memory = self._kept[found]
-        return memory[:size].view(dtype).reshape(shape)
+        for index in free:
+            if size <= self._kept[index].nbytes <= 2 * size:
+                return self._kept[index][:size].view(dtype).reshape(shape)
+        for index in reversed(free):
+            if not self._has_room(size):
+                del self._kept[index]
+        memory = np.empty(size, np.uint8)
+        if self._has_room(size):
+            self._kept.append(memory)
+        return memory.view(dtype).reshape(shape)
+
+    def _has_room(self, size: int) -> bool:
+        return size + sum(memory.nbytes for memory in self._kept) <= self.MOST
 
     def _is_free(self, index: int) -> bool:
         # The list and the call: every view of the memory refers to it too, whatever it is a view of.

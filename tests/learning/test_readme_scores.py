@@ -19,6 +19,7 @@ import pytest
 
 from rllib_mamql.cli.trial_reports import RECOVERY_BUDGET_S
 from rllib_mamql.rewards.paid import NO_EVENT
+from tests.benchmarks.rewards import gauge_of
 from tests.support.acting import acting_at
 from tests.support.command_line import ROOT, run
 
@@ -194,7 +195,7 @@ def test_the_recovered_reward_is_the_true_one(runs: Runs) -> None:
 def test_cooks_are_paid_for_deliveries_before_all_else(runs: Runs, tmp_path: Path) -> None:
     """As ``make train`` recovers and tells: by a budget of processor seconds, from a scripted pair."""
     checkpoint = runs[KITCHEN]["checkpoint"]
-    rllib("recover", checkpoint, "--gauge", "rare", "--budget", f"{RECOVERY_BUDGET_S:.0f}")
+    rllib("recover", checkpoint, "--gauge", gauge_of(KITCHEN), "--budget", f"{RECOVERY_BUDGET_S:.0f}")
     rllib("evaluate", checkpoint, "--episodes", 20, "--json", tmp_path / "evaluate.json")
     told = json.loads((tmp_path / "evaluate.json").read_text())["recovered_rewards"]
     assert len(told) == 2

@@ -17,7 +17,7 @@ from rllib_mamql.columns import ACTIONS, ALIVE, OBS, JointColumns, column
 from rllib_mamql.evaluation.evaluate import EvaluationResult
 from rllib_mamql.rewards.determined import even_agents, indifferent_agents, unscaled_agents
 from rllib_mamql.rewards.metrics import METRICS, Metric
-from rllib_mamql.rewards.paid import in_words, paid_or_not
+from rllib_mamql.rewards.paid import NO_EVENT, best_kind, in_words, paid_or_not
 from rllib_mamql.rewards.plots import plot_scores
 from rllib_mamql.rewards.scoring import PREDICTORS
 from rllib_mamql.rewards.settings import RecoverySettings
@@ -150,6 +150,22 @@ def test_words_take_the_place_of_amounts_that_are_not_determined(
         "that err more when it costs less would tell",
         "note: too seldom in this play to tell what agent_1 is paid for it: own_gem (x 3)",
     ]
+
+
+def test_what_is_paid_more_than_any_event_and_has_no_name_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden = {**GEMS, NO_EVENT: {**GEMS[NO_EVENT], "beyond": 7.2}}
+    seldom = {**GEMS, NO_EVENT: {**GEMS[NO_EVENT], "beyond": 4.8}}
+    paid = {"agent_0": hidden, "agent_1": seldom}
+    found = result(recovered_rewards=paid, reward_gauge="rare", undetermined=in_words([], [], paid))
+    assert printed(found, monkeypatch, capsys)[-3:] == [
+        "note: some steps without an event are paid more than shared_gem, an episode:",
+        "agent_0 (x 7); something pays there that this environment reports no event for,",
+        "and `rllib map` draws what",
+    ]
+    assert best_kind(hidden) == "shared_gem" and best_kind({NO_EVENT: hidden[NO_EVENT]}) is None
+    assert in_words(["agent_0"], [], {"agent_0": hidden})[1:] == [], "amounts that mean nothing are not compared"
 
 
 def test_errors_that_are_all_alike_tell_no_amounts(
