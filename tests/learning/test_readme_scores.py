@@ -201,4 +201,5 @@ def test_cooks_are_paid_for_deliveries_before_all_else(runs: Runs, tmp_path: Pat
     assert len(told) == 2
     for paid in told.values():
         assert next(iter(paid)) == "soup_delivery", told
+        assert 0.0 <= paid[NO_EVENT]["beyond"] <= paid[NO_EVENT]["an_episode"], told
         assert abs(paid[NO_EVENT]["mean"]) < 0.5 * paid["soup_delivery"]["mean"], told
